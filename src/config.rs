@@ -1,0 +1,550 @@
+//! The checked configuration: what every other module may rely on.
+//!
+//! A [`Config`] exists only after [`check`](crate::config::check) has found no problem, so nothing here is
+//! validated a second time. The file's own shapes are in `raw`; the only file that knows YAML is `document`.
+
+pub mod check;
+pub mod document;
+pub mod presets;
+pub mod problem;
+pub mod raw;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use crate::secret::SessionSecrets;
+
+/// Everything that vestibule was told, checked as a whole.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the OAuth proxy reaches us.
+    pub listen: Listen,
+    /// `/livez`, `/readyz`, `/metrics`; `None` turns them off.
+    pub admin: Option<SocketAddr>,
+    /// What people type into the browser.
+    pub public_url: Option<PublicUrl>,
+    /// Threads that serve requests, never 0.
+    pub workers: usize,
+    /// Who may say who somebody is.
+    pub trust: Trust,
+    /// How an assertion is read.
+    pub identity: IdentityRules,
+    /// Who may come in, and as what.
+    pub rules: Rules,
+    /// How a person becomes a row in LiteLLM.
+    pub account: AccountRules,
+    /// Life and secrets of session keys.
+    pub session: SessionRules,
+    /// LiteLLM's address and settings.
+    pub litellm: Litellm,
+    /// Postgres.
+    pub database: Database,
+    /// What becomes of a caller's own key.
+    pub client_keys: ClientKeys,
+    /// Paths that need no identity.
+    pub public_paths: PublicPaths,
+    /// Cookie names of the sign-in proxy, dropped on the way up.
+    pub sign_in_cookies: Vec<CookieName>,
+    /// Prefix of vestibule's own paths: begins with `/`, has no `/` at its end.
+    pub own_prefix: String,
+    /// Every limit.
+    pub limits: Limits,
+    /// How an ending goes.
+    pub drain: Drain,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// A listening address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A unix socket and its permission bits.
+    Unix {
+        /// The socket's path.
+        path: PathBuf,
+        /// Permission bits, such as 0o600.
+        mode: u32,
+    },
+}
+
+/// The address that people see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// True for `https`.
+    pub https: bool,
+    /// Host, with the port where it is not the scheme's own.
+    pub authority: String,
+    /// Path prefix without a `/` at its end; empty for none.
+    pub prefix: String,
+}
+
+/// Who may assert an identity. All that is set must hold; at least one is.
+#[derive(Debug)]
+pub struct Trust {
+    /// TCP peers; empty where the trust does not rest on addresses.
+    pub peers: Vec<IpNet>,
+    /// Uids on a unix socket; empty = not asked.
+    pub uids: Vec<u32>,
+    /// A header that only the sign-in proxy knows.
+    pub secret_header: Option<SecretHeader>,
+    /// The password of oauth2-proxy's basic auth.
+    pub basic_auth_password: Option<SecretString>,
+}
+
+/// A proof in a header. One or two values are valid at once.
+#[derive(Debug)]
+pub struct SecretHeader {
+    /// The header's name.
+    pub name: HeaderName,
+    /// The valid values.
+    pub values: Vec<SecretString>,
+}
+
+/// How the sign-in proxy's headers are read.
+#[derive(Debug)]
+pub struct IdentityRules {
+    /// The operator's name for the sign-in source.
+    pub issuer: Arc<str>,
+    /// What LiteLLM shows as the provider.
+    pub provider: String,
+    /// The headers that are read; attributes that are not in `reads` are absent here.
+    pub reads: BTreeMap<Attribute, HeaderRule>,
+    /// Refuse a person without the groups header.
+    pub groups_required: bool,
+    /// The user header holds the e-mail.
+    pub email_from_user: bool,
+    /// Most groups of one person.
+    pub max_groups: usize,
+    /// Most bytes of one value.
+    pub max_value_bytes: usize,
+    /// All names of all presets and of this configuration: stripped on every path.
+    pub all_names: Vec<HeaderName>,
+}
+
+/// What can be read of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attribute {
+    /// The stable id: the subject.
+    User,
+    /// The e-mail address.
+    Email,
+    /// A name to show, such as a login.
+    PreferredUsername,
+    /// Full name.
+    Name,
+    /// Given name.
+    FirstName,
+    /// Family name.
+    LastName,
+    /// Picture's address.
+    Picture,
+    /// Groups.
+    Groups,
+    /// Roles, which become groups named `role:NAME`.
+    Roles,
+}
+
+/// Name and encoding of one attribute's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderRule {
+    /// The header's name.
+    pub name: HeaderName,
+    /// How its value is encoded.
+    pub decoding: Decoding,
+    /// How a list is written; `None` for single values.
+    pub separator: Option<Separator>,
+}
+
+/// How a header's bytes become text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoding {
+    /// UTF-8 as it is.
+    Utf8,
+    /// ISO-8859-1.
+    Latin1,
+    /// RFC 2047 encoded words where there are any, else UTF-8.
+    Rfc2047,
+    /// Percent-encoded UTF-8.
+    Percent,
+    /// Base64 of UTF-8.
+    Base64,
+    /// Base64url of UTF-8, padded or not.
+    Base64url,
+}
+
+/// How a list is written in one header value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Separator {
+    /// Items parted by one ASCII character, which no item can contain.
+    Char(u8),
+    /// `"a","b"`: each item in double quotes, parted by commas (Vouch).
+    Quoted,
+    /// A JSON list of strings.
+    Json,
+}
+
+/// Rules, first match wins.
+#[derive(Debug)]
+pub struct Rules {
+    /// Refused before any rule is read.
+    pub deny: Vec<Matcher>,
+    /// Where not empty, only those who match one come in.
+    pub allow: Vec<Matcher>,
+    /// The rules in their order.
+    pub rules: Vec<Rule>,
+    /// For those whom no rule matches; `None` refuses them.
+    pub default_role: Option<Role>,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Whom it is for.
+    pub when: Matcher,
+    /// What they get; `None` refuses them.
+    pub terms: Option<Arc<Terms>>,
+    /// Line in the file, for `explain` and the log.
+    pub line: Option<usize>,
+}
+
+/// All that is set must match; of each list, one.
+#[derive(Debug, Clone, Default)]
+pub struct Matcher {
+    /// Groups, exact or with `*`.
+    pub group: Vec<Pattern>,
+    /// Whole e-mail addresses, lower case.
+    pub email: Vec<Pattern>,
+    /// Domains of e-mail addresses, lower case.
+    pub email_domain: Vec<Pattern>,
+    /// Subjects.
+    pub user: Vec<Pattern>,
+}
+
+/// A text to match: exact, or with `*` for any characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// The whole text.
+    Exact(String),
+    /// The pieces between the `*`s.
+    Glob(Vec<String>),
+}
+
+/// LiteLLM's roles that vestibule may give, lowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Sees own keys and spend.
+    InternalUserViewer,
+    /// Makes keys for itself.
+    InternalUser,
+    /// Sees everything.
+    ProxyAdminViewer,
+    /// May do everything.
+    ProxyAdmin,
+}
+
+/// What a rule gives: a role, and what LiteLLM's user row gets besides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    /// The mapped role.
+    pub role: Role,
+    /// Models and limits, where the rule sets any.
+    pub allowance: Option<Allowance>,
+}
+
+/// What a rule says of models and limits. A field that is `None` is never written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Allowance {
+    /// Written at every sign-in instead of at creation only.
+    pub always: bool,
+    /// LiteLLM's model names.
+    pub models: Option<Vec<String>>,
+    /// USD.
+    pub max_budget: Option<f64>,
+    /// LiteLLM's notation, such as `30d`.
+    pub budget_duration: Option<BudgetDuration>,
+    /// Tokens a minute.
+    pub tpm_limit: Option<i64>,
+    /// Requests a minute.
+    pub rpm_limit: Option<i64>,
+}
+
+/// A budget's period in LiteLLM's notation: a number and one of `s`, `m`, `h`, `d`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetDuration {
+    /// As LiteLLM writes it.
+    pub text: String,
+    /// The same in seconds.
+    pub seconds: u64,
+}
+
+/// How a person becomes a row.
+#[derive(Debug, Clone)]
+pub struct AccountRules {
+    /// What becomes LiteLLM's `user_id` of a new person.
+    pub user_id: UserIdFrom,
+    /// By which column a row that vestibule did not make may be taken over.
+    pub adopt: Vec<AdoptBy>,
+    /// Who wins over a role.
+    pub role_sync: RoleSync,
+    /// How old what is known of a person may be.
+    pub refresh: Duration,
+    /// Most people kept in memory.
+    pub max_cached: usize,
+}
+
+/// Source of a new person's `user_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserIdFrom {
+    /// The subject.
+    Subject,
+    /// The preferred user name.
+    Username,
+    /// The e-mail.
+    Email,
+}
+
+/// A column by which a row may be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdoptBy {
+    /// The same `user_id`.
+    UserId,
+    /// The same `sso_user_id`.
+    SsoUserId,
+    /// The same e-mail, lower-cased.
+    Email,
+}
+
+/// When the mapped role is written over the one in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleSync {
+    /// At each refresh.
+    Always,
+    /// When the mapped role differs from the one last written.
+    OnChange,
+    /// When the row is made.
+    Create,
+}
+
+/// Life and secrets of session keys.
+#[derive(Debug)]
+pub struct SessionRules {
+    /// The secrets that keys are made from.
+    pub secrets: SessionSecrets,
+    /// Life of a key without renewal.
+    pub life: Duration,
+    /// A key is replaced at this age.
+    pub max_age: Duration,
+    /// How long known people are served while Postgres is away.
+    pub offline_grace: Duration,
+}
+
+/// LiteLLM's address and settings.
+#[derive(Debug)]
+pub struct Litellm {
+    /// Where it listens.
+    pub url: UpstreamUrl,
+    /// Its database.
+    pub database_url: SecretString,
+    /// The schema of its tables.
+    pub schema: String,
+    /// Its cache time for keys and users; zero turns the settling of lowered roles off.
+    pub cache_ttl: Duration,
+    /// `general_settings.litellm_key_header_name`, where set.
+    pub key_header: Option<HeaderName>,
+    /// Further credential headers of pass-through endpoints.
+    pub pass_through_key_headers: Vec<HeaderName>,
+    /// Path prefixes where Authorization is left as it came.
+    pub keep_authorization: Vec<String>,
+}
+
+/// An address of LiteLLM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamUrl {
+    /// `http://HOST:PORT`; the host may be a name.
+    Tcp {
+        /// Host name or address, without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// Postgres, apart from its address.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// The schema of vestibule's own tables.
+    pub schema: String,
+    /// Connections.
+    pub pool: u32,
+    /// Time to connect, and to wait for a free connection.
+    pub connect_timeout: Duration,
+    /// Time for one statement.
+    pub statement_timeout: Duration,
+    /// Private certificate authorities.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What becomes of a caller's own key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientKeys {
+    /// Removed; without an identity that is a 401.
+    Strip,
+    /// Let through where no identity came.
+    Pass,
+}
+
+/// Paths that need no identity. A path that is not in its plain spelling never matches.
+#[derive(Debug, Clone, Default)]
+pub struct PublicPaths {
+    /// Whole paths.
+    pub exact: Vec<String>,
+    /// What comes before the `/*`, with the `/` at its end.
+    pub prefixes: Vec<String>,
+}
+
+/// A cookie's name, or the beginning of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CookieName {
+    /// The whole name.
+    Exact(String),
+    /// Names that begin so.
+    Prefix(String),
+}
+
+/// Every limit of the front door and of the way up. Zero means no limit where the field says so.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Number of a request's headers.
+    pub headers: usize,
+    /// Bytes of a request's target.
+    pub target_bytes: usize,
+    /// Bytes of a request's body; 0 = no limit.
+    pub body_bytes: u64,
+    /// Time for a request's head.
+    pub header_timeout: Duration,
+    /// Open downstream connections.
+    pub connections: usize,
+    /// Requests in flight of one person; 0 = no limit.
+    pub in_flight_per_person: usize,
+    /// Requests in flight in all; 0 = no limit.
+    pub in_flight: usize,
+    /// Time to connect to LiteLLM.
+    pub upstream_connect_timeout: Duration,
+    /// Time until LiteLLM's answer begins.
+    pub upstream_first_byte_timeout: Duration,
+    /// How long an idle upstream connection is kept.
+    pub upstream_idle_timeout: Duration,
+    /// Idle upstream connections a worker.
+    pub upstream_idle_connections: usize,
+}
+
+/// How an ending goes.
+#[derive(Debug, Clone)]
+pub struct Drain {
+    /// Not ready, still serving.
+    pub delay: Duration,
+    /// What runs may finish.
+    pub timeout: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A level, or `level,target=level`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+    /// True = a person's id is logged in clear.
+    pub person_in_clear: bool,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// Text.
+    Text,
+    /// JSON.
+    Json,
+}
+
+// === impl Role ===
+
+impl Role {
+    /// All roles, lowest first.
+    pub const ALL: [Self; 4] = [Self::InternalUserViewer, Self::InternalUser, Self::ProxyAdminViewer, Self::ProxyAdmin];
+
+    /// LiteLLM's exact string (`litellm/types/proxy/auth/user_roles.py`).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InternalUserViewer => "internal_user_viewer",
+            Self::InternalUser => "internal_user",
+            Self::ProxyAdminViewer => "proxy_admin_viewer",
+            Self::ProxyAdmin => "proxy_admin",
+        }
+    }
+
+    /// Reads LiteLLM's string. `internal_user_view_only`, seen in guides, stands for the viewer.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "internal_user_view_only" {
+            return Some(Self::InternalUserViewer);
+        }
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    /// True for the two roles that see or do everything.
+    pub fn is_admin(self) -> bool {
+        matches!(self, Self::ProxyAdmin | Self::ProxyAdminViewer)
+    }
+}
+
+// === impl Pattern ===
+
+impl Pattern {
+    /// Reads a pattern: a `*` stands for any characters, none included.
+    pub fn parse(text: &str) -> Self {
+        if text.contains('*') {
+            Self::Glob(text.split('*').map(str::to_owned).collect())
+        } else {
+            Self::Exact(text.to_owned())
+        }
+    }
+
+    /// Whether the whole text matches. Linear in the text: pieces are taken leftmost first.
+    pub fn matches(&self, text: &str) -> bool {
+        let pieces = match self {
+            Self::Exact(exact) => return exact == text,
+            Self::Glob(pieces) => pieces,
+        };
+        let [first, middle @ .., last] = pieces.as_slice() else { return false };
+        let Some(mut rest) = text.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str())) else {
+            return false;
+        };
+        for piece in middle {
+            let Some((_, after)) = rest.split_once(piece.as_str()) else { return false };
+            rest = after;
+        }
+        true
+    }
+}

@@ -1,0 +1,21 @@
+//! vestibule: the room between an OAuth proxy and LiteLLM.
+//!
+//! ```text
+//! socket ─► Peer ─► TrustedPeer ─► Identity ─► Grant ─► Session ─► Passage ─► upstream
+//!           who is   may it speak   who is it   what     account     what is     one clean
+//!           calling? for others?    for?        may they? and key    let through request out
+//! ```
+//!
+//! Modules stand in the order of the request's way; a module uses those below it, never those above.
+
+pub mod cli;
+pub mod server;
+pub mod face;
+pub mod gate;
+pub mod registry;
+pub mod litellm;
+pub mod upstream;
+pub mod config;
+pub mod http;
+pub mod secret;
+pub mod telemetry;

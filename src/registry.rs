@@ -1,0 +1,113 @@
+//! The registry: who has which account and which session, in LiteLLM's tables and our own, one transaction a change.
+//!
+//! In go a [`Person`] and the [`Terms`] that the rules gave them; out comes what may be lent to them: an account with
+//! its settled state and a session key. The registry decides nothing about who may come in; it refuses what the books
+//! refuse: a block, a row that belongs to somebody else, a store that does not answer.
+
+pub mod postgres;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Terms;
+use crate::secret::SessionKey;
+
+/// Who somebody is, in LiteLLM's own OpenID shape (`id, email, first_name, last_name, display_name, picture, provider`)
+/// with what vestibule adds. Plain data: only the gate can make an `Identity` of it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Person {
+    /// The operator's name for the sign-in source.
+    pub issuer: Arc<str>,
+    /// The stable id at that source.
+    pub subject: String,
+    /// Lower-case, exactly one `@`.
+    pub email: Option<String>,
+    /// A name to sign in with.
+    pub preferred_username: Option<String>,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Full name, else made of what there is.
+    pub display_name: Option<String>,
+    /// An https address.
+    pub picture: Option<String>,
+    /// What LiteLLM shows as the provider.
+    pub provider: String,
+    /// Sorted, each once.
+    pub groups: Vec<String>,
+}
+
+/// What the books say of a person, and the key lent to them.
+#[derive(Clone)]
+pub struct Opened {
+    /// Our id of the account.
+    pub account_id: String,
+    /// LiteLLM's `user_id`.
+    pub user_id: String,
+    /// How long ago a role was lowered, by the database's clock.
+    pub lowered_ago: Option<Duration>,
+    /// Our id of the session.
+    pub session_id: String,
+    /// The key.
+    pub key: SessionKey,
+    /// How long the key lives if nobody renews it, by the database's clock.
+    pub expires_in: Duration,
+}
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Session rows with their keys.
+    pub sessions: u64,
+}
+
+/// Why the registry gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// An admin blocked the account or its key.
+    #[error("the account is blocked: {user_id}")]
+    Blocked {
+        /// LiteLLM's `user_id`.
+        user_id: String,
+    },
+    /// A row that vestibule did not make stands in the way.
+    #[error("LiteLLM's user `{user_id}` is not this person's row: found by {found_by}. {remedy}")]
+    Conflict {
+        /// The row in the way.
+        user_id: String,
+        /// The column it was found by.
+        found_by: &'static str,
+        /// What the operator can do.
+        remedy: &'static str,
+    },
+    /// The person has no value for the configured `account.user_id`, or one that is reserved.
+    #[error("`{0}` can't be LiteLLM's user_id")]
+    ReservedId(String),
+    /// A living session was made with a secret that is not known here.
+    #[error("a living session was made with the session secret `{0}`, which is not among ours. Add it to `session.secret_file`")]
+    SecretMismatch(String),
+    /// LiteLLM's tables, or ours, are not as they must be.
+    #[error("{0}")]
+    NotReady(String),
+    /// The database did not answer, or refused.
+    #[error("the database did not do it")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A future of the registry's, boxed so that a test can stand in for a distant machine.
+pub type Answer<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, RegistryError>> + Send + 'a>>;
+
+/// Accounts and sessions, wherever they are kept.
+pub trait Registry: Send + Sync + 'static {
+    /// Makes the books agree with the person and their terms, and lends the key. It reads first and writes only what
+    /// differs: a first sight makes user, account, session and key in one transaction; a known person costs one read.
+    /// Rows removed by hand are made again, keys near their end renewed, blocks seen.
+    fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened>;
+
+    /// Migrates our own tables where that is allowed and needed, and looks whether LiteLLM's are there.
+    fn prepare(&self) -> Answer<'_, ()>;
+
+    /// Removes vestibule's own sessions that are over.
+    fn sweep(&self) -> Answer<'_, Swept>;
+}

@@ -1,0 +1,264 @@
+//! The session secrets: what session keys are made from, and the only place that makes them.
+//!
+//! A key is never written down. It is made again from a secret and a nonce whenever it is needed, so neither the
+//! database nor the secret alone gives a key, and replicas agree without talking.
+
+use aws_lc_rs::{constant_time, digest, hmac, rand};
+use secrecy::{ExposeSecret, SecretString};
+
+/// Bytes of a nonce.
+pub const NONCE_BYTES: usize = 32;
+/// Fewest bytes of a secret.
+pub const SECRET_BYTES_MIN: usize = 32;
+/// Most secrets at once: one makes, the others are on their way out.
+pub const SECRETS_MAX: usize = 3;
+
+const KEY_LABEL: &str = "vestibule/key/1";
+const PERSON_LABEL: &str = "vestibule/person/1";
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// One to three secrets. The first makes keys, all are honoured.
+#[derive(Clone)]
+pub struct SessionSecrets {
+    secrets: Vec<(SecretId, hmac::Key)>,
+}
+
+/// Which secret made a key: the first 8 hex digits of HMAC(secret, "id").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretId(String);
+
+/// A session key in clear: `sk-…`. It has neither Debug nor Display.
+#[derive(Clone)]
+pub struct SessionKey(SecretString);
+
+/// What kind of session a key is for; part of what it is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionKind {
+    /// A person's key for the API.
+    Api,
+}
+
+/// Why secrets were refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// No secret at all.
+    #[error("no secret was given")]
+    None,
+    /// Too many.
+    #[error("more than {SECRETS_MAX} secrets were given")]
+    TooMany,
+    /// Too short.
+    #[error("secret {0} is shorter than {SECRET_BYTES_MIN} bytes")]
+    Short(usize),
+}
+
+// === impl SessionSecrets ===
+
+impl SessionSecrets {
+    /// Takes one secret a line; empty lines are passed over.
+    pub fn parse(text: &SecretString) -> Result<Self, SecretError> {
+        let lines: Vec<&str> = text.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() {
+            return Err(SecretError::None);
+        }
+        if lines.len() > SECRETS_MAX {
+            return Err(SecretError::TooMany);
+        }
+        let mut secrets = Vec::with_capacity(lines.len());
+        for (at, line) in lines.iter().enumerate() {
+            if line.len() < SECRET_BYTES_MIN {
+                return Err(SecretError::Short(at + 1));
+            }
+            let key = hmac::Key::new(hmac::HMAC_SHA256, line.as_bytes());
+            let id = hex(hmac::sign(&key, b"id").as_ref()).chars().take(8).collect();
+            secrets.push((SecretId(id), key));
+        }
+        Ok(Self { secrets })
+    }
+
+    /// The secret that makes new keys.
+    pub fn current(&self) -> &SecretId {
+        // `parse` refuses an empty list, so there is a first.
+        const NONE: &SecretId = &SecretId(String::new());
+        self.secrets.first().map_or(NONE, |(id, _)| id)
+    }
+
+    /// Whether a stored id is one of ours.
+    pub fn knows(&self, id: &str) -> bool {
+        self.secrets.iter().any(|(known, _)| known.0 == id)
+    }
+
+    /// Makes the key of a session, or makes it again. `None` when the secret is not known here.
+    pub fn session_key(&self, secret_id: &str, kind: SessionKind, account_id: &str, nonce: &[u8]) -> Option<SessionKey> {
+        let (_, key) = self.secrets.iter().find(|(known, _)| known.0 == secret_id)?;
+        let mut mac = hmac::Context::with_key(key);
+        for part in [KEY_LABEL.as_bytes(), kind.as_str().as_bytes(), account_id.as_bytes(), nonce] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        let mut text = String::from("sk-");
+        base62(mac.sign().as_ref(), &mut text);
+        Some(SessionKey(text.into()))
+    }
+
+    /// A stable name for a person in logs, without anything of the person in it: 12 hex digits.
+    pub fn pseudonym(&self, issuer: &str, subject: &str) -> String {
+        let Some((_, key)) = self.secrets.first() else { return String::new() };
+        let mut mac = hmac::Context::with_key(key);
+        for part in [PERSON_LABEL, issuer, subject] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        hex(mac.sign().as_ref()).chars().take(12).collect()
+    }
+}
+
+impl std::fmt::Debug for SessionSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.secrets.iter().map(|(id, _)| id)).finish()
+    }
+}
+
+// === impl SecretId ===
+
+impl SecretId {
+    /// The 8 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl SessionKey ===
+
+impl SessionKey {
+    /// The key in clear, for the header that carries it up.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// LiteLLM's name for the key: the lower-case hex SHA-256 of the whole string (`proxy/utils.py`, `hash_token`).
+    pub fn token(&self) -> String {
+        hex(digest::digest(&digest::SHA256, self.expose().as_bytes()).as_ref())
+    }
+
+    /// What LiteLLM shows of a key: `sk-...` and the last four characters.
+    pub fn display_name(&self) -> String {
+        let key = self.expose();
+        let tail = key.get(key.len().saturating_sub(4)..).unwrap_or_default();
+        format!("sk-...{tail}")
+    }
+}
+
+// === impl SessionKind ===
+
+impl SessionKind {
+    /// The name in the session table and in the key's making.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+        }
+    }
+}
+
+/// Fresh random bytes for a nonce. `None` when the system has no randomness to give.
+pub fn nonce() -> Option<[u8; NONCE_BYTES]> {
+    let mut bytes = [0; NONCE_BYTES];
+    rand::fill(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// A fresh id for a row: 22 base62 digits or a few less, from 128 random bits.
+pub fn row_id() -> Option<String> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).ok()?;
+    let mut text = String::with_capacity(22);
+    base62(&bytes, &mut text);
+    Some(text)
+}
+
+/// Compares two secrets through their digests: the time tells nothing of where they differ, nor of their lengths.
+pub fn equal(given: &[u8], wanted: &[u8]) -> bool {
+    let given = digest::digest(&digest::SHA256, given);
+    let wanted = digest::digest(&digest::SHA256, wanted);
+    constant_time::verify_slices_are_equal(given.as_ref(), wanted.as_ref()).is_ok()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for half in [byte >> 4, byte & 15] {
+            text.push(DIGITS.get(usize::from(half)).copied().unwrap_or(b'0').into());
+        }
+    }
+    text
+}
+
+/// Appends the big-endian number in base 62, without leading zeroes cut: equal lengths in give equal lengths out or fewer.
+fn base62(bytes: &[u8], text: &mut String) {
+    let mut number = bytes.to_vec();
+    let mut digits = Vec::with_capacity(bytes.len() * 2);
+    while number.iter().any(|byte| *byte != 0) {
+        let mut remainder = 0_u32;
+        for byte in &mut number {
+            let value = (remainder << 8) | u32::from(*byte);
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
+            remainder = value % 62;
+        }
+        digits.push(BASE62.get(remainder as usize).copied().unwrap_or(b'0'));
+    }
+    text.extend(digits.iter().rev().map(|digit| char::from(*digit)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(text: &str) -> SessionSecrets {
+        SessionSecrets::parse(&text.to_owned().into()).unwrap()
+    }
+
+    const A: &str = "0123456789abcdef0123456789abcdef";
+    const B: &str = "fedcba9876543210fedcba9876543210";
+
+    #[test]
+    fn the_same_parts_make_the_same_key_and_any_other_part_another() {
+        let ours = secrets(A);
+        let id = ours.current().as_str().to_owned();
+        let key = ours.session_key(&id, SessionKind::Api, "acc", &[1; 32]).unwrap();
+        assert_eq!(key.expose(), ours.session_key(&id, SessionKind::Api, "acc", &[1; 32]).unwrap().expose());
+        assert!(key.expose().starts_with("sk-") && key.expose().len() > 40);
+        assert_ne!(key.expose(), ours.session_key(&id, SessionKind::Api, "acd", &[1; 32]).unwrap().expose());
+        assert_ne!(key.expose(), ours.session_key(&id, SessionKind::Api, "acc", &[2; 32]).unwrap().expose());
+        let theirs = secrets(B);
+        assert!(theirs.session_key(&id, SessionKind::Api, "acc", &[1; 32]).is_none());
+    }
+
+    #[test]
+    fn a_retired_secret_is_honoured_but_does_not_make() {
+        let old = secrets(A);
+        let both = secrets(&format!("{B}\n{A}\n"));
+        assert!(both.knows(old.current().as_str()));
+        assert_eq!(both.current(), secrets(B).current());
+    }
+
+    #[test]
+    fn short_many_and_no_secrets_are_refused() {
+        let parse = |text: &str| SessionSecrets::parse(&text.to_owned().into()).err();
+        assert_eq!(parse("\n"), Some(SecretError::None));
+        assert_eq!(parse("short"), Some(SecretError::Short(1)));
+        assert_eq!(parse(&format!("{A}\n{A}\n{A}\n{A}")), Some(SecretError::TooMany));
+    }
+
+    #[test]
+    fn base62_is_the_number() {
+        let mut text = String::new();
+        base62(&[0, 0, 62], &mut text);
+        assert_eq!(text, "10");
+    }
+
+    #[test]
+    fn secrets_print_only_their_ids() {
+        assert!(!format!("{:?}", secrets(A)).contains("0123456789abcdef"));
+    }
+}
