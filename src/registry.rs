@@ -14,7 +14,7 @@ use crate::secret::SessionKey;
 
 /// Who somebody is, in LiteLLM's own OpenID shape (`id, email, first_name, last_name, display_name, picture, provider`)
 /// with what vestibule adds. Plain data: only the gate can make an `Identity` of it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     /// The operator's name for the sign-in source.
     pub issuer: Arc<str>,
