@@ -1,1 +1,9 @@
-//! http
+//! HTTP as an intermediary must see it: header names and their one strip walk, hop-by-hop rules, forwarded headers.
+//!
+//! Nothing here knows LiteLLM, identities or sessions; the rules come in as data.
+
+pub mod forwarded;
+pub mod hop;
+pub mod names;
+pub mod query;
+pub mod request_id;
