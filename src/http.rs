@@ -2,8 +2,11 @@
 //!
 //! Nothing here knows LiteLLM, identities or sessions; the rules come in as data.
 
+pub mod body;
 pub mod forwarded;
+pub mod head;
 pub mod hop;
+pub mod interim;
 pub mod names;
 pub mod query;
 pub mod request_id;

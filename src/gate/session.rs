@@ -28,6 +28,7 @@ use crate::registry::{Opened, Person, Registry, RegistryError};
 use crate::secret::SessionSecrets;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, SlotState};
+pub use slot::InFlight;
 use slot::{Look, Slot};
 
 /// Longest wait for a read of somebody who is known and within the grace.
@@ -130,8 +131,8 @@ impl Session {
     }
 
     /// Takes one of the person's places for a request in flight; `None` when all `most` are taken. 0 = no limit.
-    pub fn enter(&self, most: usize) -> Option<slot::InFlight> {
-        slot::InFlight::enter(&self.slot, most)
+    pub fn enter(&self, most: usize) -> Option<InFlight> {
+        InFlight::enter(&self.slot, most)
     }
 }
 

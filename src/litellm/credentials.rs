@@ -74,6 +74,13 @@ pub fn key_in(value: &HeaderValue) -> Option<&str> {
     (key.starts_with(KEY_PREFIX) && key.len() > KEY_PREFIX.len()).then_some(key)
 }
 
+/// Whether the body of a 401 says that the key itself is unknown or expired: `error.type` is `token_not_found_in_db` or
+/// `expired_key` (`_types.py`, `ProxyErrorTypes`). Any other 401 is not about the key.
+pub fn is_refused_key(body: &[u8]) -> bool {
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else { return false };
+    matches!(body.pointer("/error/type").and_then(serde_json::Value::as_str), Some("token_not_found_in_db" | "expired_key"))
+}
+
 // === impl KeyHeaders ===
 
 impl KeyHeaders {
@@ -118,6 +125,15 @@ mod tests {
         assert_eq!(key("sk-1").as_deref(), Some("sk-1"));
         for other in ["Basic c2stMQ==", "sk-", "Bearer eyJ", "Bearer", ""] {
             assert_eq!(key(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_litellms_own_words_say_that_a_key_is_gone() {
+        assert!(is_refused_key(br#"{"error":{"message":"","type":"token_not_found_in_db","param":"key","code":"401"}}"#));
+        assert!(is_refused_key(br#"{"error":{"type":"expired_key"}}"#));
+        for other in ["", "{}", "[]", r#"{"error":{"type":"auth_error"}}"#, r#"{"type":"expired_key"}"#, r#""expired_key""#] {
+            assert!(!is_refused_key(other.as_bytes()), "{other}");
         }
     }
 
