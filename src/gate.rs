@@ -16,7 +16,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::request::Parts;
 
-use crate::config::{ClientKeys, IdentityRules, Litellm, PublicPaths, Rules};
+use crate::config::{ClientKeys, IdentityRules, Litellm, PublicPaths};
 use crate::http::head::{self, BadHead};
 use crate::http::names::{BadName, Owned, Owner};
 use crate::http::query::percent_decode;
@@ -61,8 +61,15 @@ pub struct Doors {
 
 impl Gate {
     /// Takes checked rules.
-    pub fn new(trust: Trust, reader: Reader, rules: Rules, sessions: Sessions, owned: Arc<Owned>, doors: Doors) -> Self {
-        Self { trust, reader, granter: Granter::new(rules), sessions, owned, doors }
+    pub fn new(
+        trust: Trust,
+        reader: Reader,
+        granter: Granter,
+        sessions: Sessions,
+        owned: Arc<Owned>,
+        doors: Doors,
+    ) -> Self {
+        Self { trust, reader, granter, sessions, owned, doors }
     }
 
     /// The whole decision over a request.
@@ -78,7 +85,9 @@ impl Gate {
         }
         if !self.reader.is_asserted(&head.headers) {
             return match self.doors.client_keys {
-                ClientKeys::Pass => without_person(Passage::OwnKey(OwnKey::take(&head.headers, &self.doors.key_headers)?)),
+                ClientKeys::Pass => {
+                    without_person(Passage::OwnKey(OwnKey::take(&head.headers, &self.doors.key_headers)?))
+                }
                 ClientKeys::Strip => Err(Code::NoIdentity.into()),
             };
         }
@@ -169,7 +178,16 @@ mod tests {
 
     #[test]
     fn our_own_prefix_is_seen_in_every_spelling() {
-        for path in ["/vestibule", "/vestibule/", "/vestibule/x", "//vestibule/x", "/VESTIBULE", "/%76estibule/x", "/./vestibule", "/\\vestibule"] {
+        for path in [
+            "/vestibule",
+            "/vestibule/",
+            "/vestibule/x",
+            "//vestibule/x",
+            "/VESTIBULE",
+            "/%76estibule/x",
+            "/./vestibule",
+            "/\\vestibule",
+        ] {
             assert!(is_below(path, "/vestibule"), "{path}");
         }
         for path in ["/", "/vestibules", "/x/vestibule", "/v1/models"] {

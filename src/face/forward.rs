@@ -136,7 +136,9 @@ impl Proxy {
             let mut request = self.rewriter.rewrite(&Outgoing { head, admitted, peer, request_id, upgrade }, body);
             if head.version == http::Version::HTTP_11 {
                 let interim = interim.clone();
-                hyper::ext::on_informational(&mut request, move |answer| interim.push(answer.status(), answer.headers()));
+                hyper::ext::on_informational(&mut request, move |answer| {
+                    interim.push(answer.status(), answer.headers());
+                });
             }
             request
         };

@@ -190,7 +190,10 @@ mod tests {
     #[test]
     fn keys_leave_the_query_and_nothing_else_does() {
         let clean = |text: &str| target(&text.parse().unwrap()).to_string();
-        assert_eq!(clean("/v1beta/models/g:generateContent?key=AIza&alt=sse"), "/v1beta/models/g:generateContent?alt=sse");
+        assert_eq!(
+            clean("/v1beta/models/g:generateContent?key=AIza&alt=sse"),
+            "/v1beta/models/g:generateContent?alt=sse"
+        );
         assert_eq!(clean("/v1beta/models/g:generateContent?k%65y=x"), "/v1beta/models/g:generateContent");
         assert_eq!(clean("/key/info?key=sk-other"), "/key/info");
         assert_eq!(clean("/key/info?key=hash&a=%2F;b"), "/key/info?key=hash&a=%2F;b");
@@ -200,9 +203,13 @@ mod tests {
 
     #[test]
     fn cookies_of_litellm_and_the_sign_in_proxy_stay_here() {
-        let clean = |text| rewriter().cookies(&HeaderValue::from_static(text)).map(|value| value.to_str().unwrap().to_owned());
+        let clean =
+            |text| rewriter().cookies(&HeaderValue::from_static(text)).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(clean("a=1; b=2").as_deref(), Some("a=1; b=2"));
-        assert_eq!(clean("token=x; a=1;_oauth2_proxy_0=y; _oauth2_proxy=z; sid=1; sidx=2").as_deref(), Some("a=1; sidx=2"));
+        assert_eq!(
+            clean("token=x; a=1;_oauth2_proxy_0=y; _oauth2_proxy=z; sid=1; sidx=2").as_deref(),
+            Some("a=1; sidx=2")
+        );
         assert_eq!(clean("token=x"), None);
         assert_eq!(clean(" token =x; a").as_deref(), Some("a"));
         assert_eq!(clean("token"), None);
@@ -210,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_subprotocol_with_a_key_goes_and_the_others_stay() {
-        let clean = |text| subprotocols(&HeaderValue::from_static(text)).map(|value| value.to_str().unwrap().to_owned());
+        let clean =
+            |text| subprotocols(&HeaderValue::from_static(text)).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(clean("realtime, openai-insecure-api-key.sk-1, x").as_deref(), Some("realtime, x"));
         assert_eq!(clean("OpenAI-Insecure-API-Key.sk-1"), None);
         assert_eq!(clean("realtime,x").as_deref(), Some("realtime,x"));

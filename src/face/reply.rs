@@ -100,7 +100,10 @@ pub fn refuse(refusal: &Refusal, head: &Parts, mut record: Record) -> Response<R
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
     if matches!(shape, Shape::Page) {
-        headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"));
+        headers.insert(
+            "content-security-policy",
+            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        );
     }
     if code.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -112,7 +115,13 @@ pub fn refuse(refusal: &Refusal, head: &Parts, mut record: Record) -> Response<R
 
 fn shape(head: &Parts) -> Shape {
     let is_page = matches!(head.method, Method::GET | Method::HEAD)
-        && head.headers.get_all(header::ACCEPT).iter().filter_map(names::list).flatten().any(|kind| kind.starts_with("text/html"));
+        && head
+            .headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(names::list)
+            .flatten()
+            .any(|kind| kind.starts_with("text/html"));
     if is_page {
         Shape::Page
     } else if routes::is_anthropic(head.uri.path()) {
@@ -165,8 +174,11 @@ fn page(code: Code, id: &str) -> String {
 /// Takes out of LiteLLM's answer what must not go down: names that say who somebody is, and keys.
 pub fn strip_answer(headers: &mut HeaderMap, owned: &names::Owned) {
     use names::Owner::{Credential, Identity};
-    let unwanted: Vec<HeaderName> =
-        headers.keys().filter(|name| matches!(owned.owner(name.as_str()), Some(Identity | Credential))).cloned().collect();
+    let unwanted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| matches!(owned.owner(name.as_str()), Some(Identity | Credential)))
+        .cloned()
+        .collect();
     for name in unwanted {
         headers.remove(name);
     }
@@ -184,7 +196,8 @@ impl Body for ReplyBody {
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
         // hyper does not ask again for a body whose length it knows.
-        let is_over = matches!(polled, Poll::Ready(None)) || matches!(polled, Poll::Ready(Some(Ok(_))) if self.is_end_stream());
+        let is_over =
+            matches!(polled, Poll::Ready(None)) || matches!(polled, Poll::Ready(Some(Ok(_))) if self.is_end_stream());
         if let Some(record) = &mut self.record {
             if let Poll::Ready(Some(Ok(frame))) = &polled {
                 record.sent(frame.data_ref().map_or(0, Bytes::len));

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn all_parts_of_a_matcher_must_hold_and_an_empty_one_holds_for_nobody() {
-        let both = Matcher { group: patterns(&["a", "b"]), email_domain: patterns(&["corp.local"]), ..Matcher::default() };
+        let both =
+            Matcher { group: patterns(&["a", "b"]), email_domain: patterns(&["corp.local"]), ..Matcher::default() };
         assert!(matches(&both, &person(&["b"], Some("x@corp.local"))));
         assert!(!matches(&both, &person(&["b"], Some("x@evil-corp.local"))));
         assert!(!matches(&both, &person(&["b"], None)));
@@ -136,7 +137,11 @@ mod tests {
         let rules = |default_role| Rules {
             deny: vec![Matcher { group: patterns(&["out"]), ..Matcher::default() }],
             allow: vec![],
-            rules: vec![rule("barred", None), rule("admins", Some(Role::ProxyAdmin)), rule("*", Some(Role::InternalUser))],
+            rules: vec![
+                rule("barred", None),
+                rule("admins", Some(Role::ProxyAdmin)),
+                rule("*", Some(Role::InternalUser)),
+            ],
             default_role,
         };
         let ask = |groups: &[&str], default_role| {

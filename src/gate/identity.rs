@@ -99,7 +99,7 @@ impl Reader {
     /// One decoded, plain value. `None` where the attribute is not read, or came missing or empty.
     fn value(&self, headers: &HeaderMap, attribute: Attribute, bad: Code) -> Result<Option<String>, Refusal> {
         let Some(rule) = self.rules.reads.get(&attribute) else { return Ok(None) };
-        let Some(raw) = self.one(headers, rule)? else { return Ok(None) };
+        let Some(raw) = one(headers, rule)? else { return Ok(None) };
         let refuse = |code: Code| Refusal::from(code).about(rule.name.clone());
         if raw.len() > self.rules.max_value_bytes {
             return Err(refuse(bad));
@@ -124,7 +124,7 @@ impl Reader {
         for (attribute, prefix) in [(Attribute::Groups, ""), (Attribute::Roles, "role:")] {
             let Some(rule) = self.rules.reads.get(&attribute) else { continue };
             let refuse = || Refusal::from(Code::MalformedGroups).about(rule.name.clone());
-            let Some(raw) = self.one(headers, rule)? else {
+            let Some(raw) = one(headers, rule)? else {
                 if attribute == Attribute::Groups && self.rules.groups_required {
                     return Err(Refusal::from(Code::NoGroups).about(rule.name.clone()));
                 }
@@ -149,17 +149,17 @@ impl Reader {
         Ok(groups)
     }
 
-    fn one<'a>(&self, headers: &'a HeaderMap, rule: &HeaderRule) -> Result<Option<&'a [u8]>, Refusal> {
-        let repeated = |_| Refusal::from(Code::RepeatedHeader).about(rule.name.clone());
-        Ok(names::exactly_one(headers, &rule.name).map_err(repeated)?.map(http::HeaderValue::as_bytes))
-    }
-
     fn refusal(&self, code: Code, attribute: Attribute) -> Refusal {
         match self.rules.reads.get(&attribute) {
             Some(rule) => Refusal::from(code).about(rule.name.clone()),
             None => code.into(),
         }
     }
+}
+
+fn one<'a>(headers: &'a HeaderMap, rule: &HeaderRule) -> Result<Option<&'a [u8]>, Refusal> {
+    let repeated = |_| Refusal::from(Code::RepeatedHeader).about(rule.name.clone());
+    Ok(names::exactly_one(headers, &rule.name).map_err(repeated)?.map(http::HeaderValue::as_bytes))
 }
 
 #[cfg(test)]

@@ -81,8 +81,8 @@ impl OwnKey {
 impl Public {
     /// Only a path in its plain spelling can be public: any other could be a different path to LiteLLM.
     pub(super) fn find(paths: &PublicPaths, path: &str) -> Option<Self> {
-        let is_listed =
-            paths.exact.iter().any(|exact| exact == path) || paths.prefixes.iter().any(|prefix| path.starts_with(prefix));
+        let is_listed = paths.exact.iter().any(|exact| exact == path)
+            || paths.prefixes.iter().any(|prefix| path.starts_with(prefix));
         (is_listed && routes::is_plain(path)).then_some(Self(()))
     }
 }
@@ -97,7 +97,16 @@ mod tests {
         let paths = PublicPaths { exact: vec!["/health/liveness".into()], prefixes: vec!["/public/".into()] };
         let is_public = |path| Public::find(&paths, path).is_some();
         assert!(is_public("/health/liveness") && is_public("/public/x"));
-        for path in ["/health/liveness/", "/health", "/public", "/publicx", "/public/../key/generate", "/public//x", "/public/%2e%2e/x", "/Public/x"] {
+        for path in [
+            "/health/liveness/",
+            "/health",
+            "/public",
+            "/publicx",
+            "/public/../key/generate",
+            "/public//x",
+            "/public/%2e%2e/x",
+            "/Public/x",
+        ] {
             assert!(!is_public(path), "{path}");
         }
     }
@@ -111,7 +120,11 @@ mod tests {
             }
             OwnKey::take(&headers, &[HeaderName::from_static("x-configured")]).is_ok()
         };
-        assert!(take(&[("authorization", "Bearer sk-1")]) && take(&[("x-api-key", "sk-1")]) && take(&[("x-configured", "sk-1")]));
+        assert!(
+            take(&[("authorization", "Bearer sk-1")])
+                && take(&[("x-api-key", "sk-1")])
+                && take(&[("x-configured", "sk-1")])
+        );
         assert!(!take(&[]));
         assert!(!take(&[("authorization", "Bearer eyJ")]));
         assert!(!take(&[("authorization", "Bearer sk-1"), ("x-api-key", "sk-1")]));

@@ -204,10 +204,8 @@ mod tests {
 
     #[test]
     fn every_code_has_its_row_in_the_reference() {
-        let rows: String = Code::ALL
-            .iter()
-            .map(|code| format!("| `{}` | {} | {} |\n", code.as_str(), code.status().as_u16(), code.meaning()))
-            .collect();
+        let row = |code: &Code| format!("| `{}` | {} | {} |", code.as_str(), code.status().as_u16(), code.meaning());
+        let rows = Code::ALL.iter().map(row).collect::<Vec<_>>().join("\n");
         let page = include_str!("../../docs/refusals.md");
         assert!(page.contains(&rows), "docs/refusals.md should have exactly these rows:\n{rows}");
     }

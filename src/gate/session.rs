@@ -38,7 +38,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Added to LiteLLM's cache time: its entry may be made just after our write was committed, from a read just before.
 const SETTLE_MARGIN: Duration = Duration::from_secs(2);
 /// Least time between two new keys of one session that LiteLLM refused.
-const RENEW_INTERVAL: Duration = Duration::from_secs(60);
+const RENEW_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A person's account and key, lent for one request. Only [`Sessions::open`] makes one, of an identity and a grant.
 #[derive(Clone)]
@@ -149,7 +149,9 @@ impl Sessions {
         metrics: Arc<Metrics>,
     ) -> Self {
         let slots = Cache::new(max_cached);
-        Self { shared: Arc::new(Shared { slots, registry, runtime, ages, secrets, hasher: RandomState::new(), metrics }) }
+        Self {
+            shared: Arc::new(Shared { slots, registry, runtime, ages, secrets, hasher: RandomState::new(), metrics }),
+        }
     }
 
     /// The person's account and key. Waits only for what is not known.
@@ -223,7 +225,9 @@ impl Sessions {
             let pseudonym = secrets.pseudonym(&person.issuer, &person.subject);
             Ok::<_, std::convert::Infallible>(Arc::new(Slot::new(pseudonym)))
         };
-        match slots.get_or_insert_with(&PersonKey { issuer: person.issuer.clone(), subject: person.subject.clone() }, make) {
+        match slots
+            .get_or_insert_with(&PersonKey { issuer: person.issuer.clone(), subject: person.subject.clone() }, make)
+        {
             Ok(slot) => slot,
             Err(never) => match never {},
         }
@@ -259,7 +263,12 @@ impl Shared {
             self.metrics.role_flaps.inc();
             tracing::warn!(person = %slot.pseudonym, code = "role_flap", "two sign-ins of one person disagree");
         }
-        match self.registry.open(person, grant.terms()).await.and_then(|opened| self.standing(fingerprint, person, grant, opened)) {
+        match self
+            .registry
+            .open(person, grant.terms())
+            .await
+            .and_then(|opened| self.standing(fingerprint, person, grant, opened))
+        {
             Ok(standing) => {
                 self.metrics.open("opened");
                 self.metrics.database_up.set(1);
@@ -278,11 +287,20 @@ impl Shared {
         }
     }
 
-    fn standing(&self, fingerprint: u64, person: &Person, grant: &Grant, opened: Opened) -> Result<Standing, RegistryError> {
+    fn standing(
+        &self,
+        fingerprint: u64,
+        person: &Person,
+        grant: &Grant,
+        opened: Opened,
+    ) -> Result<Standing, RegistryError> {
         let key = KeyHeaders::of(&opened.key)
             .ok_or_else(|| RegistryError::NotReady("a session key can't stand in a header".into()))?;
         let cache_ttl = self.ages.cache_ttl;
-        let left = opened.lowered_ago.filter(|_| !cache_ttl.is_zero()).and_then(|ago| (cache_ttl + SETTLE_MARGIN).checked_sub(ago));
+        let left = opened
+            .lowered_ago
+            .filter(|_| !cache_ttl.is_zero())
+            .and_then(|ago| (cache_ttl + SETTLE_MARGIN).checked_sub(ago));
         let read_at = Instant::now();
         let settles_at = left.map(|left| read_at + left);
         Ok(Standing { fingerprint, person: person.clone(), grant: grant.clone(), opened, key, read_at, settles_at })
@@ -298,7 +316,9 @@ fn code_of(error: &RegistryError) -> Code {
         RegistryError::Blocked { .. } => Code::AccountBlocked,
         RegistryError::Conflict { .. } => Code::AccountConflict,
         RegistryError::ReservedId(_) => Code::ReservedId,
-        RegistryError::SecretMismatch(_) | RegistryError::NotReady(_) | RegistryError::Unavailable(_) => Code::StoreUnavailable,
+        RegistryError::SecretMismatch(_) | RegistryError::NotReady(_) | RegistryError::Unavailable(_) => {
+            Code::StoreUnavailable
+        }
     }
 }
 
@@ -310,7 +330,8 @@ fn refuse(error: &RegistryError) -> Refusal {
 }
 
 async fn landed(mut landing: Landing) -> Outcome {
-    let gone = || Err(Arc::new(RegistryError::Unavailable("the flight to the registry ended without an answer".into())));
+    let gone =
+        || Err(Arc::new(RegistryError::Unavailable("the flight to the registry ended without an answer".into())));
     match landing.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or_else(gone),
         Err(_) => gone(),

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::names::Owned;
 
-const RUNNING: u8 = 0;
+// 0 while it runs.
 const DONE: u8 = 1;
 const BROKEN: u8 = 2;
 const TOO_LARGE: u8 = 3;

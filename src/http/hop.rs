@@ -41,7 +41,12 @@ pub fn is_switched_to(headers: &HeaderMap, asked: &HeaderValue) -> bool {
 
 /// Whether the client takes trailers: the one `TE` that may pass.
 pub fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(header::TE).iter().filter_map(names::list).flatten().any(|coding| coding.eq_ignore_ascii_case("trailers"))
+    headers
+        .get_all(header::TE)
+        .iter()
+        .filter_map(names::list)
+        .flatten()
+        .any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
 /// Takes what belongs to the upstream connection out of a response.
@@ -71,14 +76,20 @@ mod tests {
 
     #[test]
     fn only_a_whole_websocket_handshake_is_an_upgrade() {
-        let ask = |method, version, lines: &[(&'static str, &'static str)]| websocket(method, version, &headers(lines)).is_some();
+        let ask = |method, version, lines: &[(&'static str, &'static str)]| {
+            websocket(method, version, &headers(lines)).is_some()
+        };
         let good: &[_] = &[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
         assert!(ask(&Method::GET, Version::HTTP_11, good));
         assert!(!ask(&Method::POST, Version::HTTP_11, good));
         assert!(!ask(&Method::GET, Version::HTTP_10, good));
         assert!(!ask(&Method::GET, Version::HTTP_11, &[("upgrade", "websocket")]));
         assert!(!ask(&Method::GET, Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "h2c")]));
-        assert!(!ask(&Method::GET, Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "websocket")]));
+        assert!(!ask(
+            &Method::GET,
+            Version::HTTP_11,
+            &[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "websocket")]
+        ));
     }
 
     #[test]

@@ -43,7 +43,9 @@ impl Interim {
         }
         let mut queue = self.queue();
         let before = queue.bytes.len();
-        queue.bytes.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).as_bytes());
+        queue.bytes.extend_from_slice(
+            format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).as_bytes(),
+        );
         for (name, value) in headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name)) {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 queue.bytes.extend_from_slice(part);

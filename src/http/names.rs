@@ -110,7 +110,9 @@ impl Owned {
     /// order it came.
     pub fn strip<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
         let nominated = nominated(headers);
-        headers.iter().filter(move |(name, _)| self.owner(name.as_str()).is_none() && !nominated.iter().any(|other| other == *name))
+        headers.iter().filter(move |(name, _)| {
+            self.owner(name.as_str()).is_none() && !nominated.iter().any(|other| other == *name)
+        })
     }
 }
 
@@ -174,7 +176,9 @@ mod tests {
         let check = |value| owned().check(&headers(&[("connection", value)]));
         assert_eq!(check("keep-alive, Upgrade"), Ok(()));
         assert_eq!(check("close, X-Custom"), Ok(()));
-        for value in ["X-Forwarded-User", "close,x_forwarded_user", "authorization", "X-Forwarded-For", " , x-litellm-user-id"] {
+        for value in
+            ["X-Forwarded-User", "close,x_forwarded_user", "authorization", "X-Forwarded-For", " , x-litellm-user-id"]
+        {
             assert!(matches!(check(value), Err(BadName::Nominated(_))), "{value}");
         }
         assert_eq!(check("not a token"), Err(BadName::Connection));

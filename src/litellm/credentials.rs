@@ -33,7 +33,7 @@ const CLAIMS: [HeaderName; 9] = [
     HeaderName::from_static("x-litellm-changed-by"),
 ];
 
-/// Open WebUI's headers, which `user_header_mappings` commonly names.
+/// The chat front end `Open WebUI`'s headers, which `user_header_mappings` commonly names.
 const CLAIM_PREFIX: &str = "x-openwebui-";
 
 /// The admin UI's cookie, which holds a key.
@@ -78,7 +78,10 @@ pub fn key_in(value: &HeaderValue) -> Option<&str> {
 /// `expired_key` (`_types.py`, `ProxyErrorTypes`). Any other 401 is not about the key.
 pub fn is_refused_key(body: &[u8]) -> bool {
     let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else { return false };
-    matches!(body.pointer("/error/type").and_then(serde_json::Value::as_str), Some("token_not_found_in_db" | "expired_key"))
+    matches!(
+        body.pointer("/error/type").and_then(serde_json::Value::as_str),
+        Some("token_not_found_in_db" | "expired_key")
+    )
 }
 
 // === impl KeyHeaders ===
@@ -130,9 +133,13 @@ mod tests {
 
     #[test]
     fn only_litellms_own_words_say_that_a_key_is_gone() {
-        assert!(is_refused_key(br#"{"error":{"message":"","type":"token_not_found_in_db","param":"key","code":"401"}}"#));
+        assert!(is_refused_key(
+            br#"{"error":{"message":"","type":"token_not_found_in_db","param":"key","code":"401"}}"#
+        ));
         assert!(is_refused_key(br#"{"error":{"type":"expired_key"}}"#));
-        for other in ["", "{}", "[]", r#"{"error":{"type":"auth_error"}}"#, r#"{"type":"expired_key"}"#, r#""expired_key""#] {
+        for other in
+            ["", "{}", "[]", r#"{"error":{"type":"auth_error"}}"#, r#"{"type":"expired_key"}"#, r#""expired_key""#]
+        {
             assert!(!is_refused_key(other.as_bytes()), "{other}");
         }
     }

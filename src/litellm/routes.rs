@@ -49,9 +49,12 @@ pub fn is_model_route(path: &str) -> bool {
     if !is_plain(path) {
         return false;
     }
-    let below_version = path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v2/")).or_else(|| path.strip_prefix('/'));
+    let below_version =
+        path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v2/")).or_else(|| path.strip_prefix('/'));
     let is_listed = below_version.is_some_and(|rest| {
-        MODEL_ROUTES.iter().any(|route| rest.strip_prefix(route).is_some_and(|below| below.is_empty() || below.starts_with('/')))
+        MODEL_ROUTES
+            .iter()
+            .any(|route| rest.strip_prefix(route).is_some_and(|below| below.is_empty() || below.starts_with('/')))
     });
     is_listed || MODEL_TREES.iter().any(|tree| path.starts_with(tree))
 }

@@ -7,16 +7,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, fmt};
 
-use crate::config::{Log, LogFormat};
-
-/// Starts logging for the whole process. The level has been checked; should it not parse, `info` is taken.
-pub fn start(log: &Log) -> Result<(), TryInitError> {
-    let targets: Targets = log.level.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
-    let as_text = match log.format {
-        LogFormat::Auto => io::stderr().is_terminal(),
-        LogFormat::Text => true,
-        LogFormat::Json => false,
-    };
+/// Starts logging for the whole process. `as_text` is by default what stderr is: text on a terminal, else JSON. The level
+/// has been checked; should it not parse, `info` is taken.
+pub fn start(level: &str, as_text: Option<bool>) -> Result<(), TryInitError> {
+    let targets: Targets = level.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let as_text = as_text.unwrap_or_else(|| io::stderr().is_terminal());
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = if as_text {
         lines.with_ansi(io::stderr().is_terminal()).boxed()

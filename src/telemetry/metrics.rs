@@ -109,9 +109,17 @@ impl Metrics {
         text.register("in_flight", "Requests in flight", metrics.in_flight.clone());
         text.register("upstream_connects", "Connections made to LiteLLM", metrics.upstream_connects.clone());
         text.register("upstream_retries", "Requests repeated on a new connection", metrics.upstream_retries.clone());
-        text.register("upstream_first_byte_seconds", "Time until LiteLLM's answer began", metrics.upstream_first_byte.clone());
+        text.register(
+            "upstream_first_byte_seconds",
+            "Time until LiteLLM's answer began",
+            metrics.upstream_first_byte.clone(),
+        );
         text.register("role_flaps", "Sign-ins of one person that disagree", metrics.role_flaps.clone());
-        text.register("database_up", "1 while the last contact with the database succeeded", metrics.database_up.clone());
+        text.register(
+            "database_up",
+            "1 while the last contact with the database succeeded",
+            metrics.database_up.clone(),
+        );
         text.register("swept_sessions", "Session rows swept", metrics.swept.clone());
         Self { text, ..metrics }
     }

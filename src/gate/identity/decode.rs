@@ -1,17 +1,17 @@
 //! From header bytes to text and lists, decoded exactly once.
 
 use base64::Engine;
+use base64::alphabet;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
-use base64::{alphabet, engine};
 
 use crate::config::{Decoding, Separator};
 use crate::http::query::percent_decode;
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const BASE64: GeneralPurpose = engine::GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-const BASE64URL: GeneralPurpose = engine::GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const BASE64URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 /// The text of a header's bytes; `None` where they are not what the configuration says.
 pub(super) fn text(raw: &[u8], decoding: Decoding) -> Option<String> {
@@ -33,7 +33,14 @@ pub(super) fn list(text: &str, separator: Option<Separator>) -> Option<Vec<Strin
         Some(Separator::Quoted) => quoted(text)?,
         Some(Separator::Json) => serde_json::from_str(text).ok()?,
     };
-    Some(items.iter().map(|item| item.trim_matches([' ', '\t'])).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+    Some(
+        items
+            .iter()
+            .map(|item| item.trim_matches([' ', '\t']))
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 fn utf8(bytes: Vec<u8>) -> Option<String> {

@@ -7,8 +7,11 @@ use crate::config::{Decoding, Separator, Trust as TrustRules};
 use crate::gate::peer::Peer;
 use crate::gate::trust::Trust;
 
+type Lines<'a> = &'a [(&'static str, &'a [u8])];
+
 fn rules() -> IdentityRules {
-    let rule = |name, separator| HeaderRule { name: HeaderName::from_static(name), decoding: Decoding::Utf8, separator };
+    let rule =
+        |name, separator| HeaderRule { name: HeaderName::from_static(name), decoding: Decoding::Utf8, separator };
     IdentityRules {
         issuer: "default".into(),
         provider: "oauth2-proxy".into(),
@@ -31,7 +34,7 @@ fn rules() -> IdentityRules {
     }
 }
 
-fn read(rules: IdentityRules, lines: &[(&'static str, &[u8])]) -> Result<Person, Code> {
+fn read(rules: IdentityRules, lines: Lines<'_>) -> Result<Person, Code> {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
@@ -66,7 +69,7 @@ fn a_whole_person_is_read() {
 
 #[test]
 fn names_are_made_of_what_there_is() {
-    let display = |lines: &[(&'static str, &[u8])]| read(rules(), lines).unwrap().display_name.unwrap();
+    let display = |lines: Lines<'_>| read(rules(), lines).unwrap().display_name.unwrap();
     assert_eq!(display(&[("x-user", b"u"), ("x-first", b"Al"), ("x-last", b"Ice")]), "Al Ice");
     assert_eq!(display(&[("x-user", b"u"), ("x-login", b"ali"), ("x-email", b"a@b")]), "ali");
     assert_eq!(display(&[("x-user", b"u"), ("x-email", b"a@b")]), "a");
@@ -75,7 +78,7 @@ fn names_are_made_of_what_there_is() {
 
 #[test]
 fn whatever_is_not_one_plain_person_is_refused() {
-    let table: &[(&[(&'static str, &[u8])], Code)] = &[
+    let table: &[(Lines<'_>, Code)] = &[
         (&[], Code::NoIdentity),
         (&[("x-user", b"")], Code::NoIdentity),
         (&[("x-user", b"  ")], Code::NoIdentity),

@@ -56,7 +56,9 @@ pub(super) fn joined(first: Option<&str>, last: Option<&str>) -> Option<String> 
 pub(super) fn is_picture(text: &str) -> bool {
     text.len() <= PICTURE_BYTES_MAX
         && text.starts_with("https://")
-        && text.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some_and(|authority| !authority.as_str().contains('@')))
+        && text
+            .parse::<http::Uri>()
+            .is_ok_and(|uri| uri.authority().is_some_and(|authority| !authority.as_str().contains('@')))
 }
 
 /// Zero-width and direction-changing characters (Unicode UAX #9, and what draws nothing).
@@ -78,9 +80,19 @@ mod tests {
         for good in ["alice", "auth0|64fe", "jürgen", "李雷", "a b", "00u1-x@y", "Admin"] {
             assert!(is_id(good), "{good}");
         }
-        for bad in
-            ["", " a", "a ", "a\u{a0}", "a\u{85}", "ju\u{308}rgen", "a\u{200b}", "\u{202e}a", "a\0", "a\u{feff}", &"x".repeat(513)]
-        {
+        for bad in [
+            "",
+            " a",
+            "a ",
+            "a\u{a0}",
+            "a\u{85}",
+            "ju\u{308}rgen",
+            "a\u{200b}",
+            "\u{202e}a",
+            "a\0",
+            "a\u{feff}",
+            &"x".repeat(513),
+        ] {
             assert!(!is_id(bad), "{bad:?}");
         }
     }
@@ -89,9 +101,21 @@ mod tests {
     fn emails_are_lower_case_with_one_at() {
         assert_eq!(email("Alice.B+tag@Corp.LOCAL").as_deref(), Some("alice.b+tag@corp.local"));
         assert_eq!(email("a@localhost").as_deref(), Some("a@localhost"));
-        for bad in
-            ["a@evil@corp.com", "a", "@corp.com", "a@", "a@.com", "a@corp..com", "a b@corp.com", "\"a\"@corp.com", "a@[10.0.0.1]", "kı@corp.com", "a@cörp.com", "a@corp.com.", "a@-x.com"]
-        {
+        for bad in [
+            "a@evil@corp.com",
+            "a",
+            "@corp.com",
+            "a@",
+            "a@.com",
+            "a@corp..com",
+            "a b@corp.com",
+            "\"a\"@corp.com",
+            "a@[10.0.0.1]",
+            "kı@corp.com",
+            "a@cörp.com",
+            "a@corp.com.",
+            "a@-x.com",
+        ] {
             assert_eq!(email(bad), None, "{bad}");
         }
     }

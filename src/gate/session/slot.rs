@@ -137,7 +137,9 @@ impl Slot {
     /// Whether the person came with another role a moment ago.
     pub(super) fn disagrees(&self, fingerprint: u64, role: Role, within: Duration) -> bool {
         self.read().standing.as_ref().is_some_and(|standing| {
-            standing.fingerprint != fingerprint && standing.grant.terms().role != role && standing.read_at.elapsed() < within
+            standing.fingerprint != fingerprint
+                && standing.grant.terms().role != role
+                && standing.read_at.elapsed() < within
         })
     }
 
