@@ -41,7 +41,7 @@ pub enum ReadError {
 }
 
 /// A parsed file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Document {
     text: String,
     root: Value,
@@ -153,6 +153,13 @@ impl Document {
             }
         }
         found
+    }
+
+    /// Items of lists that hold nothing.
+    pub(super) fn empty_items(&self) -> Vec<KeyPath> {
+        let is_item = |path: &KeyPath| matches!(path.steps().last(), Some(Step::Index(_)));
+        let is_empty = |path: &KeyPath| self.kind(path) == Some(Kind::Null);
+        self.leaves(&KeyPath::default()).into_iter().filter(|path| is_item(path) && is_empty(path)).collect()
     }
 
     /// Offers every text in the tree for replacement; `expand` gets its path.
@@ -293,7 +300,7 @@ fn key_path(path: &serde_path_to_error::Path) -> KeyPath {
 
 fn build(text: &str, duplicates_passed_over: usize) -> Result<Value, SyntaxFault> {
     // To the crate a text without a document is an error; to us it says nothing, which is allowed.
-    if text.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Value::Null);
     }
     let duplicates = Duplicates::passing_over(duplicates_passed_over);
