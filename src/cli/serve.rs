@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::EXIT_CONFIG;
-use crate::config::LogFormat;
-use crate::config::check::{Source, load};
+use crate::config::{LogFormat, Source, load};
 use crate::server;
 use crate::telemetry::logs::{self, chain};
 
@@ -22,7 +21,7 @@ pub(super) struct Arguments {
 
 #[expect(clippy::print_stderr, reason = "the start's problems are for the person at the terminal")]
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let source = Source::file(arguments.config.clone(), environment());
+    let source = Source { file: Some(arguments.config.clone()), environment: environment(), ..Source::default() };
     let (config, warnings) = match load(&source) {
         Ok(loaded) => loaded,
         Err(problems) => {
