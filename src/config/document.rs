@@ -122,6 +122,8 @@ impl Document {
 
     /// Line and column, from 1, of a key or value in the text. `None` where the text does not hold it.
     pub(super) fn locate(&self, path: &KeyPath, part: Part) -> Option<(usize, usize)> {
+        // At a path that the text does not hold, the failure would be another one, at another place.
+        self.get(path)?;
         let walk = Walk::to(path, part);
         let error = walk.deserialize(serde_yaml::Deserializer::from_str(&self.text)).err()?;
         error.location().map(|place| (place.line(), place.column()))

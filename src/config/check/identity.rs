@@ -37,8 +37,9 @@ pub(super) fn identity(
     for (attribute, key, raw) in overrides {
         let own = KeyPath::parse("identity.headers").key(key);
         // With `email_from: user` the user header is the one source of the e-mail.
-        let is_read = listed.contains(&attribute) && !(attribute == Attribute::Email && email_from_user);
-        if raw.is_some() && !is_read {
+        let is_replaced = attribute == Attribute::Email && email_from_user;
+        let is_read = listed.contains(&attribute) && !is_replaced;
+        if raw.is_some() && !is_read && !is_replaced {
             let remedy = format!("it is stripped unread; add `{key}` to `identity.reads` to read it");
             report.warn(&own, format!("`{own}` is not read"), remedy);
         }
@@ -50,7 +51,10 @@ pub(super) fn identity(
             no_header(preset, key, raw_preset_given(report), report);
             continue;
         }
-        let Some(rule) = header(&own, attribute, raw.unwrap_or_default(), preset_header, headers, report) else {
+        // What is not read clashes with nothing: it is only stripped.
+        let mut unread = Headers::default();
+        let uses = if is_read { &mut *headers } else { &mut unread };
+        let Some(rule) = header(&own, attribute, raw.unwrap_or_default(), preset_header, uses, report) else {
             continue;
         };
         if !all_names.contains(&rule.name) {

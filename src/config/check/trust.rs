@@ -51,7 +51,8 @@ pub(super) fn trust(
         report.error("trust.peers", "`trust.peers` lets everybody say who they are", remedy);
     }
     match listen {
-        Some(Listen::Tcp(_)) => tcp(&trust, upstream, shared || (everybody && everyone(&trust.peers)), report),
+        // Everybody includes LiteLLM: that is said, or refused, above.
+        Some(Listen::Tcp(_)) => tcp(&trust, upstream, shared || everyone(&trust.peers), report),
         Some(Listen::Unix { mode, .. }) => unix(&trust, *mode, report),
         None => {}
     }
@@ -152,14 +153,18 @@ fn peer(text: &str) -> Result<IpNet, String> {
             .parse::<IpNet>()
             .map_err(|_| "write an address or a range, such as `10.1.2.3` or `10.1.0.0/16`".to_owned())?,
     };
-    if range.trunc() != range {
-        return Err(format!("write `{}` for the range, or `{}` for this address alone", range.trunc(), range.addr()));
-    }
-    let IpNet::V6(v6) = range else { return Ok(range) };
-    match (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
-        (Some(v4), Some(length)) => Ipv4Net::new(v4, length).map(IpNet::V4).map_err(|error| error.to_string()),
-        (Some(_), None) => Err("write the IPv4 range as such".to_owned()),
-        (None, _) => Ok(range),
+    let range = match range {
+        IpNet::V4(_) => range,
+        IpNet::V6(v6) => match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
+            (Some(v4), Some(length)) => Ipv4Net::new(v4, length).map(IpNet::V4).map_err(|error| error.to_string())?,
+            (Some(_), None) => return Err("write IPv4 ranges as such, and IPv6 ranges apart from them".to_owned()),
+            (None, _) => range,
+        },
+    };
+    if range.trunc() == range {
+        Ok(range)
+    } else {
+        Err(format!("write `{}` for the range, or `{}` for this address alone", range.trunc(), range.addr()))
     }
 }
 
