@@ -310,7 +310,9 @@ fn build(text: &str, duplicates_passed_over: usize) -> Result<Value, SyntaxFault
         let place = error.location().map(|place| (place.line(), place.column()));
         let message = error.to_string();
         // The place is printed apart from the message.
-        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+        let message = message.split(" at line ").next().unwrap_or_default();
+        let message = if message.contains("without a tag") { "a tag (`!…`) has no meaning here" } else { message };
+        let message = message.to_owned();
         SyntaxFault { message, place, duplicate: duplicates.hit() }
     })
 }
