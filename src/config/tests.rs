@@ -72,7 +72,7 @@ fn what_nobody_set_has_its_default() {
     assert_eq!(config.listen, Listen::Tcp("127.0.0.1:4180".parse().unwrap()));
     assert_eq!(config.admin, Some("127.0.0.1:4181".parse().unwrap()));
     assert!(config.workers > 0);
-    assert_eq!(config.identity.groups_required, false);
+    assert!(!config.identity.groups_required);
     assert_eq!(config.identity.provider, "oauth2-proxy");
     assert_eq!(config.session.life, Duration::from_hours(24));
     assert_eq!(config.litellm.schema, "public");
@@ -86,7 +86,7 @@ fn secrets_come_from_files_and_several_at_once() {
     use secrecy::ExposeSecret as _;
     let config = valid("files_and_rotation");
     let proof = config.trust.secret_header.unwrap();
-    let values: Vec<_> = proof.values.iter().map(|value| value.expose_secret()).collect();
+    let values: Vec<_> = proof.values.iter().map(secrecy::ExposeSecret::expose_secret).collect();
     assert_eq!(proof.name, "x-vestibule-proof");
     let wanted = ["proof-s3cret-0123456789abcdef0123456789abcdef", "proof-s3cret-fedcba9876543210fedcba9876543210"];
     assert_eq!(values, wanted);

@@ -48,7 +48,7 @@ pub(super) fn identity(
             continue;
         }
         if raw.is_none() && preset_header.is_none() {
-            no_header(preset, key, raw_preset_given(report), report);
+            no_header(preset, key, report);
             continue;
         }
         // What is not read clashes with nothing: it is only stripped.
@@ -64,7 +64,7 @@ pub(super) fn identity(
             reads.insert(attribute, rule);
         }
     }
-    let groups_required = flag("identity.groups_required", raw.groups_required, report);
+    let groups_required = flag("identity.groups_required", raw.groups_required.as_ref(), report);
     if groups_required && !listed.contains(&Attribute::Groups) && !report.is_doubtful("identity.reads") {
         let message = "`identity.groups_required` needs an attribute that is not read: `groups`";
         report.error("identity.groups_required", message, "add `groups` to `identity.reads`, or take this out");
@@ -83,18 +83,15 @@ pub(super) fn identity(
     (rules, raw.preset)
 }
 
-/// Without a known preset, a missing header is only an echo of that.
-fn raw_preset_given(report: &Report) -> bool {
-    !report.is_doubtful("identity.preset")
-}
-
-fn no_header(preset: Preset, key: &str, preset_given: bool, report: &mut Report) {
-    if !preset_given {
+fn no_header(preset: Preset, key: &str, report: &mut Report) {
+    // Without a known preset this is only an echo of that.
+    if report.is_doubtful("identity.preset") {
         return;
     }
-    let (message, place) = match preset {
-        Preset::Custom => (format!("`preset: custom` has no header for `{key}`"), format!("identity.headers.{key}")),
-        _ => (format!("`{}` sends no header for `{key}`", preset.name()), "identity.reads".to_owned()),
+    let (message, place) = if preset == Preset::Custom {
+        (format!("`preset: custom` has no header for `{key}`"), format!("identity.headers.{key}"))
+    } else {
+        (format!("`{}` sends no header for `{key}`", preset.name()), "identity.reads".to_owned())
     };
     let remedy = format!("set `identity.headers.{key}: {{ name: … }}`, or take `{key}` out of `identity.reads`");
     report.error(place.as_str(), message, remedy);
@@ -143,7 +140,7 @@ fn header(
     report: &mut Report,
 ) -> Option<HeaderRule> {
     let Some(name) = raw.name.as_deref().or(preset.map(|preset| preset.name)) else {
-        report.missing(&own.key("name"), format!("`{own}` has no name"), "add the header's name: `name: X-My-Header`");
+        report.missing(own.key("name"), format!("`{own}` has no name"), "add the header's name: `name: X-My-Header`");
         return None;
     };
     let is_list = matches!(attribute, Attribute::Groups | Attribute::Roles);

@@ -67,7 +67,7 @@ pub(super) fn litellm(
     let partial = Partial {
         url: url(raw.url.as_deref(), listen, report),
         schema: self::schema("litellm.schema", schema, report),
-        cache_ttl: duration("litellm.cache_ttl", raw.cache_ttl, Duration::from_secs(60), Zero::Allowed, report),
+        cache_ttl: duration("litellm.cache_ttl", raw.cache_ttl, Duration::from_mins(1), Zero::Allowed, report),
         key_header: raw.key_header.and_then(|name| headers.name(&key("key_header"), &name, Purpose::Key, report)),
         pass_through_key_headers: {
             let names = names.into_iter().enumerate().filter_map(|(at, name)| Some((at, name?)));
