@@ -366,7 +366,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for at in 1..20 {
             let items = vec![format!("*a{}", at - 1); 9].join(", ");
-            text += &format!("a{at}: &a{at} [{items}]\n");
+            text = format!("{text}a{at}: &a{at} [{items}]\n");
         }
         assert_eq!(Document::parse(text).1.len(), 1);
     }

@@ -296,3 +296,67 @@ fn the_example_documents_every_key() {
         }
     }
 }
+
+// === hostile text ===
+
+mod hostile {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BASE: &str = "trust:\n  peers: [10.0.0.1]\n  secret_header:\n    name: X-Proof\n    value: \
+                        s3crets3crets3crets3crets3crets3cret\n  basic_auth_password: \"s3cret s3cret s3cret\"\nidentity: { preset: \
+                        oauth2-proxy, reads: [user] }\nsession:\n  life: 24h\n  secret: |\n    \
+                        s3crets3crets3crets3crets3crets3cret\n    s3crets3crets3crets3crets3crets3cret\n  max_age: \
+                        7d\nlitellm: { url: 'http://127.0.0.1:4000', database_url: 'postgres://u:s3crets3cret@h/d' }\n";
+    const SIGNS: &str = " \n\t:#'\"[]{},|>-&*!%@$`?x\u{e9}";
+
+    /// A slip of the hand.
+    fn edit(text: &str, place: usize, kind: u8, sign: char) -> String {
+        let mut chars: Vec<char> = text.chars().collect();
+        let mut lines: Vec<&str> = text.lines().collect();
+        if lines.is_empty() {
+            return sign.to_string();
+        }
+        let (at, line) = (place % chars.len(), place % lines.len());
+        match kind {
+            0 => drop(chars.remove(at)),
+            1 => chars.insert(at, sign),
+            2 => drop(lines.remove(line)),
+            3 => lines.insert(line, lines[line]),
+            4 => lines.swap(0, line),
+            _ => chars.truncate(at),
+        }
+        if (2..5).contains(&kind) { lines.join("\n") } else { chars.into_iter().collect() }
+    }
+
+    fn printed(text: &str) -> String {
+        let file = Some("vestibule.yaml".into());
+        match load(&Source { file, text: Some(text.to_owned()), ..Source::default() }) {
+            Ok((config, warnings)) => format!("{config:?}{warnings:?}"),
+            Err(problems) => problems.to_string(),
+        }
+    }
+
+    fn edits() -> impl Strategy<Value = Vec<(usize, u8, char)>> {
+        let sign = prop::sample::select(SIGNS.chars().collect::<Vec<_>>());
+        prop::collection::vec((any::<usize>(), 0_u8..6, sign), 1..4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_slip_of_the_hand_prints_a_secret(edits in edits()) {
+            let text = edits.iter().fold(BASE.to_owned(), |text, (place, kind, sign)| edit(&text, *place, *kind, *sign));
+            let printed = printed(&text);
+            prop_assert!(!printed.contains(MARK), "{text}\n\n{printed}");
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC*", yaml in "([a-z_]{1,8}:( [\\[{\"']?[a-z0-9$&*{}]{0,9}[\\]}\"']?)?\n( ){0,4}){0,9}") {
+            printed(&text);
+            printed(&yaml);
+        }
+    }
+}
