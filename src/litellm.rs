@@ -4,3 +4,4 @@
 
 pub mod credentials;
 pub mod routes;
+pub mod tables;

@@ -47,9 +47,6 @@ pub enum StartError {
     /// The operating system gave no thread, timer or signal.
     #[error("can't set up the runtime")]
     Runtime(#[source] io::Error),
-    /// The database's settings are not usable.
-    #[error("can't use the database's address or settings")]
-    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Serves until a signal ends it.
@@ -61,10 +58,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
 async fn serve(config: Config) -> Result<(), StartError> {
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
-    let registry: Arc<dyn Registry> = Arc::new(
-        Postgres::connect(&config.database, &config.litellm, &config.account, &config.session)
-            .map_err(|error| StartError::Database(error.into()))?,
-    );
+    let registry: Arc<dyn Registry> =
+        Arc::new(Postgres::connect(&config.database, &config.litellm, &config.account, &config.session));
     let ending = Ending { stop: CancellationToken::new(), running: TaskTracker::new() };
     if let Some(address) = config.admin {
         let address = admin::listen(address, metrics.clone(), readiness.clone()).await?;

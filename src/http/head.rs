@@ -106,7 +106,10 @@ mod tests {
         for good in ["a", "a.b:80", "127.0.0.1:4180", "[::1]:80", "[::1]"] {
             assert_eq!(host(&[("host", good)]), Ok(()), "{good}");
         }
-        for bad in ["", "a b", "u@a", "a/b", "a,b", "a:", "a:x", "a:99999", "a:80:80", "a?b", "ü", "a:+1", "[::1", "[a]", "[::1]x", ":80"] {
+        for bad in [
+            "", "a b", "u@a", "a/b", "a,b", "a:", "a:x", "a:99999", "a:80:80", "a?b", "ü", "a:+1", "[::1", "[a]",
+            "[::1]x", ":80",
+        ] {
             assert_eq!(host(&[("host", bad)]), Err(BadHead::Host), "{bad}");
         }
         assert_eq!(host(&[]), Err(BadHead::Host));
