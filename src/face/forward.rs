@@ -22,7 +22,7 @@ use crate::gate::refusal::{Code, Refusal};
 use crate::gate::session::Session;
 use crate::http::body::RequestBody;
 use crate::http::interim::Interim;
-use crate::http::{hop, request_id};
+use crate::http::{hop, names, request_id};
 use crate::litellm::credentials::is_refused_key;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{ResponseBody, Upstream, UpstreamError};
@@ -197,8 +197,7 @@ impl Proxy {
 
     fn clean<B>(&self, mut response: Response<B>, request_id: &HeaderValue) -> Response<B> {
         let headers = response.headers_mut();
-        hop::strip_response(headers);
-        reply::strip_answer(headers, &self.rewriter.owned);
+        names::strip_answer(headers, &self.rewriter.owned);
         headers.insert(request_id::NAME, request_id.clone());
         response
     }

@@ -84,10 +84,9 @@ impl Rewriter {
         let trusted = out.admitted.is_from_trusted;
         let kept = |name: &HeaderName| names::exactly_one(came, name).ok().flatten().filter(|_| trusted).cloned();
 
-        let addresses = came.get_all(forwarded::FOR).iter().filter(|_| trusted).cloned();
-        let address = out.peer.ip().map(|ip| ip.to_string());
-        let chain = match address {
-            Some(address) => forwarded::append(addresses, address.as_bytes()),
+        let addresses = came.get_all(forwarded::FOR).iter().filter(|_| trusted);
+        let chain = match out.peer.address() {
+            Some(address) => forwarded::append(addresses, address),
             None => kept(&forwarded::FOR),
         };
         if let Some(chain) = chain {
@@ -98,9 +97,8 @@ impl Rewriter {
         if let Some(host) = kept(&forwarded::HOST).or_else(|| came.get(header::HOST).cloned()) {
             headers.insert(forwarded::HOST, host);
         }
-        let version = if out.head.version == Version::HTTP_10 { "1.0" } else { "1.1" };
-        let via = format!("{version} {}", forwarded::VIA_NAME);
-        if let Some(via) = forwarded::append(came.get_all(header::VIA).iter().cloned(), via.as_bytes()) {
+        let hop = if out.head.version == Version::HTTP_10 { forwarded::VIA_10 } else { forwarded::VIA_11 };
+        if let Some(via) = forwarded::append(came.get_all(header::VIA).iter(), &hop) {
             headers.insert(header::VIA, via);
         }
         headers.insert(request_id::NAME, out.request_id.clone());

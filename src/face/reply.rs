@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -169,19 +169,6 @@ fn page(code: Code, id: &str) -> String {
          </head>\n<body>\n<main>\n<h1>{message}</h1>\n<p>Status {status}, <code>{name}</code>.</p>\n\
          <p>If this is not what you expect, tell your administrator this request id: <code>{id}</code></p>\n</main>\n</body>\n</html>\n"
     )
-}
-
-/// Takes out of LiteLLM's answer what must not go down: names that say who somebody is, and keys.
-pub fn strip_answer(headers: &mut HeaderMap, owned: &names::Owned) {
-    use names::Owner::{Credential, Identity};
-    let unwanted: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| matches!(owned.owner(name.as_str()), Some(Identity | Credential)))
-        .cloned()
-        .collect();
-    for name in unwanted {
-        headers.remove(name);
-    }
 }
 
 // === impl ReplyBody ===

@@ -2,11 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use http::HeaderValue;
+
 /// The other end of a downstream connection, as the kernel tells it. No header can change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP peer. IPv4 in IPv6 clothes is shown as IPv4.
-    Tcp(SocketAddr),
+    Tcp {
+        /// Its address.
+        ip: IpAddr,
+        /// The same as `X-Forwarded-For` shows it, made once a connection.
+        shown: HeaderValue,
+    },
     /// A peer on a unix socket, with its user id (`SO_PEERCRED`).
     Unix {
         /// The peer's effective user id when it connected.
@@ -19,13 +26,16 @@ pub enum Peer {
 impl Peer {
     /// A TCP peer.
     pub fn tcp(address: SocketAddr) -> Self {
-        Self::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
+        let ip = address.ip().to_canonical();
+        // An address holds nothing that a header may not.
+        let shown = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        Self::Tcp { ip, shown }
     }
 
-    /// The address, where there is one.
-    pub fn ip(&self) -> Option<IpAddr> {
+    /// The address as `X-Forwarded-For` shows it, where there is one.
+    pub fn address(&self) -> Option<&HeaderValue> {
         match self {
-            Self::Tcp(address) => Some(address.ip()),
+            Self::Tcp { shown, .. } => Some(shown),
             Self::Unix { .. } => None,
         }
     }
@@ -34,7 +44,7 @@ impl Peer {
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tcp(address) => write!(f, "{}", address.ip()),
+            Self::Tcp { ip, .. } => write!(f, "{ip}"),
             Self::Unix { uid } => write!(f, "unix:{uid}"),
         }
     }

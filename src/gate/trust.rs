@@ -71,8 +71,8 @@ impl Trust {
             return false;
         }
         match peer {
-            Peer::Tcp(address) => {
-                uids.is_empty() && (peers.is_empty() || peers.iter().any(|range| range.contains(&address.ip())))
+            Peer::Tcp { ip, .. } => {
+                uids.is_empty() && (peers.is_empty() || peers.iter().any(|range| range.contains(ip)))
             }
             Peer::Unix { uid } => peers.is_empty() && (uids.is_empty() || uids.contains(uid)),
         }

@@ -1,11 +1,16 @@
 //! `X-Forwarded-*` and `Via`: what the hops before us said, kept only from a trusted peer, and what we add.
 
+use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::names;
 
 /// Our name in `Via`. The same for every replica: a request that comes round again is a loop whichever it meets.
 pub const VIA_NAME: &str = "vestibule";
+/// Our `Via` for a request that came by HTTP/1.1.
+pub const VIA_11: HeaderValue = HeaderValue::from_static("1.1 vestibule");
+/// Our `Via` for a request that came by HTTP/1.0.
+pub const VIA_10: HeaderValue = HeaderValue::from_static("1.0 vestibule");
 
 /// `X-Forwarded-For`.
 pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -39,15 +44,19 @@ pub fn is_loop(headers: &HeaderMap) -> bool {
     })
 }
 
-/// What was said so far and what we add, parted by a comma; ours alone where nothing may be kept.
-pub fn append(kept: impl Iterator<Item = HeaderValue>, ours: &[u8]) -> Option<HeaderValue> {
-    let mut text = Vec::with_capacity(64);
+/// What was said so far and what we add, parted by a comma; ours alone where nothing is kept.
+pub fn append<'a>(kept: impl Iterator<Item = &'a HeaderValue>, ours: &HeaderValue) -> Option<HeaderValue> {
+    let mut kept = kept.peekable();
+    if kept.peek().is_none() {
+        return Some(ours.clone());
+    }
+    let mut text = BytesMut::with_capacity(64);
     for value in kept {
         text.extend_from_slice(value.as_bytes());
         text.extend_from_slice(b", ");
     }
-    text.extend_from_slice(ours);
-    HeaderValue::from_bytes(&text).ok()
+    text.extend_from_slice(ours.as_bytes());
+    HeaderValue::from_maybe_shared(text.freeze()).ok()
 }
 
 #[cfg(test)]
@@ -70,7 +79,8 @@ mod tests {
     #[test]
     fn addresses_are_appended_in_order() {
         let kept = ["1.1.1.1", "2.2.2.2, 3.3.3.3"].map(HeaderValue::from_static);
-        assert_eq!(append(kept.into_iter(), b"4.4.4.4").unwrap(), "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
-        assert_eq!(append(std::iter::empty(), b"4.4.4.4").unwrap(), "4.4.4.4");
+        let ours = HeaderValue::from_static("4.4.4.4");
+        assert_eq!(append(kept.iter(), &ours).unwrap(), "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
+        assert_eq!(append(std::iter::empty(), &ours).unwrap(), "4.4.4.4");
     }
 }

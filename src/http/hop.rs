@@ -49,19 +49,6 @@ pub fn takes_trailers(headers: &HeaderMap) -> bool {
         .any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
-/// Takes what belongs to the upstream connection out of a response.
-pub fn strip_response(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in names::nominated(headers) {
-            headers.remove(name);
-        }
-    }
-    for name in HOP_BY_HOP {
-        // `Proxy-Authenticate` and the like from an upstream that is no proxy of the client's are dropped too.
-        headers.remove(name);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,21 +77,5 @@ mod tests {
             Version::HTTP_11,
             &[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "websocket")]
         ));
-    }
-
-    #[test]
-    fn a_response_keeps_what_is_the_messages_own() {
-        let mut map = headers(&[
-            ("connection", "close, x-hop"),
-            ("x-hop", "1"),
-            ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
-            ("trailer", "x-sum"),
-            ("set-cookie", "a=1"),
-            ("set-cookie", "b=2"),
-        ]);
-        strip_response(&mut map);
-        let left: Vec<_> = map.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(left, ["trailer", "set-cookie", "set-cookie"]);
     }
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Why a name is owned, and so what becomes of it.
@@ -27,7 +28,7 @@ pub enum Owner {
 #[derive(Debug, Clone, Default)]
 pub struct Owned {
     /// By folded name: the owner, and the one spelling that is the name itself.
-    names: HashMap<Box<str>, (Owner, HeaderName)>,
+    names: HashMap<Box<str>, (Owner, HeaderName), FixedState>,
     prefixes: Vec<(&'static str, Owner)>,
 }
 
@@ -116,6 +117,21 @@ impl Owned {
     }
 }
 
+/// Takes out of an answer, in one walk, what belongs to the upstream's connection, what `Connection` nominates there, and
+/// what must not go down: names that say who somebody is, and keys.
+pub fn strip_answer(headers: &mut HeaderMap, owned: &Owned) {
+    let mut unwanted = nominated(headers);
+    unwanted.extend(
+        headers
+            .keys()
+            .filter(|name| matches!(owned.owner(name.as_str()), Some(Owner::Identity | Owner::Credential | Owner::Hop)))
+            .cloned(),
+    );
+    for name in unwanted {
+        headers.remove(name);
+    }
+}
+
 /// Names that `Connection` lines nominate, beyond its usual options. Most requests have none, so nothing is allocated.
 pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
@@ -190,6 +206,22 @@ mod tests {
         let owned = owned();
         let left: Vec<_> = owned.strip(&map).map(|(name, _)| name.as_str()).collect();
         assert_eq!(left, ["accept"]);
+    }
+
+    #[test]
+    fn an_answer_keeps_what_is_the_messages_own() {
+        let mut map = headers(&[
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("x-forwarded-user", "alice"),
+            ("authorization", "Bearer sk-1"),
+            ("trailer", "x-sum"),
+            ("set-cookie", "a=1"),
+        ]);
+        map.append(header::SET_COOKIE, HeaderValue::from_static("b=2"));
+        strip_answer(&mut map, &owned());
+        let left: Vec<_> = map.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(left, ["trailer", "set-cookie", "set-cookie"]);
     }
 
     #[test]

@@ -74,10 +74,20 @@ pub fn is_anthropic(path: &str) -> bool {
 
 /// A path that every server reads alike: no escapes, empty or dotted segments, backslashes or semicolons.
 pub fn is_plain(path: &str) -> bool {
-    path.starts_with('/')
-        && !path.contains(['%', '\\', ';'])
-        && !path.contains("//")
-        && !path.split('/').any(|segment| segment == "." || segment == "..")
+    let mut segment = Some(0_usize); // its length; `None` once it holds more than dots
+    if !path.starts_with('/') {
+        return false;
+    }
+    for (at, byte) in path.bytes().enumerate() {
+        match byte {
+            b'/' if at > 0 && matches!(segment, Some(0..=2)) => return false,
+            b'/' => segment = Some(0),
+            b'%' | b'\\' | b';' => return false,
+            b'.' => segment = segment.map(|dots| dots + 1),
+            _ => segment = None,
+        }
+    }
+    !matches!(segment, Some(1 | 2))
 }
 
 #[cfg(test)]
@@ -112,6 +122,16 @@ mod tests {
             "/openai",
         ] {
             assert!(!is_model_route(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn plain_paths_are_read_alike_by_all() {
+        for path in ["/", "/a", "/a/", "/a.b/..c/...", "/.well-known/x", "/a/b..", "/..."] {
+            assert!(is_plain(path), "{path}");
+        }
+        for path in ["", "a", "//", "/a//b", "/.", "/..", "/a/./b", "/a/../b", "/a/..", "/a%2fb", "/a;b", "/a\\b", "/../"] {
+            assert!(!is_plain(path), "{path}");
         }
     }
 
