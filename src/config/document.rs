@@ -7,6 +7,7 @@
 mod place;
 mod tree;
 
+use std::cell::{OnceCell, RefCell};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
 
 pub(super) use self::place::Part;
-use self::place::Walk;
+use self::place::{Gather, Places, Walk};
 use self::tree::{Build, Duplicates};
 use crate::config::problem::{KeyPath, Step};
 
@@ -45,6 +46,8 @@ pub enum ReadError {
 pub(super) struct Document {
     text: String,
     root: Value,
+    /// Made at the first question, since most files have no problem.
+    places: OnceCell<Places>,
 }
 
 /// What the YAML crate found wrong with a text.
@@ -95,8 +98,8 @@ impl Document {
         let mut faults = Vec::new();
         for passed_over in 0..FAULTS_MAX {
             match build(&text, passed_over) {
-                Ok(Value::Null) => return (Self { text, root: Value::Mapping(Mapping::new()) }, faults),
-                Ok(root @ Value::Mapping(_)) => return (Self { text, root }, faults),
+                Ok(Value::Null) => break,
+                Ok(root @ Value::Mapping(_)) => return (Self::new(text, root), faults),
                 Ok(_) => {
                     let message = "the configuration must be a mapping of keys to values".to_owned();
                     faults.push(SyntaxFault { message, place: Some((1, 1)), duplicate: None });
@@ -111,7 +114,11 @@ impl Document {
                 }
             }
         }
-        (Self { text, root: Value::Mapping(Mapping::new()) }, faults)
+        (Self::new(text, Value::Mapping(Mapping::new())), faults)
+    }
+
+    fn new(text: String, root: Value) -> Self {
+        Self { text, root, places: OnceCell::new() }
     }
 
     /// The source text.
@@ -123,6 +130,9 @@ impl Document {
     pub(super) fn locate(&self, path: &KeyPath, part: Part) -> Option<(usize, usize)> {
         // At a path that the text does not hold, the failure would be another one, at another place.
         self.get(path)?;
+        if let Some(place) = self.places.get_or_init(|| places(&self.text)).get(path, part) {
+            return Some(place);
+        }
         let walk = Walk::to(path, part);
         let error = walk.deserialize(serde_yaml::Deserializer::from_str(&self.text)).err()?;
         error.location().map(|place| (place.line(), place.column()))
@@ -259,6 +269,14 @@ impl Document {
     }
 }
 
+/// The places of all keys and scalars. What can't be told is left to the walk.
+fn places(text: &str) -> Places {
+    let places = RefCell::new(Places::default());
+    // The document was parsed before; a failure here only ends the gathering.
+    let _ = Gather::all(&places).deserialize(serde_yaml::Deserializer::from_str(text));
+    places.into_inner()
+}
+
 /// A value from outside the file.
 #[derive(Debug)]
 pub(super) struct Setting(Value);
@@ -340,6 +358,27 @@ mod tests {
         assert_eq!(place("rules[1]", Part::Value), Some((5, 5)));
         assert_eq!(place("rules[2]", Part::Value), None);
         assert_eq!(place("trust.peers", Part::Value), None);
+        // A list or mapping has no place of its own in the table: the walk finds it, with the same key before it.
+        assert_eq!(place("rules", Part::Value), Some((3, 3)));
+        assert_eq!(place("rules[0].when", Part::Value), Some((3, 11)));
+    }
+
+    #[test]
+    fn the_walk_and_the_table_agree() {
+        let document = document("a: &x { b: [1, ~, .5, true, -1, \"t\"], c: }\nd: |\n  long\ne: *x\n'f': 'x'\n");
+        let places = places(document.text());
+        let leaves = document.leaves(&KeyPath::default());
+        assert_eq!(leaves.len(), 16);
+        for path in leaves {
+            for part in [Part::Key, Part::Value] {
+                if part == Part::Key && path.last_key().is_none() {
+                    continue;
+                }
+                let walk = Walk::to(&path, part).deserialize(serde_yaml::Deserializer::from_str(document.text()));
+                let walked = walk.unwrap_err().location().map(|place| (place.line(), place.column()));
+                assert_eq!(places.get(&path, part), walked, "{path}");
+            }
+        }
     }
 
     #[test]

@@ -197,7 +197,7 @@ pub const IDENTITY_NAMES: &[&str] = &[
     "x-ms-token-aad-access-token",
     "x-ms-token-aad-refresh-token",
     "x-ms-token-aad-expires-on",
-    // Tailscale Serve and its nginx helper
+    // Tailscale Serve, and tailscale.nginx-auth
     "tailscale-user",
     "tailscale-user-login",
     "tailscale-user-name",

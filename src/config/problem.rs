@@ -8,11 +8,11 @@ const LINE_CHARS_MAX: usize = 160;
 const LITERAL_CHARS_MAX: usize = 80;
 
 /// Where a value stands in the configuration: `rules[0].when.group`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct KeyPath(Vec<Step>);
 
 /// One step of a [`KeyPath`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A key of a mapping.
     Key(String),

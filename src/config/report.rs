@@ -128,7 +128,9 @@ impl Report {
     /// The line of a key in the file, unless it was set over it.
     pub(super) fn line(&self, path: &KeyPath) -> Option<usize> {
         let from_file = matches!(self.origin(path), Origin::File(_));
-        from_file.then(|| self.source.locate(path, Part::Value)).flatten().map(|(line, _)| line)
+        // An item of a list begins where the first of its values does; to walk to each would take long for many.
+        let leaves = from_file.then(|| self.source.leaves(path))?;
+        leaves.iter().filter_map(|leaf| self.source.locate(leaf, Part::Value)).map(|(line, _)| line).min()
     }
 
     /// Whether something at, above or below a path is wrong.

@@ -195,6 +195,17 @@ fn a_file_that_is_not_there_is_named() {
     assert_eq!(problems.to_string(), wanted);
 }
 
+#[test]
+fn a_long_file_of_problems_ends_soon() {
+    let rule = |at| format!("  - when: {{ group: g{at} }}\n    role: internal_user");
+    let rules: Vec<_> = (0..900).map(rule).collect();
+    let unknown: Vec<_> = (0..20_000).map(|at| format!("  k{at}: v")).collect();
+    let text = Some(format!("rules:\n{}\nunknown:\n{}\n", rules.join("\n"), unknown.join("\n")));
+    let problems = load(&Source { text, ..Source::default() }).unwrap_err();
+    assert_eq!(problems.errors[0].line, Some(1802));
+    assert!(problems.errors[0].message.contains("unknown"), "{}", problems.errors[0]);
+}
+
 // === config.example.yaml ===
 
 /// Which commented keys of the example are taken in.
