@@ -7,6 +7,7 @@ pub mod grant;
 pub mod identity;
 pub mod passage;
 pub mod peer;
+pub mod recognition;
 pub mod refusal;
 pub mod session;
 pub mod trust;
@@ -22,10 +23,9 @@ use crate::http::names::{BadName, Owned, Owner};
 use crate::http::query::percent_decode;
 use crate::http::{forwarded, hop, request_id};
 use crate::litellm::{credentials, routes};
-use grant::Granter;
-use identity::Reader;
 use passage::{Admitted, OwnKey, Passage, Public};
 use peer::Peer;
+use recognition::{Recognised, Recognition};
 use refusal::{Code, Refusal};
 use session::Sessions;
 use trust::Trust;
@@ -33,8 +33,7 @@ use trust::Trust;
 /// The gate of one listener.
 pub struct Gate {
     trust: Trust,
-    reader: Reader,
-    granter: Granter,
+    recognition: Recognition,
     sessions: Sessions,
     owned: Arc<Owned>,
     doors: Doors,
@@ -60,16 +59,9 @@ pub struct Doors {
 // === impl Gate ===
 
 impl Gate {
-    /// Takes checked rules.
-    pub fn new(
-        trust: Trust,
-        reader: Reader,
-        granter: Granter,
-        sessions: Sessions,
-        owned: Arc<Owned>,
-        doors: Doors,
-    ) -> Self {
-        Self { trust, reader, granter, sessions, owned, doors }
+    /// Takes the stages, ready to be asked.
+    pub fn new(trust: Trust, recognition: Recognition, sessions: Sessions, owned: Arc<Owned>, doors: Doors) -> Self {
+        Self { trust, recognition, sessions, owned, doors }
     }
 
     /// The whole decision over a request.
@@ -83,7 +75,7 @@ impl Gate {
         if let Some(public) = Public::find(&self.doors.public_paths, path) {
             return without_person(Passage::Public(public));
         }
-        if !self.reader.is_asserted(&head.headers) {
+        if !self.recognition.is_asserted(&head.headers) {
             return match self.doors.client_keys {
                 ClientKeys::Pass => {
                     without_person(Passage::OwnKey(OwnKey::take(&head.headers, &self.doors.key_headers)?))
@@ -91,9 +83,8 @@ impl Gate {
                 ClientKeys::Strip => Err(Code::NoIdentity.into()),
             };
         }
-        let identity = self.reader.read(&speaker?, &head.headers)?;
-        let grant = self.granter.grant(&identity)?;
-        let session = self.sessions.open(&identity, &grant).await?;
+        let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &head.headers)?;
+        let session = self.sessions.open(identity, grant).await?;
         if let Some(left) = session.settling()
             && !routes::is_model_route(path)
         {

@@ -19,10 +19,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listen};
 use crate::face::outgoing::Rewriter;
 use crate::gate::grant::Granter;
 use crate::gate::identity::Reader;
+use crate::gate::recognition::Recognition;
 use crate::gate::session::{Ages, Sessions};
 use crate::gate::trust::Trust;
 use crate::gate::{self, Doors, Gate};
@@ -119,6 +120,7 @@ fn start_workers(
 
 fn assemble(config: Config, registry: Arc<dyn Registry>, metrics: &Arc<Metrics>) -> (Gate, Rewriter) {
     let Config { trust, identity, rules, account, session, litellm, .. } = config;
+    let is_socket = matches!(config.listen, Listen::Unix { .. });
     let owned = Arc::new(gate::owned_names(&identity, &trust, &litellm));
     let doors = Doors {
         client_keys: config.client_keys,
@@ -131,7 +133,8 @@ fn assemble(config: Config, registry: Arc<dyn Registry>, metrics: &Arc<Metrics>)
     let ages = Ages { refresh: account.refresh, offline_grace: session.offline_grace, cache_ttl: litellm.cache_ttl };
     let here = runtime::Handle::current();
     let sessions = Sessions::new(registry, here, ages, account.max_cached, session.secrets, metrics.clone());
-    let gate = Gate::new(Trust::new(trust), Reader::new(identity), Granter::new(rules), sessions, owned.clone(), doors);
+    let recognition = Recognition::new(Reader::new(identity), Granter::new(rules), account.max_cached);
+    let gate = Gate::new(Trust::new(trust, is_socket), recognition, sessions, owned.clone(), doors);
     let is_https = config.public_url.as_ref().is_some_and(|url| url.https);
     let rewriter = Rewriter {
         owned,

@@ -14,6 +14,9 @@ use crate::config::{Attribute, HeaderRule, IdentityRules};
 use crate::http::names;
 use crate::registry::Person;
 
+/// As many attributes as there are.
+pub const ATTRIBUTES_MAX: usize = 9;
+
 /// Somebody, as a trusted peer says. Only [`Reader::read`] makes one.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -46,6 +49,19 @@ impl Reader {
     /// Whether the headers say anything of a person, true or not.
     pub fn is_asserted(&self, headers: &HeaderMap) -> bool {
         self.rules.reads.values().any(|rule| headers.contains_key(&rule.name))
+    }
+
+    /// The bytes of every header that is read, in the order of the attributes; `None` when one came more than once.
+    pub fn raw<'a>(&self, headers: &'a HeaderMap) -> Option<[Option<&'a [u8]>; ATTRIBUTES_MAX]> {
+        let mut values = [None; ATTRIBUTES_MAX];
+        for (place, rule) in values.iter_mut().zip(self.rules.reads.values()) {
+            let mut lines = headers.get_all(&rule.name).iter();
+            *place = lines.next().map(http::HeaderValue::as_bytes);
+            if lines.next().is_some() {
+                return None;
+            }
+        }
+        Some(values)
     }
 
     /// Reads the person that a trusted peer speaks for.

@@ -21,6 +21,7 @@ pub struct TrustedPeer<'a> {
 #[derive(Debug)]
 pub struct Trust {
     rules: config::Trust,
+    is_socket_proof: bool,
 }
 
 // === impl TrustedPeer ===
@@ -35,9 +36,10 @@ impl TrustedPeer<'_> {
 // === impl Trust ===
 
 impl Trust {
-    /// Takes checked rules.
-    pub fn new(rules: config::Trust) -> Self {
-        Self { rules }
+    /// Takes checked rules. `is_socket_proof`: the listener is a unix socket whose mode alone says who may connect, so
+    /// that its peers need no further rule.
+    pub fn new(rules: config::Trust, is_socket_proof: bool) -> Self {
+        Self { rules, is_socket_proof }
     }
 
     /// Refuses with `untrusted_peer` where the peer is another one, with `bad_proof` where it has not the proof.
@@ -68,7 +70,7 @@ impl Trust {
     fn knows(&self, peer: &Peer) -> bool {
         let config::Trust { peers, uids, secret_header, basic_auth_password } = &self.rules;
         if peers.is_empty() && uids.is_empty() && secret_header.is_none() && basic_auth_password.is_none() {
-            return false;
+            return self.is_socket_proof && matches!(peer, Peer::Unix { .. });
         }
         match peer {
             Peer::Tcp { ip, .. } => {
@@ -111,7 +113,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(header::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
-        Trust::new(rules).admit(peer, &headers).err().map(|refusal| refusal.code())
+        Trust::new(rules, false).admit(peer, &headers).err().map(|refusal| refusal.code())
     }
 
     fn at(address: &str) -> Peer {
@@ -122,6 +124,13 @@ mod tests {
     fn no_rule_trusts_nobody() {
         assert_eq!(code(trust(), &at("127.0.0.1:1"), &[]), Some(Code::UntrustedPeer));
         assert_eq!(code(trust(), &Peer::Unix { uid: 0 }, &[]), Some(Code::UntrustedPeer));
+    }
+
+    #[test]
+    fn a_private_socket_is_proof_for_its_peers_alone() {
+        let trust = Trust::new(trust(), true);
+        assert!(trust.admit(&Peer::Unix { uid: 7 }, &HeaderMap::new()).is_ok());
+        assert!(trust.admit(&at("127.0.0.1:1"), &HeaderMap::new()).is_err());
     }
 
     #[test]

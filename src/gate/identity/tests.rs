@@ -40,7 +40,8 @@ fn read(rules: IdentityRules, lines: Lines<'_>) -> Result<Person, Code> {
         headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
     }
     let peer = Peer::Unix { uid: 1 };
-    let trust = Trust::new(TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None });
+    let trust =
+        Trust::new(TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None }, false);
     let speaker = trust.admit(&peer, &headers).unwrap();
     Reader::new(rules).read(&speaker, &headers).map(|identity| identity.person).map_err(|refusal| refusal.code())
 }
