@@ -1,0 +1,124 @@
+//! A first sight, inside `open`'s transaction: a new person gets a row of their own, or one that was there is adopted.
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use super::Postgres;
+use super::identify::{Way, check_user_id, choose, wanted_user_id};
+use super::open::{no_randomness, text};
+use super::plan;
+use super::retry::Fault;
+use super::standing::{Found, Standing};
+use crate::config::Terms;
+use crate::litellm::tables::{UserRow, mark};
+use crate::registry::{Opened, Person};
+use crate::secret;
+
+// === impl Postgres ===
+
+impl Postgres {
+    /// A first sight: makes user, account and session, or takes over a row that was there (`None`).
+    pub(super) async fn enrol(
+        &self,
+        on: &mut PgConnection,
+        person: &Person,
+        terms: &Terms,
+    ) -> Result<Option<Opened>, Fault> {
+        let wanted = wanted_user_id(person, &self.account)?;
+        check_user_id(wanted, &self.reserved_ids)?;
+        let account_id = secret::row_id().ok_or_else(no_randomness)?;
+        let rows = sqlx::query(AssertSqlSafe(self.statements.find.as_str()))
+            .bind(wanted)
+            .bind(&person.subject)
+            .bind(&person.email)
+            .persistent(false)
+            .fetch_all(&mut *on)
+            .await?;
+        let id_taken = rows.first().map(|row| row.try_get("id_taken")).transpose()?.unwrap_or(false);
+        let found: Vec<Found> =
+            rows.iter().filter_map(|row| Found::from_row(row).transpose()).collect::<Result<_, _>>()?;
+        match choose(&found, id_taken, wanted, &person.subject, &account_id, &self.account.adopt)? {
+            Way::Adopt { user_id, by } => {
+                check_user_id(&user_id, &self.reserved_ids)?;
+                self.adopt(on, person, &account_id, &user_id, by).await?;
+                Ok(None)
+            }
+            Way::Create { user_id, sso_user_id } => {
+                check_user_id(&user_id, &self.reserved_ids)?;
+                let standing = self.create(on, person, terms, account_id, user_id, sso_user_id).await?;
+                let held = self.open_session(on, &standing).await?;
+                Ok(Some(self.opened(&standing, held)))
+            }
+        }
+    }
+
+    async fn create(
+        &self,
+        on: &mut PgConnection,
+        person: &Person,
+        terms: &Terms,
+        account_id: String,
+        user_id: String,
+        sso_user_id: String,
+    ) -> Result<Standing, Fault> {
+        let row = user_row(person, terms, user_id, sso_user_id);
+        let account = json!({
+            "id": account_id,
+            "issuer": person.issuer.as_ref(),
+            "subject": person.subject,
+            "role": terms.role.as_str(),
+            "allowance": terms.allowance.as_ref().map(plan::allowance_text),
+        });
+        let events = [
+            plan::event("user_created", json!({ "user_id": row.user_id, "role": row.user_role })),
+            plan::event("session_opened", json!({})),
+        ];
+        let written = sqlx::query(AssertSqlSafe(self.statements.enrol.as_str()))
+            .bind(text(&row))
+            .bind(account.to_string())
+            .bind(text(&events))
+            .persistent(false)
+            .execute(on)
+            .await?;
+        if written.rows_affected() == 0 {
+            return Err(Fault::Again);
+        }
+        Ok(Standing { account_id, user_id: row.user_id, ..Standing::default() })
+    }
+
+    async fn adopt(
+        &self,
+        on: &mut PgConnection,
+        person: &Person,
+        account_id: &str,
+        user_id: &str,
+        by: &str,
+    ) -> Result<(), Fault> {
+        let written = sqlx::query(AssertSqlSafe(self.statements.adopt.as_str()))
+            .bind(account_id)
+            .bind(person.issuer.as_ref())
+            .bind(&person.subject)
+            .bind(user_id)
+            .persistent(false)
+            .execute(&mut *on)
+            .await?;
+        if written.rows_affected() == 0 {
+            return Err(Fault::Again);
+        }
+        let event = plan::event("user_adopted", json!({ "user_id": user_id, "by": by }));
+        self.audit(on, account_id, &[event]).await
+    }
+}
+
+/// A person's row as it is made.
+pub(super) fn user_row(person: &Person, terms: &Terms, user_id: String, sso_user_id: String) -> UserRow {
+    UserRow {
+        user_id,
+        sso_user_id,
+        user_email: person.email.clone(),
+        user_alias: person.display_name.clone(),
+        user_role: terms.role.as_str(),
+        metadata: json!({ "auth_provider": person.provider, "vestibule": mark(None) }),
+        allowance: terms.allowance.as_ref().map(|it| plan::allowance_columns(it, None)).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,242 @@
+//! Our own tables, made where that is needed and allowed, and the look at LiteLLM's.
+//!
+//! Before any DDL the catalogue is asked: `IF NOT EXISTS` needs the right to create even where there is nothing to
+//! create, so a role without it would never find the work done. The migrations run in one transaction under an
+//! advisory lock, with a second look inside it: replicas start together.
+
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use super::Postgres;
+use super::lease::Lease;
+use super::retry::Fault;
+use crate::litellm::tables::{self, quoted};
+use crate::registry::RegistryError;
+
+/// Our migrations in their order; the version of one is its place, from 1. Text that was released is never edited.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_accounts.sql")];
+/// Our tables, each of which the serving role reads and writes.
+const OWN_TABLES: &[&str] = &["account", "session", "audit"];
+/// SQLSTATE of a missing right.
+const DENIED: &str = "42501";
+/// The migrations' advisory lock.
+const LOCK: i64 = 0x7665_7374_6962;
+
+/// Each right of a list, and what stands in its way: `$1` schema, `$2` tables, `$3` columns ('' = the table as a
+/// whole), `$4` privileges. By the catalogue alone, which needs no right on what is asked about.
+const LOOK: &str = "SELECT n.relation, n.attribute, n.privilege, s.oid IS NOT NULL AS has_schema, \
+     coalesce(has_schema_privilege(s.oid, 'USAGE'), false) AS has_usage, c.oid IS NOT NULL AS has_table, \
+     n.attribute = '' OR a.attnum IS NOT NULL AS has_column, \
+     coalesce(CASE WHEN n.attribute = '' THEN has_table_privilege(c.oid, n.privilege) \
+     ELSE has_column_privilege(c.oid, a.attnum, n.privilege) END, false) AS allowed, current_user::text AS role \
+     FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS n(relation, attribute, privilege, place) \
+     LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = $1 \
+     LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = n.relation AND c.relkind IN ('r', 'p', 'v') \
+     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = n.attribute AND a.attnum > 0 \
+     AND NOT a.attisdropped ORDER BY n.place";
+
+/// One right that is asked about.
+struct Asked {
+    table: &'static str,
+    column: &'static str,
+    privilege: &'static str,
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    /// One try to make everything ready.
+    pub(super) async fn prepare_once(&self) -> Result<(), Fault> {
+        self.migrate_once().await?;
+        let mut lease = Lease::new(self.pool()?).await?;
+        let mut transaction = lease.begin(self.begin_reading()).await?;
+        let outcome = self.look_around(&mut transaction).await;
+        match outcome {
+            Err(Fault::Database(error)) => return Err(error.into()),
+            _ => transaction.rollback().await?,
+        }
+        lease.give_back();
+        outcome
+    }
+
+    /// One try to bring our own tables to this program's version.
+    pub(super) async fn migrate_once(&self) -> Result<(), Fault> {
+        let mut lease = Lease::new(self.pool()?).await?;
+        let mut transaction = lease.begin(self.begin_reading()).await?;
+        let version = self.version(&mut transaction).await?;
+        transaction.rollback().await?;
+        if self.is_behind(version)? {
+            let mut transaction =
+                lease.begin(format!("{}; SELECT pg_advisory_xact_lock({LOCK})", self.begin_writing())).await?;
+            let version = self.version(&mut transaction).await?;
+            if self.is_behind(version)? {
+                self.apply(&mut transaction, version).await.map_err(|error| self.denied(error))?;
+            }
+            transaction.commit().await?;
+        }
+        lease.give_back();
+        Ok(())
+    }
+
+    /// The version of our tables; 0 = there are none.
+    async fn version(&self, on: &mut PgConnection) -> Result<usize, Fault> {
+        let (there, usage): (bool, bool) = sqlx::query_as(
+            "SELECT c.oid IS NOT NULL, coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \
+             FROM (SELECT $1::text AS name) n LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = n.name \
+             LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = '_migrations'",
+        )
+        .bind(&self.own_schema)
+        .persistent(false)
+        .fetch_one(&mut *on)
+        .await?;
+        if !there {
+            return Ok(0);
+        }
+        if !usage {
+            return Err(self.not_granted("USAGE on the schema").into());
+        }
+        let statement = format!("SELECT coalesce(max(version), 0) FROM {}._migrations", quoted(&self.own_schema));
+        let version: (i32,) =
+            sqlx::query_as(AssertSqlSafe(statement)).persistent(false).fetch_one(on).await.map_err(|error| {
+                if is_denied(&error) { self.not_granted("SELECT on `_migrations`").into() } else { Fault::from(error) }
+            })?;
+        Ok(usize::try_from(version.0).unwrap_or(0))
+    }
+
+    fn is_behind(&self, version: usize) -> Result<bool, RegistryError> {
+        if version > MIGRATIONS.len() {
+            return Err(RegistryError::NotReady(format!(
+                "the tables in schema `{}` are of version {version}, made by a newer vestibule; this one knows version {}. \
+                 Run the newer one",
+                self.own_schema,
+                MIGRATIONS.len()
+            )));
+        }
+        Ok(version < MIGRATIONS.len())
+    }
+
+    async fn apply(&self, on: &mut PgConnection, version: usize) -> Result<(), sqlx::Error> {
+        let schema = quoted(&self.own_schema);
+        let there: (bool,) = sqlx::query_as("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)")
+            .bind(&self.own_schema)
+            .persistent(false)
+            .fetch_one(&mut *on)
+            .await?;
+        let mut batch = Vec::new();
+        if !there.0 {
+            batch.push(format!("CREATE SCHEMA {schema};"));
+        }
+        if version == 0 {
+            batch.push(format!(
+                "CREATE TABLE {schema}._migrations (version int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());"
+            ));
+        }
+        for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+            batch.push(migration.replace("{schema}", &schema));
+            batch.push(format!("INSERT INTO {schema}._migrations (version) VALUES ({});", at + 1));
+        }
+        sqlx::raw_sql(AssertSqlSafe(batch.join("\n"))).execute(on).await?;
+        Ok(())
+    }
+
+    /// Whether everything that `open` and `sweep` need is there and allowed, and every living session's secret known.
+    async fn look_around(&self, on: &mut PgConnection) -> Result<(), Fault> {
+        let own = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+        let asked: Vec<Asked> =
+            OWN_TABLES.iter().flat_map(|table| own.map(|privilege| Asked { table, column: "", privilege })).collect();
+        if self.missing(on, &self.own_schema, &asked).await?.is_some() {
+            return Err(self.not_granted("SELECT, INSERT, UPDATE, DELETE on all tables").into());
+        }
+        if let Some(missing) = self.missing(on, &self.litellm_schema, &litellm_asked()).await? {
+            return Err(RegistryError::NotReady(missing).into());
+        }
+        let living: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(self.statements.living_secrets.as_str()))
+            .persistent(false)
+            .fetch_all(on)
+            .await?;
+        match living.into_iter().find(|(id,)| !self.lending.secrets.knows(id)) {
+            Some((unknown,)) => Err(RegistryError::SecretMismatch(unknown).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// In words, the first thing of a list that is missing.
+    async fn missing(&self, on: &mut PgConnection, schema: &str, asked: &[Asked]) -> Result<Option<String>, Fault> {
+        let column =
+            |of: fn(&Asked) -> &'static str| asked.iter().map(|asked| of(asked).to_owned()).collect::<Vec<_>>();
+        let rows = sqlx::query(LOOK)
+            .bind(schema)
+            .bind(column(|asked| asked.table))
+            .bind(column(|asked| asked.column))
+            .bind(column(|asked| asked.privilege))
+            .persistent(false)
+            .fetch_all(on)
+            .await?;
+        for row in rows {
+            let (table, name): (String, String) = (row.try_get("relation")?, row.try_get("attribute")?);
+            let (privilege, role): (String, String) = (row.try_get("privilege")?, row.try_get("role")?);
+            let words = if !row.try_get::<bool, _>("has_schema")? {
+                format!("there is no schema `{schema}`. Set `litellm.schema` to the one that LiteLLM's tables are in")
+            } else if !row.try_get::<bool, _>("has_table")? {
+                format!(
+                    "LiteLLM's table `{schema}.{table}` is not there. LiteLLM makes it when it starts; \
+                     `litellm.schema` says where it is"
+                )
+            } else if !row.try_get::<bool, _>("has_column")? {
+                format!(
+                    "LiteLLM's table `{schema}.{table}` has no column `{name}`: this LiteLLM is not one that vestibule knows"
+                )
+            } else if !row.try_get::<bool, _>("has_usage")? {
+                format!(
+                    "a right is missing. As the owner: GRANT USAGE ON SCHEMA {} TO {}",
+                    quoted(schema),
+                    quoted(&role)
+                )
+            } else if !row.try_get::<bool, _>("allowed")? {
+                let columns = if name.is_empty() { String::new() } else { format!(" ({name})") };
+                format!(
+                    "a right is missing. As the owner: GRANT {privilege}{columns} ON {}.{} TO {}",
+                    quoted(schema),
+                    quoted(&table),
+                    quoted(&role)
+                )
+            } else {
+                continue;
+            };
+            return Ok(Some(words));
+        }
+        Ok(None)
+    }
+
+    fn denied(&self, error: sqlx::Error) -> Fault {
+        if is_denied(&error) {
+            return RegistryError::NotReady(format!(
+                "vestibule's own tables are not there, and this role may not make them in schema `{}`. Run `vestibule migrate` \
+                 as the database's owner, or let this role do it: GRANT CREATE ON DATABASE … TO …",
+                self.own_schema
+            ))
+            .into();
+        }
+        error.into()
+    }
+
+    fn not_granted(&self, right: &str) -> RegistryError {
+        let schema = quoted(&self.own_schema);
+        RegistryError::NotReady(format!(
+            "this role lacks a right on vestibule's own tables: {right}. As their owner: GRANT USAGE ON SCHEMA {schema} TO …; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO …"
+        ))
+    }
+}
+
+fn litellm_asked() -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for need in tables::NEEDS {
+        let columns = if need.columns.is_empty() { &[""] } else { need.columns };
+        asked.extend(columns.iter().map(|column| Asked { table: need.table, column, privilege: need.privilege }));
+    }
+    asked
+}
+
+fn is_denied(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == DENIED)
+}
