@@ -3,11 +3,22 @@
 //! A [`Config`] exists only after [`check`](crate::config::check) has found no problem, so nothing here is
 //! validated a second time. The file's own shapes are in `raw`; the only file that knows YAML is `document`.
 
-pub mod check;
+mod check;
 pub mod document;
+mod load;
 pub mod presets;
 pub mod problem;
-pub mod raw;
+mod raw;
+mod report;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+#[cfg(test)]
+pub(crate) use self::load::testing;
+pub use self::load::{Source, load};
+pub use self::problem::{Problem, Problems};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,1 +1,7 @@
-//! face
+//! What is done with an admitted request. Today there is one face: the reverse proxy.
+
+pub mod forward;
+pub mod outgoing;
+pub mod record;
+pub mod reply;
+mod tunnel;

@@ -1,1 +1,197 @@
-//! gate
+//! The request's way: peer → trust → identity → grant → session → passage.
+//!
+//! [`Gate::admit`] shows the whole order. Each stage takes the result of the one before, which nothing else can make, and
+//! looks at the request's head alone, never at its body: so the proxy and a forward-auth target make the same decision.
+
+pub mod grant;
+pub mod identity;
+pub mod passage;
+pub mod peer;
+pub mod refusal;
+pub mod session;
+pub mod trust;
+
+use std::sync::Arc;
+
+use http::HeaderName;
+use http::request::Parts;
+
+use crate::config::{ClientKeys, IdentityRules, Litellm, PublicPaths};
+use crate::http::head::{self, BadHead};
+use crate::http::names::{BadName, Owned, Owner};
+use crate::http::query::percent_decode;
+use crate::http::{forwarded, hop, request_id};
+use crate::litellm::{credentials, routes};
+use grant::Granter;
+use identity::Reader;
+use passage::{Admitted, OwnKey, Passage, Public};
+use peer::Peer;
+use refusal::{Code, Refusal};
+use session::Sessions;
+use trust::Trust;
+
+/// The gate of one listener.
+pub struct Gate {
+    trust: Trust,
+    reader: Reader,
+    granter: Granter,
+    sessions: Sessions,
+    owned: Arc<Owned>,
+    doors: Doors,
+}
+
+/// What the gate goes by besides trust, identity and rules.
+#[derive(Debug, Clone)]
+pub struct Doors {
+    /// What becomes of a caller's own key.
+    pub client_keys: ClientKeys,
+    /// Headers that LiteLLM was configured to read keys from.
+    pub key_headers: Vec<HeaderName>,
+    /// Paths that need no identity.
+    pub public_paths: PublicPaths,
+    /// Prefix of vestibule's own paths.
+    pub own_prefix: String,
+    /// Bytes of a target.
+    pub target_bytes: usize,
+    /// Requests in flight of one person; 0 = no limit.
+    pub in_flight_per_person: usize,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Takes checked rules.
+    pub fn new(
+        trust: Trust,
+        reader: Reader,
+        granter: Granter,
+        sessions: Sessions,
+        owned: Arc<Owned>,
+        doors: Doors,
+    ) -> Self {
+        Self { trust, reader, granter, sessions, owned, doors }
+    }
+
+    /// The whole decision over a request.
+    pub async fn admit(&self, peer: &Peer, head: &Parts) -> Result<Admitted, Refusal> {
+        self.look_at(head)?;
+        let path = head.uri.path();
+        let speaker = self.trust.admit(peer, &head.headers);
+        let is_from_trusted = speaker.is_ok();
+        let without_person = |passage| Ok(Admitted { passage, is_from_trusted, place: None, rule: None });
+
+        if let Some(public) = Public::find(&self.doors.public_paths, path) {
+            return without_person(Passage::Public(public));
+        }
+        if !self.reader.is_asserted(&head.headers) {
+            return match self.doors.client_keys {
+                ClientKeys::Pass => {
+                    without_person(Passage::OwnKey(OwnKey::take(&head.headers, &self.doors.key_headers)?))
+                }
+                ClientKeys::Strip => Err(Code::NoIdentity.into()),
+            };
+        }
+        let identity = self.reader.read(&speaker?, &head.headers)?;
+        let grant = self.granter.grant(&identity)?;
+        let session = self.sessions.open(&identity, &grant).await?;
+        if let Some(left) = session.settling()
+            && !routes::is_model_route(path)
+        {
+            return Err(Refusal::from(Code::RoleSettling).retry_after(left));
+        }
+        let place = session.enter(self.doors.in_flight_per_person).ok_or(Code::TooManyRequests)?;
+        Ok(Admitted { passage: Passage::As(session), is_from_trusted, place: Some(place), rule: grant.rule() })
+    }
+
+    /// The sessions, for a key that LiteLLM refused.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// What no passage may have, whoever asks.
+    fn look_at(&self, request: &Parts) -> Result<(), Refusal> {
+        head::check(request, self.doors.target_bytes).map_err(|bad| {
+            Refusal::from(match bad {
+                BadHead::Method => Code::MethodNotAllowed,
+                BadHead::Target => Code::BadTarget,
+                BadHead::TargetTooLong => Code::TargetTooLong,
+                BadHead::Host => Code::BadHost,
+                BadHead::Expectation => Code::UnknownExpectation,
+            })
+        })?;
+        if forwarded::is_loop(&request.headers) {
+            return Err(Code::LoopDetected.into());
+        }
+        self.owned.check(&request.headers).map_err(|bad| match bad {
+            BadName::Aliased(name) => Refusal::from(Code::AliasedHeader).about(name),
+            BadName::Nominated(name) => Refusal::from(Code::NominatedHeader).about(name),
+            BadName::Connection => Code::NominatedHeader.into(),
+        })?;
+        if is_below(request.uri.path(), &self.doors.own_prefix) {
+            return Err(Code::UnknownPath.into());
+        }
+        Ok(())
+    }
+}
+
+/// The names that never pass as they came, identity first: the first owner of a name stays.
+pub fn owned_names(identity: &IdentityRules, trust: &crate::config::Trust, litellm: &Litellm) -> Owned {
+    let mut owned = Owned::default();
+    for rule in identity.reads.values() {
+        owned.add(rule.name.clone(), Owner::Identity);
+    }
+    if let Some(proof) = &trust.secret_header {
+        owned.add(proof.name.clone(), Owner::Credential);
+    }
+    credentials::own(&mut owned, key_headers(litellm));
+    for name in &identity.all_names {
+        owned.add(name.clone(), Owner::Identity);
+    }
+    for name in forwarded::OURS.into_iter().chain([request_id::NAME, http::header::EXPECT]) {
+        owned.add(name, Owner::Ours);
+    }
+    for name in hop::HOP_BY_HOP {
+        owned.add(name, Owner::Hop);
+    }
+    owned
+}
+
+/// Headers that this LiteLLM reads keys from besides its usual ones.
+pub fn key_headers(litellm: &Litellm) -> Vec<HeaderName> {
+    litellm.key_header.iter().chain(&litellm.pass_through_key_headers).cloned().collect()
+}
+
+/// Whether any server could take the path for one below the prefix: escapes, case and repeated slashes are seen through.
+fn is_below(path: &str, prefix: &str) -> bool {
+    if routes::is_plain(path) {
+        let Some((start, rest)) = path.split_at_checked(prefix.len()) else { return false };
+        return start.eq_ignore_ascii_case(prefix) && (rest.is_empty() || rest.starts_with('/'));
+    }
+    let decoded = String::from_utf8_lossy(&percent_decode(path.as_bytes())).to_ascii_lowercase();
+    let mut segments = decoded.split(['/', '\\']).filter(|segment| !matches!(*segment, "" | "."));
+    prefix.to_ascii_lowercase().split('/').filter(|part| !part.is_empty()).all(|part| segments.next() == Some(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_prefix_is_seen_in_every_spelling() {
+        for path in [
+            "/vestibule",
+            "/vestibule/",
+            "/vestibule/x",
+            "//vestibule/x",
+            "/VESTIBULE",
+            "/%76estibule/x",
+            "/./vestibule",
+            "/\\vestibule",
+        ] {
+            assert!(is_below(path, "/vestibule"), "{path}");
+        }
+        for path in ["/", "/vestibules", "/x/vestibule", "/v1/models"] {
+            assert!(!is_below(path, "/vestibule"), "{path}");
+        }
+    }
+}

@@ -1,1 +1,12 @@
-//! http
+//! HTTP as an intermediary must see it: header names and their one strip walk, hop-by-hop rules, forwarded headers.
+//!
+//! Nothing here knows LiteLLM, identities or sessions; the rules come in as data.
+
+pub mod body;
+pub mod forwarded;
+pub mod head;
+pub mod hop;
+pub mod interim;
+pub mod names;
+pub mod query;
+pub mod request_id;

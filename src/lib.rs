@@ -9,13 +9,16 @@
 //! Modules stand in the order of the request's way; a module uses those below it, never those above.
 
 pub mod cli;
-pub mod server;
+pub mod config;
 pub mod face;
 pub mod gate;
-pub mod registry;
-pub mod litellm;
-pub mod upstream;
-pub mod config;
 pub mod http;
+pub mod litellm;
+pub mod registry;
 pub mod secret;
+pub mod server;
 pub mod telemetry;
+pub mod upstream;
+
+#[cfg(test)]
+mod walls;

@@ -1,1 +1,6 @@
-//! litellm
+//! All that is known of LiteLLM, and nothing else knows it: its tables, its credentials, its routes.
+//!
+//! It takes plain values and gives plain values. Each rule names the file of LiteLLM's that it was read in (1.109.1).
+
+pub mod credentials;
+pub mod routes;

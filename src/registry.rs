@@ -85,7 +85,9 @@ pub enum RegistryError {
     #[error("`{0}` can't be LiteLLM's user_id")]
     ReservedId(String),
     /// A living session was made with a secret that is not known here.
-    #[error("a living session was made with the session secret `{0}`, which is not among ours. Add it to `session.secret_file`")]
+    #[error(
+        "a living session was made with the session secret `{0}`, which is not among ours. Add it to `session.secret_file`"
+    )]
     SecretMismatch(String),
     /// LiteLLM's tables, or ours, are not as they must be.
     #[error("{0}")]

@@ -89,7 +89,13 @@ impl SessionSecrets {
     }
 
     /// Makes the key of a session, or makes it again. `None` when the secret is not known here.
-    pub fn session_key(&self, secret_id: &str, kind: SessionKind, account_id: &str, nonce: &[u8]) -> Option<SessionKey> {
+    pub fn session_key(
+        &self,
+        secret_id: &str,
+        kind: SessionKind,
+        account_id: &str,
+        nonce: &[u8],
+    ) -> Option<SessionKey> {
         let (_, key) = self.secrets.iter().find(|(known, _)| known.0 == secret_id)?;
         let mut mac = hmac::Context::with_key(key);
         for part in [KEY_LABEL.as_bytes(), kind.as_str().as_bytes(), account_id.as_bytes(), nonce] {

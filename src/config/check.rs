@@ -1,1 +1,57 @@
-//! check
+//! Raw → [`Config`]: what the values mean, and everything that is wrong with them, in one run.
+//!
+//! Each section has a file of its own. A section gives its part even where it found a problem, so that the sections
+//! after it can be checked too; a [`Config`] leaves the house only when nobody found one.
+
+mod front;
+mod headers;
+mod identity;
+mod limits;
+mod litellm;
+mod rules;
+mod session;
+mod trust;
+mod values;
+
+use crate::config::raw::Raw;
+use crate::config::report::Report;
+use crate::config::{ClientKeys, Config};
+
+/// Checks everything. `None`, or a report with errors, means that there is no configuration.
+pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
+    let mut headers = headers::Headers::default();
+    let listen = front::listen(raw.listen.as_deref(), raw.listen_mode, report);
+    let admin = front::admin(raw.admin, listen.as_ref(), report);
+    let (litellm, database_address) =
+        litellm::litellm(raw.litellm.unwrap_or_default(), listen.as_ref(), &mut headers, report);
+    let trust =
+        trust::trust(raw.trust.unwrap_or_default(), listen.as_ref(), litellm.url.as_ref(), &mut headers, report);
+    let (identity, preset) = identity::identity(raw.identity.unwrap_or_default(), &mut headers, report);
+    let reads = rules::Reads::new(&identity, report);
+    let rules = rules::rules(raw.deny, raw.allow, raw.rules, raw.default_role.as_deref(), reads, report);
+    let account = session::account(raw.account.unwrap_or_default(), &identity, report);
+    let session = session::session(raw.session.unwrap_or_default(), &account, litellm.cache_ttl, report);
+    let database = litellm::database(raw.database.unwrap_or_default(), &litellm.schema, report);
+    headers.check(report);
+    let own_prefix = front::own_prefix(raw.own_prefix, report);
+    Some(Config {
+        admin,
+        public_url: front::public_url(raw.public_url.as_deref(), report),
+        workers: front::workers(raw.workers, report),
+        trust,
+        identity,
+        rules,
+        account,
+        litellm: litellm.complete(database_address)?,
+        database,
+        client_keys: raw.client_keys.unwrap_or(ClientKeys::Strip),
+        public_paths: front::public_paths(raw.public_paths.unwrap_or_default(), report),
+        sign_in_cookies: front::sign_in_cookies(raw.sign_in_cookies, preset, report),
+        own_prefix,
+        limits: limits::limits(raw.limits.unwrap_or_default(), report),
+        drain: limits::drain(raw.drain.unwrap_or_default(), report),
+        log: limits::log(raw.log.unwrap_or_default(), report),
+        listen: listen?,
+        session: session?,
+    })
+}

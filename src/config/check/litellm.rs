@@ -1,0 +1,230 @@
+//! LiteLLM and Postgres.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::HeaderName;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::check::front::socket_path;
+use crate::config::check::headers::{Headers, Purpose};
+use crate::config::check::values::{Zero, duration, number, path_fault, schema, secret};
+use crate::config::problem::{KeyPath, literal};
+use crate::config::raw::{List, RawDatabase, RawLitellm};
+use crate::config::report::Report;
+use crate::config::{Database, Listen, Litellm, UpstreamUrl};
+
+/// Settings of Prisma that stand in LiteLLM's `DATABASE_URL` and mean nothing to anybody else.
+const PRISMA_ONLY: [&str; 8] = [
+    "schema",
+    "connection_limit",
+    "pool_timeout",
+    "pgbouncer",
+    "socket_timeout",
+    "connect_timeout",
+    "statement_cache_size",
+    "sslaccept",
+];
+const POOL_MAX: u32 = 1000;
+
+/// [`Litellm`] as far as it could be read.
+#[derive(Debug)]
+pub(super) struct Partial {
+    pub(super) url: Option<UpstreamUrl>,
+    pub(super) schema: String,
+    pub(super) cache_ttl: Duration,
+    key_header: Option<HeaderName>,
+    pass_through_key_headers: Vec<HeaderName>,
+    keep_authorization: Vec<String>,
+}
+
+impl Partial {
+    pub(super) fn complete(self, database_url: Option<SecretString>) -> Option<Litellm> {
+        Some(Litellm {
+            url: self.url?,
+            database_url: database_url?,
+            schema: self.schema,
+            cache_ttl: self.cache_ttl,
+            key_header: self.key_header,
+            pass_through_key_headers: self.pass_through_key_headers,
+            keep_authorization: self.keep_authorization,
+        })
+    }
+}
+
+/// Everything under `litellm`, and the database's address as it is to be used.
+pub(super) fn litellm(
+    raw: RawLitellm,
+    listen: Option<&Listen>,
+    headers: &mut Headers,
+    report: &mut Report,
+) -> (Partial, Option<SecretString>) {
+    let database = database_url(raw.database_url, raw.database_url_file, report);
+    let (address, schema_of_address) = database.unzip();
+    let schema = raw.schema.or(schema_of_address.flatten()).unwrap_or_else(|| "public".to_owned());
+    let key = |name: &str| KeyPath::parse("litellm").key(name);
+    let names = raw.pass_through_key_headers.unwrap_or_default();
+    let partial = Partial {
+        url: url(raw.url.as_deref(), listen, report),
+        schema: self::schema("litellm.schema", schema, report),
+        cache_ttl: duration("litellm.cache_ttl", raw.cache_ttl, Duration::from_secs(60), Zero::Allowed, report),
+        key_header: raw.key_header.and_then(|name| headers.name(&key("key_header"), &name, Purpose::Key, report)),
+        pass_through_key_headers: {
+            let names = names.into_iter().enumerate().filter_map(|(at, name)| Some((at, name?)));
+            let key = key("pass_through_key_headers");
+            names.filter_map(|(at, name)| headers.name(&key.at(at), &name, Purpose::Key, report)).collect()
+        },
+        keep_authorization: keep_authorization(raw.keep_authorization.unwrap_or_default(), report),
+    };
+    (partial, address)
+}
+
+fn url(raw: Option<&str>, listen: Option<&Listen>, report: &mut Report) -> Option<UpstreamUrl> {
+    const KEY: &str = "litellm.url";
+    let Some(text) = raw else {
+        report.missing(
+            KEY,
+            "`litellm.url` is missing: where does LiteLLM listen?",
+            "such as `url: http://127.0.0.1:4000`",
+        );
+        return None;
+    };
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = socket_path(KEY, path, report)?;
+        if matches!(listen, Some(Listen::Unix { path: ours, .. }) if *ours == path) {
+            report.error(KEY, "`litellm.url` is the socket that vestibule listens on", "write the socket of LiteLLM");
+        }
+        return Some(UpstreamUrl::Unix(path));
+    }
+    let (message, remedy) = match tcp(text) {
+        Ok((host, port)) => {
+            let address = host.parse::<IpAddr>().ok();
+            if let (Some(Listen::Tcp(ours)), Some(address)) = (listen, address)
+                && ours.ip() == address
+                && ours.port() == port
+            {
+                report.error(
+                    KEY,
+                    "`litellm.url` is the address that vestibule listens on",
+                    "write the address of LiteLLM",
+                );
+            }
+            return Some(UpstreamUrl::Tcp { host, port });
+        }
+        Err(fault) => fault,
+    };
+    report.error(KEY, format!("`{KEY}` {message}: {}", literal(text)), remedy);
+    None
+}
+
+/// Host and port of `http://HOST[:PORT]`, or what is wrong and what to do.
+fn tcp(text: &str) -> Result<(String, u16), (&'static str, &'static str)> {
+    const FORM: &str = "write `http://HOST:PORT`, or `unix:/path/to/socket`";
+    let not_a_url = ("is not the address of LiteLLM", FORM);
+    if text.contains('@') {
+        return Err(("has a user name", "write `http://HOST:PORT`; vestibule brings its own key"));
+    }
+    let url: http::Uri = text.parse().map_err(|_| not_a_url)?;
+    match url.scheme_str() {
+        Some("http") => {}
+        Some("https") => {
+            let remedy = "put vestibule beside LiteLLM, or something between them that speaks TLS, and write its `http://` address";
+            return Err(("has https, which is not supported yet on the way up", remedy));
+        }
+        _ => return Err(not_a_url),
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || text.contains('#') {
+        let remedy = "write `http://HOST:PORT`; paths go up as they came, and LiteLLM's `SERVER_ROOT_PATH` goes into `public_url`";
+        return Err(("has a path", remedy));
+    }
+    let authority = url.authority().ok_or(not_a_url)?;
+    let host = authority.host();
+    let port = match authority.as_str().get(host.len()..).unwrap_or_default() {
+        "" => 80,
+        port => port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0).ok_or(not_a_url)?,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Err(not_a_url);
+    }
+    Ok((host.to_owned(), port))
+}
+
+/// The address without what only Prisma knows, and the schema that it names.
+fn database_url(
+    inline: Option<crate::config::raw::Secret>,
+    file: Option<String>,
+    report: &mut Report,
+) -> Option<(SecretString, Option<String>)> {
+    let given = inline.is_some() || file.is_some();
+    let Some((secret, from)) = secret("litellm.database_url", inline, file, report) else {
+        if !given {
+            let remedy = "set `litellm.database_url_file` to a file with LiteLLM's own `DATABASE_URL`";
+            report.missing("litellm.database_url", "there is no address of LiteLLM's database", remedy);
+        }
+        return None;
+    };
+    let text = secret.expose_secret().trim();
+    let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
+        let message = format!("`{from}` gives no address of a Postgres database");
+        report.error(&from, message, "write `postgresql://USER:PASSWORD@HOST:5432/DATABASE`");
+        return None;
+    }
+    let Some((base, query)) = text.split_once('?') else { return Some((text.to_owned().into(), None)) };
+    let pairs = || query.split('&').filter(|pair| !pair.is_empty());
+    let name = |pair: &str| pair.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    let schema = pairs().find(|pair| name(pair) == "schema").and_then(|pair| pair.split_once('='));
+    let kept: Vec<_> = pairs().filter(|pair| !PRISMA_ONLY.contains(&name(pair).as_str())).collect();
+    let used = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
+    Some((used.into(), schema.map(|(_, schema)| schema.to_owned()).filter(|schema| !schema.is_empty())))
+}
+
+fn keep_authorization(raw: List<String>, report: &mut Report) -> Vec<String> {
+    let mut kept = Vec::with_capacity(raw.len());
+    for (at, path) in raw.into_iter().enumerate() {
+        let Some(path) = path else { continue };
+        let fault = if path == "/" {
+            Some("`/` is every path: name those whose far end has a sign-in of its own")
+        } else {
+            path_fault(&path)
+        };
+        if let Some(fault) = fault {
+            let key = KeyPath::parse("litellm.keep_authorization").at(at);
+            report.error(&key, format!("`{key}` is not the prefix of a path: {}", literal(&path)), fault);
+        } else {
+            kept.push(path);
+        }
+    }
+    kept
+}
+
+/// Everything under `database`.
+pub(super) fn database(raw: RawDatabase, litellm_schema: &str, report: &mut Report) -> Database {
+    const KEY: &str = "database.schema";
+    let schema = schema(KEY, raw.schema.unwrap_or_else(|| "vestibule".to_owned()), report);
+    if schema == litellm_schema {
+        let remedy = "LiteLLM's migrations drop what they don't know: leave it out for `vestibule`";
+        report.error(KEY, format!("`{KEY}` is the schema of LiteLLM's tables: `{schema}`"), remedy);
+    } else if schema.starts_with("pg_") {
+        report.error(
+            KEY,
+            format!("`{KEY}` is kept by Postgres for itself: `{schema}`"),
+            "leave it out for `vestibule`",
+        );
+    }
+    let seconds = Duration::from_secs;
+    Database {
+        schema,
+        pool: number("database.pool", raw.pool, 8, 1..=POOL_MAX, report),
+        connect_timeout: duration("database.connect_timeout", raw.connect_timeout, seconds(2), Zero::Refused, report),
+        statement_timeout: duration(
+            "database.statement_timeout",
+            raw.statement_timeout,
+            seconds(5),
+            Zero::Refused,
+            report,
+        ),
+        ca_file: raw.ca_file.filter(|path| !path.is_empty()).map(Into::into),
+    }
+}

@@ -1,0 +1,235 @@
+//! Who may say who somebody is.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::check::headers::{Headers, Purpose};
+use crate::config::check::values::{flag, secret};
+use crate::config::problem::{KeyPath, literal};
+use crate::config::raw::{List, RawSecretHeader, RawTrust, Scalar};
+use crate::config::report::Report;
+use crate::config::{Listen, SecretHeader, Trust, UpstreamUrl};
+
+/// Fewest bytes of a proof in a header.
+const PROOF_BYTES_MIN: usize = 32;
+/// Most proofs at once: the one in use, and the next.
+const PROOFS_MAX: usize = 2;
+/// Fewest bytes of the password of basic auth.
+const PASSWORD_BYTES_MIN: usize = 16;
+
+/// Everything under `trust`. Without any rule nobody is believed, and nothing starts.
+pub(super) fn trust(
+    raw: RawTrust,
+    listen: Option<&Listen>,
+    upstream: Option<&UpstreamUrl>,
+    headers: &mut Headers,
+    report: &mut Report,
+) -> Trust {
+    let everybody = flag("trust.everybody_may_be_anybody", raw.everybody_may_be_anybody, report);
+    let shared = flag("trust.accept_shared_loopback", raw.accept_shared_loopback, report);
+    let trust = Trust {
+        peers: peers(raw.peers.unwrap_or_default(), report),
+        uids: uids(raw.uids.unwrap_or_default(), report),
+        secret_header: raw.secret_header.and_then(|raw| secret_header(raw, headers, report)),
+        basic_auth_password: {
+            let (inline, file) = (raw.basic_auth_password, raw.basic_auth_password_file);
+            secret("trust.basic_auth_password", inline, file, report).and_then(|(secret, from)| {
+                let reach = secret.expose_secret().len() >= PASSWORD_BYTES_MIN;
+                if !reach {
+                    let message = format!("`{from}` gives a password that is too short");
+                    report.error(&from, message, format!("at least {PASSWORD_BYTES_MIN} bytes"));
+                }
+                reach.then_some(secret)
+            })
+        },
+    };
+    if everyone(&trust.peers) && !everybody {
+        let remedy = "name the sign-in proxy's addresses; `trust.everybody_may_be_anybody: true` allows it all the same, \
+                      and means what it says";
+        report.error("trust.peers", "`trust.peers` lets everybody say who they are", remedy);
+    }
+    match listen {
+        Some(Listen::Tcp(_)) => tcp(&trust, upstream, shared || (everybody && everyone(&trust.peers)), report),
+        Some(Listen::Unix { mode, .. }) => unix(&trust, *mode, report),
+        None => {}
+    }
+    trust
+}
+
+fn tcp(trust: &Trust, upstream: Option<&UpstreamUrl>, shared_is_accepted: bool, report: &mut Report) {
+    if !trust.uids.is_empty() {
+        let remedy = "TCP does not tell user ids: set `listen: unix:/path/to/socket`, or take `uids` out";
+        report.error("trust.uids", "`trust.uids` needs a unix socket", remedy);
+    }
+    let has_secret = trust.secret_header.is_some() || trust.basic_auth_password.is_some();
+    if trust.peers.is_empty() && !has_secret {
+        let remedy = "set `trust.peers` to the sign-in proxy's addresses, `trust.secret_header` or \
+                      `trust.basic_auth_password_file`; without any, everybody could say that they are anybody";
+        report.missing("trust", "no rule says whom to trust", remedy);
+    }
+    let shared = upstream.and_then(|upstream| shared_address(&trust.peers, upstream));
+    if let Some(address) =
+        shared.filter(|_| !has_secret && !shared_is_accepted && !report.is_doubtful("trust.secret_header"))
+    {
+        let message = format!("`trust.peers` is the only proof, and LiteLLM has such an address too: `{address}`");
+        let remedy = "LiteLLM's pass-through routes and MCP servers can be talked into calling vestibule: add \
+                      `trust.secret_header`, or set `trust.accept_shared_loopback: true` where nobody but you can add such routes";
+        report.error("trust.peers", message, remedy);
+    }
+}
+
+fn unix(trust: &Trust, mode: u32, report: &mut Report) {
+    if !trust.peers.is_empty() {
+        let remedy = "a unix socket has no addresses: set `trust.uids`, or take `peers` out";
+        report.error("trust.peers", "`trust.peers` can't hold on a unix socket", remedy);
+    }
+    let others = mode & 0o007 != 0;
+    let has_proof = !trust.uids.is_empty() || trust.secret_header.is_some() || trust.basic_auth_password.is_some();
+    if others && !has_proof {
+        let message =
+            format!("the socket is open to every user of this machine, and nothing else is asked: `{mode:04o}`");
+        report.missing("listen_mode", message, "set `trust.uids`, or a `listen_mode` of `\"0660\"` or less");
+    }
+}
+
+/// The address that a peer and LiteLLM have in common. LiteLLM at a unix socket is on this machine, so it can come by
+/// loopback as well.
+fn shared_address(peers: &[IpNet], upstream: &UpstreamUrl) -> Option<String> {
+    let covers = |address: IpAddr| peers.iter().any(|peer| peer.contains(&address));
+    let loopback = || {
+        let local: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let is_local =
+            |peer: &&IpNet| peer.network().is_loopback() || local.iter().any(|address| peer.contains(address));
+        peers.iter().find(is_local).map(ToString::to_string)
+    };
+    let host = match upstream {
+        UpstreamUrl::Unix(_) => return loopback(),
+        UpstreamUrl::Tcp { host, .. } => host,
+    };
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) if address.is_loopback() || address.is_unspecified() => loopback(),
+        Ok(address) => covers(address).then(|| address.to_string()),
+        Err(_) if host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost") => {
+            loopback()
+        }
+        Err(_) => None,
+    }
+}
+
+/// Whether the ranges together are all of IPv4 or of IPv6.
+fn everyone(peers: &[IpNet]) -> bool {
+    IpNet::aggregate(&peers.to_vec()).iter().any(|peer| peer.prefix_len() == 0)
+}
+
+fn peers(raw: List<String>, report: &mut Report) -> Vec<IpNet> {
+    let mut peers = Vec::with_capacity(raw.len());
+    for (at, text) in raw.into_iter().enumerate() {
+        let Some(text) = text else { continue };
+        let key = KeyPath::parse("trust.peers").at(at);
+        match peer(&text) {
+            Ok(peer) => peers.push(peer),
+            Err(remedy) => {
+                report.error(&key, format!("`{key}` is not a range of addresses: {}", literal(&text)), remedy)
+            }
+        }
+    }
+    peers
+}
+
+/// A range, or a bare address for itself alone; IPv6 that stands for IPv4 becomes that.
+fn peer(text: &str) -> Result<IpNet, String> {
+    if text == "*" {
+        return Err("name the sign-in proxy's addresses; there is no sign for everybody".to_owned());
+    }
+    if text.contains('%') {
+        return Err("leave the zone (`%…`) out, and name the address".to_owned());
+    }
+    let range = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text
+            .parse::<IpNet>()
+            .map_err(|_| "write an address or a range, such as `10.1.2.3` or `10.1.0.0/16`".to_owned())?,
+    };
+    if range.trunc() != range {
+        return Err(format!("write `{}` for the range, or `{}` for this address alone", range.trunc(), range.addr()));
+    }
+    let IpNet::V6(v6) = range else { return Ok(range) };
+    match (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
+        (Some(v4), Some(length)) => Ipv4Net::new(v4, length).map(IpNet::V4).map_err(|error| error.to_string()),
+        (Some(_), None) => Err("write the IPv4 range as such".to_owned()),
+        (None, _) => Ok(range),
+    }
+}
+
+fn uids(raw: List<Scalar>, report: &mut Report) -> Vec<u32> {
+    let mut uids = Vec::with_capacity(raw.len());
+    for (at, raw) in raw.into_iter().enumerate() {
+        let Some(Scalar(text)) = raw else { continue };
+        match text.parse() {
+            Ok(uid) => uids.push(uid),
+            Err(_) => {
+                let key = KeyPath::parse("trust.uids").at(at);
+                report.error(
+                    &key,
+                    format!("`{key}` is not a user id: {}", literal(&text)),
+                    "write the number: `id -u NAME`",
+                );
+            }
+        }
+    }
+    uids
+}
+
+fn secret_header(raw: RawSecretHeader, headers: &mut Headers, report: &mut Report) -> Option<SecretHeader> {
+    let own = KeyPath::parse("trust.secret_header");
+    let name = match raw.name.as_deref() {
+        Some(name) => headers.name(&own.key("name"), name, Purpose::Proof, report),
+        None => {
+            let remedy = "add the name that the sign-in proxy sends it under: `name: X-Vestibule-Proof`";
+            report.missing(&own.key("name"), "`trust.secret_header` has no name", remedy);
+            None
+        }
+    };
+    let (inline, file) = (raw.value, raw.value_file);
+    let given = inline.is_some() || file.is_some();
+    let values = match inline {
+        Some(inline) if inline.is_list && file.is_none() => {
+            let key = own.key("value");
+            let values = inline.items.into_iter().flatten().map(|secret| secret.0);
+            Some((values.collect::<Vec<_>>(), key))
+        }
+        inline => {
+            let inline = inline.and_then(|inline| inline.items.into_iter().flatten().next());
+            secret("trust.secret_header.value", inline, file, report).map(|(secret, from)| {
+                let lines = secret.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
+                (lines.map(|line| SecretString::from(line.to_owned())).collect(), from)
+            })
+        }
+    };
+    if !given {
+        let remedy = "set `trust.secret_header.value_file`; make a value with `openssl rand -hex 32`";
+        report.missing(&own.key("value"), "`trust.secret_header` has no value", remedy);
+    }
+    let (values, from) = values?;
+    if !proofs_are_sound(&values, &from, report) {
+        return None;
+    }
+    Some(SecretHeader { name: name?, values })
+}
+
+fn proofs_are_sound(values: &[SecretString], from: &KeyPath, report: &mut Report) -> bool {
+    let secrets = || values.iter().map(|value| value.expose_secret());
+    let fault = if values.is_empty() || values.len() > PROOFS_MAX {
+        format!("one value, or {PROOFS_MAX} while the old one goes out of use")
+    } else if secrets().any(|value| value.len() < PROOF_BYTES_MIN) {
+        format!("at least {PROOF_BYTES_MIN} bytes each; make one with `openssl rand -hex 32`")
+    } else if secrets().any(|value| !value.bytes().all(|byte| byte.is_ascii_graphic())) {
+        "a header can carry letters, digits and signs of ASCII, without blanks".to_owned()
+    } else {
+        return true;
+    };
+    report.error(from, format!("`{from}` does not give a sound proof"), fault);
+    false
+}

@@ -1,0 +1,217 @@
+//! The reverse proxy: admit, rewrite, send, hand the answer back as it comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::upgrade::OnUpgrade;
+use tokio_util::task::TaskTracker;
+
+use super::outgoing::{Outgoing, Rewriter};
+use super::record::Record;
+use super::reply::{self, ReplyBody};
+use super::tunnel;
+use crate::gate::Gate;
+use crate::gate::passage::{Admitted, Passage};
+use crate::gate::peer::Peer;
+use crate::gate::refusal::{Code, Refusal};
+use crate::gate::session::Session;
+use crate::http::body::RequestBody;
+use crate::http::interim::Interim;
+use crate::http::{hop, request_id};
+use crate::litellm::credentials::is_refused_key;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::{ResponseBody, Upstream, UpstreamError};
+
+/// Most bytes of a 401 that is read to see whether LiteLLM refused our key. Its own are a few hundred.
+const REFUSED_KEY_BYTES_MAX: u64 = 16 * 1024;
+/// What callers are told to wait when all places are taken.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+
+/// The proxy of one worker.
+#[derive(Clone)]
+pub struct Proxy {
+    /// Decides.
+    pub gate: Arc<Gate>,
+    /// Writes what goes up.
+    pub rewriter: Arc<Rewriter>,
+    /// This worker's connections.
+    pub upstream: Upstream,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Holds the tunnels, for the drain.
+    pub tunnels: TaskTracker,
+    /// Bytes of a request's body; 0 = no limit.
+    pub body_bytes: u64,
+    /// Requests in flight in all; 0 = no limit.
+    pub in_flight: usize,
+    /// People's ids in clear in the log.
+    pub is_person_in_clear: bool,
+}
+
+/// One request while it is on its way.
+struct Errand<'a> {
+    head: &'a Parts,
+    peer: &'a Peer,
+    admitted: &'a Admitted,
+    request_id: &'a HeaderValue,
+    upgrade: Option<&'a HeaderValue>,
+    interim: &'a Interim,
+}
+
+enum Answer {
+    Relay(Response<ResponseBody>),
+    /// An answer whose body has been read already.
+    Read(Response<Bytes>),
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Answers one request. Dropping the future is how a client that went away is passed on to LiteLLM.
+    pub async fn serve(&self, peer: &Peer, interim: &Interim, mut request: Request<Incoming>) -> Response<ReplyBody> {
+        let request_id = request_id::take_or_make(request.headers());
+        let metrics = self.metrics.clone();
+        let mut record =
+            Record::new(metrics, self.is_person_in_clear, peer, request.method(), request.uri(), request_id.clone());
+        let upgrade = hop::websocket(request.method(), request.version(), request.headers());
+        let downstream = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        let (head, body) = request.into_parts();
+
+        let admitted = match self.admit(peer, &head).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return reply::refuse(&refusal, &head, record),
+        };
+        record.admitted(&admitted);
+        let upgrade = upgrade.as_ref();
+        let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, interim };
+        match self.forward(&errand, body).await {
+            Err(refusal) => reply::refuse(&refusal, &head, record),
+            Ok(Answer::Relay(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.switch(&errand, downstream, response, record)
+            }
+            Ok(Answer::Relay(response)) => reply::relay(self.clean(response, &request_id), admitted.place, record),
+            Ok(Answer::Read(response)) => reply::read(self.clean(response, &request_id), record),
+        }
+    }
+
+    async fn admit(&self, peer: &Peer, head: &Parts) -> Result<Admitted, Refusal> {
+        // This request is counted already.
+        if self.in_flight > 0 && usize::try_from(self.metrics.in_flight.get()).unwrap_or(0) > self.in_flight {
+            return Err(Refusal::from(Code::Overloaded).retry_after(OVERLOADED_RETRY));
+        }
+        self.gate.admit(peer, head).await
+    }
+
+    async fn forward(&self, errand: &Errand<'_>, body: Incoming) -> Result<Answer, Refusal> {
+        if errand.upgrade.is_some() && !body.is_end_stream() {
+            // A tunnel and a body would both claim the bytes that follow.
+            return Err(Code::BadFraming.into());
+        }
+        if self.body_bytes > 0 && body.size_hint().lower() > self.body_bytes {
+            return Err(Code::BodyTooLarge.into());
+        }
+        let is_bodiless = body.is_end_stream();
+        let body = RequestBody::new(body, self.body_bytes, self.rewriter.owned.clone());
+        let response = self.send(errand, errand.admitted, body).await?;
+        let Passage::As(session) = &errand.admitted.passage else { return Ok(Answer::Relay(response)) };
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return self.renew(errand, session, is_bodiless, response).await;
+        }
+        Ok(Answer::Relay(response))
+    }
+
+    async fn send(
+        &self,
+        errand: &Errand<'_>,
+        admitted: &Admitted,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let Errand { head, peer, request_id, upgrade, interim, .. } = *errand;
+        let request = |body| {
+            let mut request = self.rewriter.rewrite(&Outgoing { head, admitted, peer, request_id, upgrade }, body);
+            if head.version == http::Version::HTTP_11 {
+                let interim = interim.clone();
+                hyper::ext::on_informational(&mut request, move |answer| {
+                    interim.push(answer.status(), answer.headers());
+                });
+            }
+            request
+        };
+        let again = || request(RequestBody::empty(self.rewriter.owned.clone()));
+        self.upstream.send(request(body), again).await.map_err(refuse)
+    }
+
+    /// LiteLLM said 401: was it our key, and do the books agree? Only then is there another.
+    async fn renew(
+        &self,
+        errand: &Errand<'_>,
+        session: &Session,
+        is_bodiless: bool,
+        response: Response<ResponseBody>,
+    ) -> Result<Answer, Refusal> {
+        if response.body().size_hint().exact().is_none_or(|length| length > REFUSED_KEY_BYTES_MAX) {
+            return Ok(Answer::Relay(response));
+        }
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| Refusal::from(Code::UpstreamFailed).because(error))?.to_bytes();
+        let read = Answer::Read(Response::from_parts(head, body.clone()));
+        if !is_refused_key(&body) {
+            return Ok(read);
+        }
+        let Some(session) = self.gate.sessions().renew(session).await? else { return Ok(read) };
+        if !is_bodiless {
+            return Err(Refusal::from(Code::SessionRenewed).retry_after(Duration::ZERO));
+        }
+        let is_from_trusted = errand.admitted.is_from_trusted;
+        let renewed = Admitted { passage: Passage::As(session), is_from_trusted, place: None, rule: None };
+        let body = RequestBody::empty(self.rewriter.owned.clone());
+        Ok(Answer::Relay(self.send(errand, &renewed, body).await?))
+    }
+
+    /// A 101: a tunnel where it was asked for and is the protocol asked for, else a broken answer.
+    fn switch(
+        &self,
+        errand: &Errand<'_>,
+        downstream: Option<OnUpgrade>,
+        mut response: Response<ResponseBody>,
+        record: Record,
+    ) -> Response<ReplyBody> {
+        let is_asked = errand.upgrade.is_some_and(|asked| hop::is_switched_to(response.headers(), asked));
+        let (Some(downstream), Some(asked), true) = (downstream, errand.upgrade, is_asked) else {
+            let refusal = Refusal::from(Code::UpstreamFailed).because("LiteLLM changed the protocol unasked");
+            return reply::refuse(&refusal, errand.head, record);
+        };
+        let upstream = hyper::upgrade::on(&mut response);
+        let mut answer = self.clean(response, errand.request_id).map(drop);
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        answer.headers_mut().insert(header::UPGRADE, asked.clone());
+        let (body, line) = reply::opening(record, &answer);
+        self.tunnels.spawn(tunnel::carry(downstream, upstream, line));
+        answer.map(|()| body)
+    }
+
+    fn clean<B>(&self, mut response: Response<B>, request_id: &HeaderValue) -> Response<B> {
+        let headers = response.headers_mut();
+        hop::strip_response(headers);
+        reply::strip_answer(headers, &self.rewriter.owned);
+        headers.insert(request_id::NAME, request_id.clone());
+        response
+    }
+}
+
+/// Whose fault it was, and what the caller hears of it.
+fn refuse(error: UpstreamError) -> Refusal {
+    let code = match &error {
+        UpstreamError::Connect { .. } => Code::UpstreamUnreachable,
+        UpstreamError::ConnectTimeout(_) | UpstreamError::FirstByteTimeout => Code::UpstreamTimeout,
+        UpstreamError::Answer(_) => Code::UpstreamFailed,
+        UpstreamError::ClientBody => Code::BadFraming,
+        UpstreamError::ClientBodyTooLarge => Code::BodyTooLarge,
+    };
+    Refusal::from(code).because(error)
+}

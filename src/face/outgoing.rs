@@ -1,0 +1,226 @@
+//! The one clean request that goes up: strip first, inject last.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Request, Uri, Version};
+
+use crate::config::CookieName;
+use crate::gate::passage::{Admitted, Passage};
+use crate::gate::peer::Peer;
+use crate::http::names::{self, Owned};
+use crate::http::{forwarded, hop, query, request_id};
+use crate::litellm::credentials::{KEY_PREFIX, KEY_SUBPROTOCOL, UI_COOKIE};
+use crate::litellm::routes;
+
+/// How heads are rewritten; the same for all requests.
+#[derive(Debug)]
+pub struct Rewriter {
+    /// Names that never pass as they came.
+    pub owned: Arc<Owned>,
+    /// LiteLLM's configured key header.
+    pub key_header: Option<HeaderName>,
+    /// Path prefixes where Authorization is the far end's.
+    pub keep_authorization: Vec<String>,
+    /// Cookies that do not go up.
+    pub sign_in_cookies: Vec<CookieName>,
+    /// `http` or `https`, as people see it.
+    pub public_scheme: &'static str,
+}
+
+/// A request on its way up, apart from its body.
+pub struct Outgoing<'a> {
+    /// What came.
+    pub head: &'a Parts,
+    /// What the gate said.
+    pub admitted: &'a Admitted,
+    /// Who holds the socket.
+    pub peer: &'a Peer,
+    /// The request's id.
+    pub request_id: &'a HeaderValue,
+    /// The protocol to change to.
+    pub upgrade: Option<&'a HeaderValue>,
+}
+
+// === impl Rewriter ===
+
+impl Rewriter {
+    /// Writes the request anew: target in origin form, what is left after the strip walk, what vestibule says itself,
+    /// and last the key. Nothing that a client sent can take the key's place or take it away.
+    pub fn rewrite<B>(&self, out: &Outgoing<'_>, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.method_mut() = out.head.method.clone();
+        *request.version_mut() = Version::HTTP_11;
+        *request.uri_mut() = target(&out.head.uri);
+        let headers = request.headers_mut();
+        headers.reserve(out.head.headers.len() + 8);
+        self.copy(out.head, headers);
+        self.say(out, headers);
+        self.inject(out, headers);
+        request
+    }
+
+    fn copy(&self, head: &Parts, headers: &mut HeaderMap) {
+        for (name, value) in self.owned.strip(&head.headers) {
+            if name == header::COOKIE {
+                if let Some(value) = self.cookies(value) {
+                    headers.append(header::COOKIE, value);
+                }
+            } else if name == header::SEC_WEBSOCKET_PROTOCOL {
+                if let Some(value) = subprotocols(value) {
+                    headers.append(header::SEC_WEBSOCKET_PROTOCOL, value);
+                }
+            } else {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+    }
+
+    /// Our own headers: forwarded, Via, request id, and what a hop says of itself.
+    fn say(&self, out: &Outgoing<'_>, headers: &mut HeaderMap) {
+        let came = &out.head.headers;
+        let trusted = out.admitted.is_from_trusted;
+        let kept = |name: &HeaderName| names::exactly_one(came, name).ok().flatten().filter(|_| trusted).cloned();
+
+        let addresses = came.get_all(forwarded::FOR).iter().filter(|_| trusted).cloned();
+        let address = out.peer.ip().map(|ip| ip.to_string());
+        let chain = match address {
+            Some(address) => forwarded::append(addresses, address.as_bytes()),
+            None => kept(&forwarded::FOR),
+        };
+        if let Some(chain) = chain {
+            headers.insert(forwarded::FOR, chain);
+        }
+        let proto = kept(&forwarded::PROTO).unwrap_or(HeaderValue::from_static(self.public_scheme));
+        headers.insert(forwarded::PROTO, proto);
+        if let Some(host) = kept(&forwarded::HOST).or_else(|| came.get(header::HOST).cloned()) {
+            headers.insert(forwarded::HOST, host);
+        }
+        let version = if out.head.version == Version::HTTP_10 { "1.0" } else { "1.1" };
+        let via = format!("{version} {}", forwarded::VIA_NAME);
+        if let Some(via) = forwarded::append(came.get_all(header::VIA).iter().cloned(), via.as_bytes()) {
+            headers.insert(header::VIA, via);
+        }
+        headers.insert(request_id::NAME, out.request_id.clone());
+        if hop::takes_trailers(came) {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(protocol) = out.upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, protocol.clone());
+        }
+    }
+
+    fn inject(&self, out: &Outgoing<'_>, headers: &mut HeaderMap) {
+        let Some(key) = out.admitted.passage.key() else { return };
+        let path = out.head.uri.path();
+        let theirs = &out.head.headers;
+        let keeps = matches!(out.admitted.passage, Passage::As(_))
+            && routes::is_plain(path)
+            && self.keep_authorization.iter().any(|prefix| path.starts_with(prefix.as_str()))
+            && theirs.contains_key(header::AUTHORIZATION);
+        if keeps {
+            for value in theirs.get_all(header::AUTHORIZATION) {
+                headers.append(header::AUTHORIZATION, value.clone());
+            }
+        }
+        key.inject(headers, self.key_header.as_ref(), keeps);
+    }
+
+    /// The cookies without LiteLLM's own and the sign-in proxy's. A line that has none of them passes as it is.
+    fn cookies(&self, line: &HeaderValue) -> Option<HeaderValue> {
+        let unwanted = |cookie: &[u8]| {
+            let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+            name == UI_COOKIE.as_bytes()
+                || self.sign_in_cookies.iter().any(|ours| match ours {
+                    CookieName::Exact(exact) => name == exact.as_bytes(),
+                    CookieName::Prefix(prefix) => name.starts_with(prefix.as_bytes()),
+                })
+        };
+        let cookies = || line.as_bytes().split(|byte| *byte == b';');
+        if !cookies().any(unwanted) {
+            return Some(line.clone());
+        }
+        let kept: Vec<&[u8]> = cookies().filter(|cookie| !unwanted(cookie)).map(<[u8]>::trim_ascii).collect();
+        let kept = kept.join(&b"; "[..]);
+        if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept).ok() }
+    }
+}
+
+/// The target in origin form (or `*`), without a key in its query.
+fn target(uri: &Uri) -> Uri {
+    let Some(target) = uri.path_and_query() else { return Uri::default() };
+    let is_google = routes::reads_key_from_query(target.path());
+    let is_key = |name: &str, value: &str| name == "key" && (is_google || value.starts_with(KEY_PREFIX));
+    let cleaned = target.query().and_then(|query| query::without(query, is_key)).map(|query| {
+        let text = if query.is_empty() { target.path().to_owned() } else { format!("{}?{query}", target.path()) };
+        // What is left of a valid target by whole parameters is valid; else nothing of the query goes up.
+        PathAndQuery::try_from(text).unwrap_or_else(|_| PathAndQuery::from_static("/"))
+    });
+    Uri::from(cleaned.unwrap_or_else(|| target.clone()))
+}
+
+/// A websocket's subprotocols without the one that carries a key.
+fn subprotocols(line: &HeaderValue) -> Option<HeaderValue> {
+    let items: Vec<&str> = names::list(line)?.collect();
+    let is_key = |item: &&str| item.to_ascii_lowercase().starts_with(KEY_SUBPROTOCOL);
+    if !items.iter().any(is_key) {
+        return Some(line.clone());
+    }
+    let kept: Vec<&str> = items.into_iter().filter(|item| !is_key(item)).collect();
+    if kept.is_empty() { None } else { HeaderValue::try_from(kept.join(", ")).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewriter() -> Rewriter {
+        Rewriter {
+            owned: Arc::default(),
+            key_header: None,
+            keep_authorization: vec![],
+            sign_in_cookies: vec![CookieName::Prefix("_oauth2_proxy".into()), CookieName::Exact("sid".into())],
+            public_scheme: "http",
+        }
+    }
+
+    #[test]
+    fn keys_leave_the_query_and_nothing_else_does() {
+        let clean = |text: &str| target(&text.parse().unwrap()).to_string();
+        assert_eq!(
+            clean("/v1beta/models/g:generateContent?key=AIza&alt=sse"),
+            "/v1beta/models/g:generateContent?alt=sse"
+        );
+        assert_eq!(clean("/v1beta/models/g:generateContent?k%65y=x"), "/v1beta/models/g:generateContent");
+        assert_eq!(clean("/key/info?key=sk-other"), "/key/info");
+        assert_eq!(clean("/key/info?key=hash&a=%2F;b"), "/key/info?key=hash&a=%2F;b");
+        assert_eq!(clean("http://a/x%2F/..//y?q"), "/x%2F/..//y?q");
+        assert_eq!(clean("*"), "*");
+    }
+
+    #[test]
+    fn cookies_of_litellm_and_the_sign_in_proxy_stay_here() {
+        let clean =
+            |text| rewriter().cookies(&HeaderValue::from_static(text)).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(clean("a=1; b=2").as_deref(), Some("a=1; b=2"));
+        assert_eq!(
+            clean("token=x; a=1;_oauth2_proxy_0=y; _oauth2_proxy=z; sid=1; sidx=2").as_deref(),
+            Some("a=1; sidx=2")
+        );
+        assert_eq!(clean("token=x"), None);
+        assert_eq!(clean(" token =x; a").as_deref(), Some("a"));
+        assert_eq!(clean("token"), None);
+    }
+
+    #[test]
+    fn a_subprotocol_with_a_key_goes_and_the_others_stay() {
+        let clean =
+            |text| subprotocols(&HeaderValue::from_static(text)).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(clean("realtime, openai-insecure-api-key.sk-1, x").as_deref(), Some("realtime, x"));
+        assert_eq!(clean("OpenAI-Insecure-API-Key.sk-1"), None);
+        assert_eq!(clean("realtime,x").as_deref(), Some("realtime,x"));
+    }
+}

@@ -1,0 +1,225 @@
+//! Answers of vestibule's own, in the shape that the caller's API expects, and the body type of all answers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Bytes;
+use serde_json::json;
+
+use super::record::Record;
+use crate::gate::refusal::{Code, Refusal};
+use crate::gate::session::InFlight;
+use crate::http::{names, request_id};
+use crate::litellm::routes;
+use crate::upstream::ResponseBody;
+
+/// The refusal's code, on every refusal.
+pub const REFUSAL: HeaderName = HeaderName::from_static("x-vestibule-refusal");
+
+/// An answer's body: LiteLLM's or our own, with the request's record, which ends when the body does.
+pub struct ReplyBody {
+    source: Source,
+    record: Option<Record>,
+    /// The person's place in flight, held until the body ends.
+    _place: Option<InFlight>,
+}
+
+enum Source {
+    Upstream(ResponseBody),
+    Own(Option<Bytes>),
+}
+
+enum Shape {
+    OpenAi,
+    Anthropic,
+    Page,
+}
+
+/// LiteLLM's answer on its way down.
+pub fn relay(response: Response<ResponseBody>, place: Option<InFlight>, mut record: Record) -> Response<ReplyBody> {
+    record.answered(response.status());
+    response.map(|body| {
+        if body.is_end_stream() {
+            record.finished();
+        }
+        ReplyBody { source: Source::Upstream(body), record: Some(record), _place: place }
+    })
+}
+
+/// LiteLLM's answer whose body has been read already.
+pub fn read(response: Response<Bytes>, mut record: Record) -> Response<ReplyBody> {
+    record.answered(response.status());
+    response.map(|bytes| own(Some(bytes), record))
+}
+
+/// A websocket's opening answer has no body; its record goes on with the tunnel.
+pub fn opening<B>(mut record: Record, answer: &Response<B>) -> (ReplyBody, Record) {
+    record.answered(answer.status());
+    (ReplyBody { source: Source::Own(None), record: None, _place: None }, record)
+}
+
+fn own(bytes: Option<Bytes>, mut record: Record) -> ReplyBody {
+    let bytes = bytes.filter(|bytes| !bytes.is_empty());
+    if bytes.is_none() {
+        record.finished();
+    }
+    ReplyBody { source: Source::Own(bytes), record: Some(record), _place: None }
+}
+
+/// The answer to a request that is refused.
+pub fn refuse(refusal: &Refusal, head: &Parts, mut record: Record) -> Response<ReplyBody> {
+    record.refused(refusal);
+    let code = refusal.code();
+    let shape = shape(head);
+    let id = record.request_id().to_str().unwrap_or_default().to_owned();
+    let (content_type, text) = match shape {
+        Shape::OpenAi => ("application/json", openai(code, &id)),
+        Shape::Anthropic => ("application/json", anthropic(code, &id)),
+        Shape::Page => ("text/html; charset=utf-8", page(code, &id)),
+    };
+    let mut response = Response::new(());
+    *response.status_mut() = code.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    headers.insert(REFUSAL, HeaderValue::from_static(code.as_str()));
+    headers.insert(request_id::NAME, record.request_id().clone());
+    if let Some(wait) = refusal.wait() {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if code.status() == http::StatusCode::UNAUTHORIZED && !matches!(shape, Shape::Page) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if code == Code::MethodNotAllowed {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    if matches!(shape, Shape::Page) {
+        headers.insert(
+            "content-security-policy",
+            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        );
+    }
+    if code.closes() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    record.answered(code.status());
+    let text = if head.method == Method::HEAD { None } else { Some(Bytes::from(text)) };
+    response.map(|()| own(text, record))
+}
+
+fn shape(head: &Parts) -> Shape {
+    let is_page = matches!(head.method, Method::GET | Method::HEAD)
+        && head
+            .headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(names::list)
+            .flatten()
+            .any(|kind| kind.starts_with("text/html"));
+    if is_page {
+        Shape::Page
+    } else if routes::is_anthropic(head.uri.path()) {
+        Shape::Anthropic
+    } else {
+        Shape::OpenAi
+    }
+}
+
+fn openai(code: Code, id: &str) -> String {
+    let kind = match code.status().as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
+    };
+    let message = format!("{} Request id: {id}", code.message());
+    json!({"error": {"message": message, "type": kind, "param": null, "code": code.as_str()}}).to_string()
+}
+
+/// Anthropic's kinds of error, as its API reference lists them by status.
+fn anthropic(code: Code, id: &str) -> String {
+    let kind = match code.status().as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
+    };
+    let message = format!("{} ({})", code.message(), code.as_str());
+    json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": id}).to_string()
+}
+
+/// A page without scripts or anything from elsewhere. The id holds none of HTML's special characters.
+fn page(code: Code, id: &str) -> String {
+    let (message, name, status) = (code.message(), code.as_str(), code.status().as_u16());
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>{message}</title>\n\
+         <style>:root{{color-scheme:light dark;font:1rem/1.5 system-ui,sans-serif}}main{{max-width:36rem;margin:20vh auto;padding:0 1rem}}code{{font-size:.9em}}</style>\n\
+         </head>\n<body>\n<main>\n<h1>{message}</h1>\n<p>Status {status}, <code>{name}</code>.</p>\n\
+         <p>If this is not what you expect, tell your administrator this request id: <code>{id}</code></p>\n</main>\n</body>\n</html>\n"
+    )
+}
+
+/// Takes out of LiteLLM's answer what must not go down: names that say who somebody is, and keys.
+pub fn strip_answer(headers: &mut HeaderMap, owned: &names::Owned) {
+    use names::Owner::{Credential, Identity};
+    let unwanted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| matches!(owned.owner(name.as_str()), Some(Identity | Credential)))
+        .cloned()
+        .collect();
+    for name in unwanted {
+        headers.remove(name);
+    }
+}
+
+// === impl ReplyBody ===
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = match &mut self.source {
+            Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+        };
+        // hyper does not ask again for a body whose length it knows.
+        let is_over =
+            matches!(polled, Poll::Ready(None)) || matches!(polled, Poll::Ready(Some(Ok(_))) if self.is_end_stream());
+        if let Some(record) = &mut self.record {
+            if let Poll::Ready(Some(Ok(frame))) = &polled {
+                record.sent(frame.data_ref().map_or(0, Bytes::len));
+            }
+            if is_over {
+                record.finished();
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Upstream(body) => body.is_end_stream(),
+            Source::Own(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Upstream(body) => body.size_hint(),
+            Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}

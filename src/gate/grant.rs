@@ -1,0 +1,174 @@
+//! What may they: the rules in their order, first match wins.
+
+use std::sync::Arc;
+
+use super::identity::Identity;
+use super::refusal::{Code, Refusal};
+use crate::config::{Matcher, Pattern, Rules, Terms};
+use crate::registry::Person;
+
+/// What a rule gave to an identity. Only [`Granter::grant`] makes one.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    terms: Arc<Terms>,
+    rule: Option<usize>,
+}
+
+/// The rules, ready to be asked.
+#[derive(Debug)]
+pub struct Granter {
+    rules: Rules,
+    default: Option<Arc<Terms>>,
+}
+
+// === impl Grant ===
+
+impl Grant {
+    /// Role and limits.
+    pub fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// Position of the rule, from 0; `None` for the default role.
+    pub fn rule(&self) -> Option<usize> {
+        self.rule
+    }
+}
+
+// === impl Granter ===
+
+impl Granter {
+    /// Takes checked rules.
+    pub fn new(rules: Rules) -> Self {
+        let default = rules.default_role.map(|role| Arc::new(Terms { role, allowance: None }));
+        Self { rules, default }
+    }
+
+    /// Refuses with `not_admitted` or `no_role`.
+    pub fn grant(&self, identity: &Identity) -> Result<Grant, Refusal> {
+        let person = identity.person();
+        let Rules { deny, allow, rules, .. } = &self.rules;
+        let any = |matchers: &[Matcher]| matchers.iter().any(|matcher| matches(matcher, person));
+        if any(deny) || !(allow.is_empty() || any(allow)) {
+            return Err(Code::NotAdmitted.into());
+        }
+        match rules.iter().enumerate().find(|(_, rule)| matches(&rule.when, person)) {
+            Some((at, rule)) => {
+                let terms = rule.terms.clone().ok_or(Code::NotAdmitted)?;
+                Ok(Grant { terms, rule: Some(at) })
+            }
+            None => Ok(Grant { terms: self.default.clone().ok_or(Code::NoRole)?, rule: None }),
+        }
+    }
+}
+
+/// All that the matcher has must match; a matcher that has nothing matches nobody.
+fn matches(matcher: &Matcher, person: &Person) -> bool {
+    let Matcher { group, email, email_domain, user } = matcher;
+    if group.is_empty() && email.is_empty() && email_domain.is_empty() && user.is_empty() {
+        return false;
+    }
+    let address = person.email.as_deref();
+    let domain = address.and_then(|address| address.split_once('@')).map(|(_, domain)| domain);
+    let holds = |patterns: &[Pattern], text: Option<&str>| {
+        patterns.is_empty() || text.is_some_and(|text| patterns.iter().any(|pattern| pattern.matches(text)))
+    };
+    (group.is_empty() || person.groups.iter().any(|name| group.iter().any(|pattern| pattern.matches(name))))
+        && holds(email, address)
+        && holds(email_domain, domain)
+        && holds(user, Some(&person.subject))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Role, Rule};
+
+    fn person(groups: &[&str], email: Option<&str>) -> Person {
+        Person {
+            issuer: "default".into(),
+            subject: "alice".into(),
+            email: email.map(str::to_owned),
+            preferred_username: None,
+            first_name: None,
+            last_name: None,
+            display_name: None,
+            picture: None,
+            provider: "test".into(),
+            groups: groups.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| Pattern::parse(text)).collect()
+    }
+
+    #[test]
+    fn groups_match_whole_and_globs_where_a_star_stands() {
+        let in_group = |pattern, groups: &[&str]| {
+            matches(&Matcher { group: patterns(&[pattern]), ..Matcher::default() }, &person(groups, None))
+        };
+        assert!(in_group("admin", &["user", "admin"]));
+        for other in ["notadmin", "admin;x", "ADMIN", "admins", ""] {
+            assert!(!in_group("admin", &[other]), "{other}");
+        }
+        assert!(in_group("llm-*", &["llm-"]) && in_group("*-llm-*", &["a-llm-b-llm-c"]) && in_group("a*a", &["aa"]));
+        assert!(!in_group("a*a", &["a"]) && !in_group("llm-*", &["xllm-a"]) && !in_group("a*b*c", &["ac"]));
+    }
+
+    #[test]
+    fn all_parts_of_a_matcher_must_hold_and_an_empty_one_holds_for_nobody() {
+        let both =
+            Matcher { group: patterns(&["a", "b"]), email_domain: patterns(&["corp.local"]), ..Matcher::default() };
+        assert!(matches(&both, &person(&["b"], Some("x@corp.local"))));
+        assert!(!matches(&both, &person(&["b"], Some("x@evil-corp.local"))));
+        assert!(!matches(&both, &person(&["b"], None)));
+        assert!(!matches(&both, &person(&[], Some("x@corp.local"))));
+        assert!(!matches(&Matcher::default(), &person(&["b"], Some("x@corp.local"))));
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let rule = |group: &str, role: Option<Role>| Rule {
+            when: Matcher { group: patterns(&[group]), ..Matcher::default() },
+            terms: role.map(|role| Arc::new(Terms { role, allowance: None })),
+            line: None,
+        };
+        let rules = |default_role| Rules {
+            deny: vec![Matcher { group: patterns(&["out"]), ..Matcher::default() }],
+            allow: vec![],
+            rules: vec![
+                rule("barred", None),
+                rule("admins", Some(Role::ProxyAdmin)),
+                rule("*", Some(Role::InternalUser)),
+            ],
+            default_role,
+        };
+        let ask = |groups: &[&str], default_role| {
+            Granter::new(rules(default_role))
+                .grant(&Identity::of(person(groups, None)))
+                .map(|grant| (grant.terms().role, grant.rule()))
+                .map_err(|refusal| refusal.code())
+        };
+        assert_eq!(ask(&["users", "admins"], None), Ok((Role::ProxyAdmin, Some(1))));
+        assert_eq!(ask(&["users"], None), Ok((Role::InternalUser, Some(2))));
+        assert_eq!(ask(&["admins", "barred"], None), Err(Code::NotAdmitted));
+        assert_eq!(ask(&["admins", "out"], None), Err(Code::NotAdmitted));
+        assert_eq!(ask(&[], None), Err(Code::NoRole));
+        assert_eq!(ask(&[], Some(Role::InternalUserViewer)), Ok((Role::InternalUserViewer, None)));
+    }
+
+    #[test]
+    fn who_is_not_allowed_is_not_admitted() {
+        let rules = Rules {
+            deny: vec![],
+            allow: vec![Matcher { email_domain: patterns(&["*.corp.local"]), ..Matcher::default() }],
+            rules: vec![],
+            default_role: Some(Role::InternalUser),
+        };
+        let granter = Granter::new(rules);
+        let ask = |email| granter.grant(&Identity::of(person(&[], email))).map_err(|refusal| refusal.code()).is_ok();
+        assert!(ask(Some("a@dev.corp.local")));
+        assert!(!ask(Some("a@corp.local")) && !ask(None));
+    }
+}

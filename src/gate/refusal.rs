@@ -1,0 +1,212 @@
+//! Every way to say no: a stable code, a status, a sentence for the caller, a cause for the log.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::HeaderName;
+
+/// A refusal: what the caller may know is its code, the rest is for the log.
+#[derive(Debug)]
+pub struct Refusal {
+    code: Code,
+    header: Option<HeaderName>,
+    retry_after: Option<Duration>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal $status:ident $message:literal;)+) => {
+        /// The kinds of refusal. Callers may rely on the code; it never changes its meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Code {
+            /// All of them, in the order of the request's way.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The stable code.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The status of the answer.
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)+ }
+            }
+
+            /// The sentence that the caller sees.
+            pub fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)+ }
+            }
+
+            /// What it means and what the operator can do, for the reference table.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// CONNECT and TRACE are never proxied.
+    MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "This method is not proxied.";
+    /// The Host header is missing, repeated, not a host, or differs from an absolute target.
+    BadHost = "bad_host" BAD_REQUEST "The Host header is missing, repeated or not a host.";
+    /// The target is neither a path nor `*` with OPTIONS.
+    BadTarget = "bad_target" BAD_REQUEST "The request's target is not a path.";
+    /// The target is longer than `limits.target_bytes`.
+    TargetTooLong = "target_too_long" URI_TOO_LONG "The request's target is too long.";
+    /// The body's framing is broken: the client's chunks or its length are not what it said.
+    BadFraming = "bad_framing" BAD_REQUEST "The request's body is not framed as it says.";
+    /// The body is longer than `limits.body_bytes`.
+    BodyTooLarge = "body_too_large" PAYLOAD_TOO_LARGE "The request's body is too large.";
+    /// The `Expect` header asks for something other than `100-continue`.
+    UnknownExpectation = "unknown_expectation" EXPECTATION_FAILED "The Expect header asks for something unknown.";
+    /// The request has been through vestibule before: the upstream, or something that it calls, leads back here.
+    LoopDetected = "loop_detected" LOOP_DETECTED "The request has been here before.";
+    /// A header's name is an identity or credential name in another spelling, such as `X_Forwarded_User`, which LiteLLM's server could take for the real one.
+    AliasedHeader = "aliased_header" BAD_REQUEST "A header's name is another spelling of a reserved one.";
+    /// The `Connection` header names an identity, credential or forwarded header, or is no list of names.
+    NominatedHeader = "nominated_header" BAD_REQUEST "The Connection header names a reserved header.";
+    /// A path under `own_prefix` that vestibule does not know. It is never forwarded.
+    UnknownPath = "unknown_path" NOT_FOUND "There is no such page.";
+    /// Identity headers came from a peer that `trust` does not name. Add the sign-in proxy's address, if that is what it was.
+    UntrustedPeer = "untrusted_peer" FORBIDDEN "This address may not say who somebody is.";
+    /// The peer's proof (secret header or basic-auth password) is missing, repeated or wrong.
+    BadProof = "bad_proof" FORBIDDEN "The sign-in proxy's proof is missing or wrong.";
+    /// No identity came, and the path is not among `public_paths`. Sign in through the sign-in proxy.
+    NoIdentity = "no_identity" UNAUTHORIZED "Not signed in.";
+    /// An identity header came more than once, or something before us joined several values with a comma.
+    RepeatedHeader = "repeated_header" BAD_REQUEST "An identity header came more than once.";
+    /// The user header can't be an id: undecodable, unprintable, too long, ambiguous in Unicode, or a list.
+    MalformedUser = "malformed_user" BAD_REQUEST "The user header is not a user's id.";
+    /// The e-mail header is not one plain address.
+    MalformedEmail = "malformed_email" BAD_REQUEST "The e-mail header is not an e-mail address.";
+    /// The groups or roles header is not a list in the configured form, or is too long.
+    MalformedGroups = "malformed_groups" BAD_REQUEST "The groups header is not a list of groups.";
+    /// Another identity header is undecodable, unprintable or too long.
+    MalformedHeader = "malformed_header" BAD_REQUEST "An identity header can't be read.";
+    /// The id is LiteLLM's own (`default_user_id`, `litellm…`): whoever had it would be the administrator.
+    ReservedId = "reserved_id" FORBIDDEN "This id is reserved.";
+    /// `deny` matched, `allow` did not, or the matching rule says `deny`.
+    NotAdmitted = "not_admitted" FORBIDDEN "You may not use this service.";
+    /// No rule matched and `default_role` is `deny`.
+    NoRole = "no_role" FORBIDDEN "You have no role here.";
+    /// The groups header is missing and `identity.groups_required` is set.
+    NoGroups = "no_groups" FORBIDDEN "Your groups did not arrive.";
+    /// The account or its key was blocked by an admin.
+    AccountBlocked = "account_blocked" FORBIDDEN "This account is blocked.";
+    /// LiteLLM has a row with this id or e-mail that vestibule did not make. See `account.adopt`, or link the two by hand.
+    AccountConflict = "account_conflict" FORBIDDEN "This account belongs to somebody else.";
+    /// The person's role was lowered; LiteLLM may still go by the old one, so calls other than to models wait until its cache has passed.
+    RoleSettling = "role_settling" SERVICE_UNAVAILABLE "Your role has just changed. Try again shortly.";
+    /// The database is away and the person is new, changed, or not seen within `session.offline_grace`.
+    StoreUnavailable = "store_unavailable" SERVICE_UNAVAILABLE "The account store does not answer. Try again shortly.";
+    /// LiteLLM did not know the session key any more; a new one has been made. Send the request again.
+    SessionRenewed = "session_renewed" SERVICE_UNAVAILABLE "The session was renewed. Send the request again.";
+    /// `client_keys: pass`, but the request has no usable key, or several.
+    CallerKey = "caller_key" UNAUTHORIZED "Send exactly one key that begins with sk-.";
+    /// The person has `limits.in_flight_per_person` requests running.
+    TooManyRequests = "too_many_requests" TOO_MANY_REQUESTS "You have too many requests running.";
+    /// `limits.in_flight` requests are running.
+    Overloaded = "overloaded" SERVICE_UNAVAILABLE "Too many requests are running. Try again shortly.";
+    /// LiteLLM can't be reached.
+    UpstreamUnreachable = "upstream_unreachable" BAD_GATEWAY "The LLM proxy can't be reached.";
+    /// LiteLLM's answer was broken, or the connection ended before it began.
+    UpstreamFailed = "upstream_failed" BAD_GATEWAY "The LLM proxy's answer could not be read.";
+    /// LiteLLM did not accept the connection, or did not begin to answer, in time.
+    UpstreamTimeout = "upstream_timeout" GATEWAY_TIMEOUT "The LLM proxy did not answer in time.";
+    /// A fault of vestibule's own. The log has the cause.
+    Internal = "internal" INTERNAL_SERVER_ERROR "Something went wrong here.";
+}
+
+// === impl Code ===
+
+impl Code {
+    /// Whether the downstream connection must close after the answer: the rest of what it sent can't be trusted.
+    pub fn closes(self) -> bool {
+        matches!(self, Self::BadFraming | Self::BadHost | Self::BodyTooLarge)
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// The header that it is about.
+    #[must_use]
+    pub fn about(mut self, header: HeaderName) -> Self {
+        self.header = Some(header);
+        self
+    }
+
+    /// When the caller may try again. Rounded up to a second on the wire.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// What lies behind it, for the log.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The kind.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// When the caller may try again.
+    pub fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self { code, header: None, retry_after: None, cause: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.as_str())?;
+        match &self.header {
+            Some(header) => write!(f, ": `{header}`"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Refusal {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_refuse() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code:?}");
+            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
+            assert!(code.meaning().ends_with('.') && code.message().ends_with('.'), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn every_code_has_its_row_in_the_reference() {
+        let row = |code: &Code| format!("| `{}` | {} | {} |", code.as_str(), code.status().as_u16(), code.meaning());
+        let rows = Code::ALL.iter().map(row).collect::<Vec<_>>().join("\n");
+        let page = include_str!("../../docs/refusals.md");
+        assert!(page.contains(&rows), "docs/refusals.md should have exactly these rows:\n{rows}");
+    }
+}

@@ -1,0 +1,342 @@
+//! Their account and key: one slot a person, so that a known person's request waits for nothing.
+//!
+//! A slot holds what the registry last said of a person, and the fingerprint of the identity and grant that it was said
+//! for. Same fingerprint and fresh: no wait, no question. Another fingerprint, or nobody known: the request waits for one
+//! flight to the registry, which everybody of the same fingerprint shares. The flight is a task of its own: a client
+//! that goes away does not cut a transaction short.
+//!
+//! Ages, with `refresh` as configured: from half of it a read runs in the background, from the whole of it requests wait
+//! for the read, so that a block made elsewhere holds within `refresh`. They wait [`STALE_WAIT`] at most: when the
+//! registry does not answer, people last seen within `offline_grace` are served from memory.
+
+mod slot;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quick_cache::Equivalent;
+use quick_cache::sync::Cache;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::grant::Grant;
+use super::identity::Identity;
+use super::refusal::{Code, Refusal};
+use crate::litellm::credentials::KeyHeaders;
+use crate::registry::{Opened, Person, Registry, RegistryError};
+use crate::secret::SessionSecrets;
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::{Metrics, SlotState};
+pub use slot::InFlight;
+use slot::{Look, Slot};
+
+/// Longest wait for a read of somebody who is known and within the grace.
+const STALE_WAIT: Duration = Duration::from_millis(250);
+/// What callers are told to wait while the registry is away.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Added to LiteLLM's cache time: its entry may be made just after our write was committed, from a read just before.
+const SETTLE_MARGIN: Duration = Duration::from_secs(2);
+/// Least time between two new keys of one session that LiteLLM refused.
+const RENEW_INTERVAL: Duration = Duration::from_mins(1);
+
+/// A person's account and key, lent for one request. Only [`Sessions::open`] makes one, of an identity and a grant.
+#[derive(Clone)]
+pub struct Session {
+    slot: Arc<Slot>,
+    standing: Arc<Standing>,
+}
+
+/// What the registry said of a person, and what it was asked.
+pub(crate) struct Standing {
+    fingerprint: u64,
+    person: Person,
+    grant: Grant,
+    opened: Opened,
+    key: KeyHeaders,
+    read_at: Instant,
+    settles_at: Option<Instant>,
+}
+
+/// The slots of all people.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+/// Times that decide over a slot.
+#[derive(Debug, Clone)]
+pub struct Ages {
+    /// How old what is known may be.
+    pub refresh: Duration,
+    /// How long it serves while the registry is away.
+    pub offline_grace: Duration,
+    /// LiteLLM's cache time; zero turns the settling off.
+    pub cache_ttl: Duration,
+}
+
+struct Shared {
+    slots: Cache<PersonKey, Arc<Slot>>,
+    registry: Arc<dyn Registry>,
+    /// The runtime that owns the registry; flights run there.
+    runtime: tokio::runtime::Handle,
+    ages: Ages,
+    secrets: SessionSecrets,
+    hasher: RandomState,
+    metrics: Arc<Metrics>,
+}
+
+type Outcome = Result<Arc<Standing>, Arc<RegistryError>>;
+type Landing = watch::Receiver<Option<Outcome>>;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct PersonKey {
+    issuer: Arc<str>,
+    subject: String,
+}
+
+#[derive(Hash)]
+struct PersonRef<'a> {
+    issuer: &'a str,
+    subject: &'a str,
+}
+
+impl Equivalent<PersonKey> for PersonRef<'_> {
+    fn equivalent(&self, key: &PersonKey) -> bool {
+        *self.issuer == *key.issuer && self.subject == key.subject
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// The key, in the forms in which it goes up.
+    pub fn key(&self) -> &KeyHeaders {
+        &self.standing.key
+    }
+
+    /// A stable name for logs that says nothing of the person.
+    pub fn pseudonym(&self) -> &Arc<str> {
+        &self.slot.pseudonym
+    }
+
+    /// LiteLLM's `user_id`.
+    pub fn user_id(&self) -> &str {
+        &self.standing.opened.user_id
+    }
+
+    /// How long LiteLLM may still go by a higher role. `None` once it has settled.
+    pub fn settling(&self) -> Option<Duration> {
+        self.standing.settles_at.map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    /// Takes one of the person's places for a request in flight; `None` when all `most` are taken. 0 = no limit.
+    pub fn enter(&self, most: usize) -> Option<InFlight> {
+        InFlight::enter(&self.slot, most)
+    }
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// Slots for at most `max_cached` people. `runtime` is the one that the registry lives on.
+    pub fn new(
+        registry: Arc<dyn Registry>,
+        runtime: tokio::runtime::Handle,
+        ages: Ages,
+        max_cached: usize,
+        secrets: SessionSecrets,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let slots = Cache::new(max_cached);
+        Self {
+            shared: Arc::new(Shared { slots, registry, runtime, ages, secrets, hasher: RandomState::new(), metrics }),
+        }
+    }
+
+    /// The person's account and key. Waits only for what is not known.
+    pub async fn open(&self, identity: &Identity, grant: &Grant) -> Result<Session, Refusal> {
+        let Shared { ages, metrics, .. } = &*self.shared;
+        let fingerprint = self.fingerprint(identity.person(), grant);
+        let slot = self.slot(identity.person());
+        let session = |standing| Session { slot: slot.clone(), standing };
+        match slot.look(fingerprint, ages) {
+            Look::Fresh(standing) => {
+                metrics.slot(SlotState::Fresh);
+                Ok(session(standing))
+            }
+            Look::Aging(standing) => {
+                metrics.slot(SlotState::Fresh);
+                self.fly(&slot, fingerprint, identity.person(), grant);
+                Ok(session(standing))
+            }
+            Look::Away(standing) => {
+                metrics.slot(SlotState::Stale);
+                Ok(session(standing))
+            }
+            Look::Stale(standing) => {
+                let landing = self.fly(&slot, fingerprint, identity.person(), grant);
+                match tokio::time::timeout(STALE_WAIT, landed(landing)).await {
+                    Ok(Ok(standing)) => {
+                        metrics.slot(SlotState::Waited);
+                        Ok(session(standing))
+                    }
+                    Ok(Err(error)) if !is_away(&error) => Err(refuse(&error)),
+                    Ok(Err(_)) | Err(_) => {
+                        metrics.slot(SlotState::Stale);
+                        Ok(session(standing))
+                    }
+                }
+            }
+            Look::Refused(error) => Err(refuse(&error)),
+            Look::Unknown => {
+                metrics.slot(SlotState::Waited);
+                let landing = self.fly(&slot, fingerprint, identity.person(), grant);
+                landed(landing).await.map(session).map_err(|error| refuse(&error))
+            }
+        }
+    }
+
+    /// After LiteLLM did not know the session's key: `Some` with another session when the books agree that the key is
+    /// gone, `None` when they know it still, and LiteLLM's answer is to pass as it is. At most one new key a session and
+    /// minute.
+    pub async fn renew(&self, refused: &Session) -> Result<Option<Session>, Refusal> {
+        let Session { slot, standing } = refused;
+        let current = slot.current(standing.fingerprint);
+        if let Some(current) = current.filter(|current| current.opened.session_id != standing.opened.session_id) {
+            return Ok(Some(Session { slot: slot.clone(), standing: current }));
+        }
+        if !slot.may_renew(RENEW_INTERVAL) {
+            return Ok(None);
+        }
+        let landing = self.fly(slot, standing.fingerprint, &standing.person, &standing.grant);
+        let current = landed(landing).await.map_err(|error| refuse(&error))?;
+        let is_new = current.opened.session_id != standing.opened.session_id;
+        Ok(is_new.then(|| Session { slot: slot.clone(), standing: current }))
+    }
+
+    fn slot(&self, person: &Person) -> Arc<Slot> {
+        let Shared { slots, secrets, .. } = &*self.shared;
+        let key = PersonRef { issuer: &person.issuer, subject: &person.subject };
+        if let Some(slot) = slots.get(&key) {
+            return slot;
+        }
+        let make = || {
+            let pseudonym = secrets.pseudonym(&person.issuer, &person.subject);
+            Ok::<_, std::convert::Infallible>(Arc::new(Slot::new(pseudonym)))
+        };
+        match slots
+            .get_or_insert_with(&PersonKey { issuer: person.issuer.clone(), subject: person.subject.clone() }, make)
+        {
+            Ok(slot) => slot,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Over what decides what is written: the e-mail, and the terms in which the groups have had their say already.
+    fn fingerprint(&self, person: &Person, grant: &Grant) -> u64 {
+        // A rule's terms are one allocation for the life of the configuration, so their address stands for them.
+        self.shared.hasher.hash_one((&person.email, Arc::as_ptr(grant.terms()).addr()))
+    }
+
+    /// Joins the flight of this fingerprint, or starts one.
+    fn fly(&self, slot: &Arc<Slot>, fingerprint: u64, person: &Person, grant: &Grant) -> Landing {
+        slot.flight(fingerprint, || {
+            let (land, landing) = watch::channel(None);
+            let shared = self.shared.clone();
+            let (slot, person, grant) = (slot.clone(), person.clone(), grant.clone());
+            self.shared.runtime.spawn(async move {
+                let outcome = shared.ask(&slot, fingerprint, &person, &grant).await;
+                slot.land(fingerprint, &outcome);
+                land.send_replace(Some(outcome));
+            });
+            landing
+        })
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    async fn ask(&self, slot: &Slot, fingerprint: u64, person: &Person, grant: &Grant) -> Outcome {
+        if slot.disagrees(fingerprint, grant.terms().role, self.ages.refresh) {
+            self.metrics.role_flaps.inc();
+            tracing::warn!(person = %slot.pseudonym, code = "role_flap", "two sign-ins of one person disagree");
+        }
+        match self
+            .registry
+            .open(person, grant.terms())
+            .await
+            .and_then(|opened| self.standing(fingerprint, person, grant, opened))
+        {
+            Ok(standing) => {
+                self.metrics.open("opened");
+                self.metrics.database_up.set(1);
+                Ok(Arc::new(standing))
+            }
+            Err(error) => {
+                let code = code_of(&error);
+                self.metrics.open(code.as_str());
+                if is_away(&error) {
+                    self.metrics.database_up.set(0);
+                }
+                let cause = chain(&error);
+                tracing::warn!(person = %slot.pseudonym, code = code.as_str(), cause, "the registry opened no session");
+                Err(Arc::new(error))
+            }
+        }
+    }
+
+    fn standing(
+        &self,
+        fingerprint: u64,
+        person: &Person,
+        grant: &Grant,
+        opened: Opened,
+    ) -> Result<Standing, RegistryError> {
+        let key = KeyHeaders::of(&opened.key)
+            .ok_or_else(|| RegistryError::NotReady("a session key can't stand in a header".into()))?;
+        let cache_ttl = self.ages.cache_ttl;
+        let left = opened
+            .lowered_ago
+            .filter(|_| !cache_ttl.is_zero())
+            .and_then(|ago| (cache_ttl + SETTLE_MARGIN).checked_sub(ago));
+        let read_at = Instant::now();
+        let settles_at = left.map(|left| read_at + left);
+        Ok(Standing { fingerprint, person: person.clone(), grant: grant.clone(), opened, key, read_at, settles_at })
+    }
+}
+
+fn is_away(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Unavailable(_) | RegistryError::NotReady(_))
+}
+
+fn code_of(error: &RegistryError) -> Code {
+    match error {
+        RegistryError::Blocked { .. } => Code::AccountBlocked,
+        RegistryError::Conflict { .. } => Code::AccountConflict,
+        RegistryError::ReservedId(_) => Code::ReservedId,
+        RegistryError::SecretMismatch(_) | RegistryError::NotReady(_) | RegistryError::Unavailable(_) => {
+            Code::StoreUnavailable
+        }
+    }
+}
+
+/// The log has had the cause when it arose; a request's line names the code alone.
+fn refuse(error: &RegistryError) -> Refusal {
+    let code = code_of(error);
+    let refusal = Refusal::from(code).because(error.to_string());
+    if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }
+}
+
+async fn landed(mut landing: Landing) -> Outcome {
+    let gone =
+        || Err(Arc::new(RegistryError::Unavailable("the flight to the registry ended without an answer".into())));
+    match landing.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or_else(gone),
+        Err(_) => gone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! One person's slot: what was last read of them, the flight that reads it again, and how many requests they have
+//! running. Its lock is held for a few instructions and never across an await.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Ages, Landing, Outcome, STALE_WAIT, Standing, is_away};
+use crate::config::Role;
+use crate::registry::RegistryError;
+
+/// How long a "no" of the registry is repeated without asking again.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
+/// How long the registry is not asked again for somebody who can be served from memory.
+const AWAY_FOR: Duration = Duration::from_secs(1);
+
+/// One person's place in memory.
+pub(super) struct Slot {
+    pub(super) pseudonym: Arc<str>,
+    in_flight: AtomicUsize,
+    state: RwLock<State>,
+}
+
+/// A person's request in flight; leaving gives the place back.
+pub struct InFlight {
+    slot: Arc<Slot>,
+}
+
+/// What a slot can say at once.
+pub(super) enum Look {
+    /// Serve; nothing is to be done.
+    Fresh(Arc<Standing>),
+    /// Serve, and read again in the background.
+    Aging(Arc<Standing>),
+    /// Read again, and serve this should the registry be away.
+    Stale(Arc<Standing>),
+    /// The registry has just been found away: serve this.
+    Away(Arc<Standing>),
+    /// The registry has just said no.
+    Refused(Arc<RegistryError>),
+    /// Nobody known by this fingerprint.
+    Unknown,
+}
+
+#[derive(Default)]
+struct State {
+    standing: Option<Arc<Standing>>,
+    flight: Option<Flight>,
+    refused: Option<(u64, Arc<RegistryError>, Instant)>,
+    away_until: Option<Instant>,
+    renewed_at: Option<Instant>,
+}
+
+struct Flight {
+    fingerprint: u64,
+    started_at: Instant,
+    landing: Landing,
+}
+
+// === impl Slot ===
+
+impl Slot {
+    pub(super) fn new(pseudonym: String) -> Self {
+        Self { pseudonym: pseudonym.into(), in_flight: AtomicUsize::new(0), state: RwLock::default() }
+    }
+
+    /// What is known for a fingerprint, by its age.
+    pub(super) fn look(&self, fingerprint: u64, ages: &Ages) -> Look {
+        let now = Instant::now();
+        let state = self.read();
+        if let Some((refused, error, until)) = &state.refused
+            && *refused == fingerprint
+            && now < *until
+        {
+            return Look::Refused(error.clone());
+        }
+        let Some(standing) = state.standing.as_ref().filter(|standing| standing.fingerprint == fingerprint) else {
+            return Look::Unknown;
+        };
+        let age = now.saturating_duration_since(standing.read_at);
+        if age >= standing.opened.expires_in {
+            return Look::Unknown;
+        }
+        let is_flying = |flight: &Flight| now.saturating_duration_since(flight.started_at) > STALE_WAIT;
+        if age < ages.refresh / 2 {
+            Look::Fresh(standing.clone())
+        } else if age < ages.refresh {
+            Look::Aging(standing.clone())
+        } else if age >= ages.offline_grace {
+            Look::Unknown
+        } else if state.away_until.is_some_and(|until| now < until) || state.flight.as_ref().is_some_and(is_flying) {
+            Look::Away(standing.clone())
+        } else {
+            Look::Stale(standing.clone())
+        }
+    }
+
+    /// What was last read for a fingerprint, whatever its age.
+    pub(super) fn current(&self, fingerprint: u64) -> Option<Arc<Standing>> {
+        self.read().standing.clone().filter(|standing| standing.fingerprint == fingerprint)
+    }
+
+    /// The flight of this fingerprint, started by `start` when there is none.
+    pub(super) fn flight(&self, fingerprint: u64, start: impl FnOnce() -> Landing) -> Landing {
+        let mut state = self.write();
+        if let Some(flight) = state.flight.as_ref().filter(|flight| flight.fingerprint == fingerprint) {
+            return flight.landing.clone();
+        }
+        let landing = start();
+        state.flight = Some(Flight { fingerprint, started_at: Instant::now(), landing: landing.clone() });
+        landing
+    }
+
+    /// Takes over what a flight brought.
+    pub(super) fn land(&self, fingerprint: u64, outcome: &Outcome) {
+        let now = Instant::now();
+        let mut state = self.write();
+        if state.flight.as_ref().is_some_and(|flight| flight.fingerprint == fingerprint) {
+            state.flight = None;
+        }
+        match outcome {
+            Ok(standing) => {
+                state.standing = Some(standing.clone());
+                state.refused = None;
+                state.away_until = None;
+            }
+            Err(error) if is_away(error) => state.away_until = Some(now + AWAY_FOR),
+            Err(error) => {
+                state.standing = None;
+                state.refused = Some((fingerprint, error.clone(), now + REFUSED_FOR));
+            }
+        }
+    }
+
+    /// Whether the person came with another role a moment ago.
+    pub(super) fn disagrees(&self, fingerprint: u64, role: Role, within: Duration) -> bool {
+        self.read().standing.as_ref().is_some_and(|standing| {
+            standing.fingerprint != fingerprint
+                && standing.grant.terms().role != role
+                && standing.read_at.elapsed() < within
+        })
+    }
+
+    /// Whether a new key may be made for one that LiteLLM refused; asked once, then not for an interval.
+    pub(super) fn may_renew(&self, interval: Duration) -> bool {
+        let now = Instant::now();
+        let mut state = self.write();
+        let may = state.renewed_at.is_none_or(|at| now.saturating_duration_since(at) >= interval);
+        if may {
+            state.renewed_at = Some(now);
+        }
+        may
+    }
+
+    // A panic while the lock is held leaves the state whole: every write above is one assignment after another of
+    // values that are made before.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl InFlight ===
+
+impl InFlight {
+    pub(super) fn enter(slot: &Arc<Slot>, most: usize) -> Option<Self> {
+        let before = slot.in_flight.fetch_add(1, Ordering::Relaxed);
+        // The guard is made first, so that a refusal gives the place back too.
+        let guard = Self { slot: slot.clone() };
+        (most == 0 || before < most).then_some(guard)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.slot.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

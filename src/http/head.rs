@@ -1,0 +1,123 @@
+//! What a request's head must be before anything is made of it, beyond what hyper looks at.
+
+use http::header::{self, HeaderMap};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{Method, Version};
+
+use super::names;
+
+/// What is wrong with a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadHead {
+    /// CONNECT or TRACE.
+    Method,
+    /// The target is no path.
+    Target,
+    /// The target is too long.
+    TargetTooLong,
+    /// Host is missing, repeated, no host, or differs from the target's.
+    Host,
+    /// `Expect` asks for something other than `100-continue` (RFC 9110 10.1.1).
+    Expectation,
+}
+
+/// Looks at method, target, Host and Expect. `target_bytes` is the longest path and query.
+pub fn check(head: &Parts, target_bytes: usize) -> Result<(), BadHead> {
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(BadHead::Method);
+    }
+    let target = head.uri.path_and_query().ok_or(BadHead::Target)?.as_str();
+    if target.len() > target_bytes {
+        return Err(BadHead::TargetTooLong);
+    }
+    if !(target.starts_with('/') || (target == "*" && head.method == Method::OPTIONS)) {
+        return Err(BadHead::Target);
+    }
+    check_host(head)?;
+    match names::exactly_one(&head.headers, &header::EXPECT) {
+        Ok(None) => Ok(()),
+        Ok(Some(value)) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        Ok(Some(_)) | Err(names::Repeated) => Err(BadHead::Expectation),
+    }
+}
+
+/// RFC 9112 3.2: one Host, also beside an absolute target, of which it is a copy. HTTP/1.0 may go without.
+fn check_host(head: &Parts) -> Result<(), BadHead> {
+    let host = match host(&head.headers) {
+        Ok(Some(host)) => host,
+        Ok(None) if head.version < Version::HTTP_11 => return Ok(()),
+        Ok(None) | Err(names::Repeated) => return Err(BadHead::Host),
+    };
+    let host = parse_host(host).ok_or(BadHead::Host)?;
+    match head.uri.authority() {
+        Some(target) if !target.as_str().eq_ignore_ascii_case(host.as_str()) => Err(BadHead::Host),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn host(headers: &HeaderMap) -> Result<Option<&[u8]>, names::Repeated> {
+    Ok(names::exactly_one(headers, &header::HOST)?.map(http::HeaderValue::as_bytes))
+}
+
+/// A host with or without a port, and nothing else.
+fn parse_host(text: &[u8]) -> Option<Authority> {
+    let text = std::str::from_utf8(text).ok()?;
+    let host: Authority = text.parse().ok()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:[]".contains(c);
+    // `Authority` lets a user and an empty or overlong port through.
+    let port_ok = match host.as_str().strip_prefix(host.host()) {
+        Some("") => true,
+        Some(_) => host.port_u16().is_some(),
+        None => false,
+    };
+    (port_ok && !host.host().is_empty() && text.chars().all(plain)).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn ask(method: &str, target: &str, version: Version, headers: &[(&str, &str)]) -> Result<(), BadHead> {
+        let mut request = Request::builder().method(method).uri(target).version(version);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap().into_parts().0, 64)
+    }
+
+    #[test]
+    fn one_host_is_asked_for() {
+        let host = |hosts: &[(&str, &str)]| ask("GET", "/", Version::HTTP_11, hosts);
+        for good in ["a", "a.b:80", "127.0.0.1:4180", "[::1]:80", "[::1]"] {
+            assert_eq!(host(&[("host", good)]), Ok(()), "{good}");
+        }
+        for bad in ["", "a b", "u@a", "a/b", "a,b", "a:", "a:x", "a:99999", "a:80:80", "a?b", "ü"] {
+            assert_eq!(host(&[("host", bad)]), Err(BadHead::Host), "{bad}");
+        }
+        assert_eq!(host(&[]), Err(BadHead::Host));
+        assert_eq!(host(&[("host", "a"), ("host", "a")]), Err(BadHead::Host));
+        assert_eq!(ask("GET", "/", Version::HTTP_10, &[]), Ok(()));
+    }
+
+    #[test]
+    fn an_absolute_target_agrees_with_host() {
+        assert_eq!(ask("GET", "http://a/x", Version::HTTP_11, &[("host", "A")]), Ok(()));
+        assert_eq!(ask("GET", "http://a/x", Version::HTTP_11, &[("host", "b")]), Err(BadHead::Host));
+    }
+
+    #[test]
+    fn targets_methods_and_expectations() {
+        let host = [("host", "a")];
+        assert_eq!(ask("TRACE", "/", Version::HTTP_11, &host), Err(BadHead::Method));
+        assert_eq!(ask("CONNECT", "a:80", Version::HTTP_11, &host), Err(BadHead::Method));
+        assert_eq!(ask("OPTIONS", "*", Version::HTTP_11, &host), Ok(()));
+        assert_eq!(ask("GET", "*", Version::HTTP_11, &host), Err(BadHead::Target));
+        assert_eq!(ask("GET", &format!("/{}", "x".repeat(64)), Version::HTTP_11, &host), Err(BadHead::TargetTooLong));
+        let expect = |value| ask("POST", "/", Version::HTTP_11, &[("host", "a"), ("expect", value)]);
+        assert_eq!(expect("100-Continue"), Ok(()));
+        assert_eq!(expect("200-ok"), Err(BadHead::Expectation));
+    }
+}

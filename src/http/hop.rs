@@ -1,0 +1,110 @@
+//! What belongs to one connection only (RFC 9110 7.6.1), and the one upgrade that passes.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Version};
+
+use super::names;
+
+/// Names that never pass a hop, in either direction. `Trailer` is not among them: it speaks of the message.
+pub const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// The protocol that a request asks to change to: a GET over HTTP/1.1 with `Connection: upgrade` and exactly one
+/// `Upgrade: websocket`. Anything else is no upgrade and passes as an ordinary request, without the header.
+pub fn websocket(method: &Method, version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+    if *method != Method::GET || version != Version::HTTP_11 {
+        return None;
+    }
+    let asks = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(names::list)
+        .flatten()
+        .any(|option| option.eq_ignore_ascii_case("upgrade"));
+    let protocol = names::exactly_one(headers, &header::UPGRADE).ok().flatten()?;
+    (asks && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")).then(|| protocol.clone())
+}
+
+/// Whether a response changes to the protocol that was asked for.
+pub fn is_switched_to(headers: &HeaderMap, asked: &HeaderValue) -> bool {
+    matches!(names::exactly_one(headers, &header::UPGRADE), Ok(Some(given)) if given.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
+}
+
+/// Whether the client takes trailers: the one `TE` that may pass.
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::TE)
+        .iter()
+        .filter_map(names::list)
+        .flatten()
+        .any(|coding| coding.eq_ignore_ascii_case("trailers"))
+}
+
+/// Takes what belongs to the upstream connection out of a response.
+pub fn strip_response(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in names::nominated(headers) {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        // `Proxy-Authenticate` and the like from an upstream that is no proxy of the client's are dropped too.
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn only_a_whole_websocket_handshake_is_an_upgrade() {
+        let ask = |method, version, lines: &[(&'static str, &'static str)]| {
+            websocket(method, version, &headers(lines)).is_some()
+        };
+        let good: &[_] = &[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
+        assert!(ask(&Method::GET, Version::HTTP_11, good));
+        assert!(!ask(&Method::POST, Version::HTTP_11, good));
+        assert!(!ask(&Method::GET, Version::HTTP_10, good));
+        assert!(!ask(&Method::GET, Version::HTTP_11, &[("upgrade", "websocket")]));
+        assert!(!ask(&Method::GET, Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "h2c")]));
+        assert!(!ask(
+            &Method::GET,
+            Version::HTTP_11,
+            &[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "websocket")]
+        ));
+    }
+
+    #[test]
+    fn a_response_keeps_what_is_the_messages_own() {
+        let mut map = headers(&[
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("trailer", "x-sum"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+        ]);
+        strip_response(&mut map);
+        let left: Vec<_> = map.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(left, ["trailer", "set-cookie", "set-cookie"]);
+    }
+}

@@ -1,0 +1,54 @@
+//! `X-Request-Id`: taken from the request where it is short and plain, else made.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::names;
+
+/// The header's name.
+pub const NAME: HeaderName = HeaderName::from_static("x-request-id");
+/// Most bytes of an id that is taken over.
+pub const BYTES_MAX: usize = 128;
+
+/// The request's own id, or a new one: 16 hex digits, unique in this process and unlikely in any other.
+pub fn take_or_make(headers: &HeaderMap) -> HeaderValue {
+    match names::exactly_one(headers, &NAME) {
+        Ok(Some(id)) if is_plain(id.as_bytes()) => id.clone(),
+        _ => make(),
+    }
+}
+
+fn is_plain(id: &[u8]) -> bool {
+    id.len() <= BYTES_MAX && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
+}
+
+fn make() -> HeaderValue {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let id = KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed));
+    HeaderValue::try_from(format!("{id:016x}")).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(value: &[u8]) -> HeaderValue {
+        let mut headers = HeaderMap::new();
+        headers.insert(NAME, HeaderValue::from_bytes(value).unwrap());
+        take_or_make(&headers)
+    }
+
+    #[test]
+    fn a_plain_id_is_kept_and_anything_else_replaced() {
+        assert_eq!(id_for(b"abc-123_x.Y:/=@+"), "abc-123_x.Y:/=@+");
+        for bad in [&b"a b"[..], b"\"", b"a,b", b"\xff", &[b'a'; 129], b"", b"<script>"] {
+            let id = id_for(bad);
+            assert!(id.len() == 16 && id.to_str().unwrap().bytes().all(|byte| byte.is_ascii_hexdigit()), "{bad:?}");
+        }
+        assert_ne!(make(), make());
+    }
+}

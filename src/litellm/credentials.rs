@@ -1,0 +1,155 @@
+//! Where LiteLLM looks for a key and whom it believes (`proxy/auth/user_api_key_auth.py`, `get_api_key` and the
+//! websocket variant; `types/proxy/auth/special_headers.py`; `constants.py`).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::http::names::{Owned, Owner};
+use crate::secret::SessionKey;
+
+/// The header that beats all others on plain HTTP.
+pub const X_LITELLM_API_KEY: HeaderName = HeaderName::from_static("x-litellm-api-key");
+
+/// Every header that LiteLLM takes a key from.
+pub const CREDENTIALS: [HeaderName; 7] = [
+    header::AUTHORIZATION,
+    X_LITELLM_API_KEY,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("ocp-apim-subscription-key"),
+    HeaderName::from_static("litellm_user_api_key"),
+];
+
+/// Headers by which a caller could speak for another person, team or customer.
+const CLAIMS: [HeaderName; 9] = [
+    HeaderName::from_static("x-litellm-end-user-id"),
+    HeaderName::from_static("x-litellm-customer-id"),
+    HeaderName::from_static("x-litellm-user-id"),
+    HeaderName::from_static("x-litellm-user-email"),
+    HeaderName::from_static("x-litellm-user-role"),
+    HeaderName::from_static("x-litellm-team-id"),
+    HeaderName::from_static("x-litellm-agent-id"),
+    HeaderName::from_static("litellm-changed-by"),
+    HeaderName::from_static("x-litellm-changed-by"),
+];
+
+/// The chat front end `Open WebUI`'s headers, which `user_header_mappings` commonly names.
+const CLAIM_PREFIX: &str = "x-openwebui-";
+
+/// The admin UI's cookie, which holds a key.
+pub const UI_COOKIE: &str = "token";
+
+/// A websocket subprotocol that carries a key.
+pub const KEY_SUBPROTOCOL: &str = "openai-insecure-api-key.";
+
+/// The beginning of every key (`_types.py`: else 401 "expected to start with 'sk-'").
+pub const KEY_PREFIX: &str = "sk-";
+
+/// A key in the forms in which it goes up, made once a session.
+#[derive(Clone)]
+pub struct KeyHeaders {
+    bare: HeaderValue,
+    bearer: HeaderValue,
+}
+
+/// Adds the names of credentials and claims, with what this LiteLLM has been configured to read besides.
+pub fn own(owned: &mut Owned, configured: impl IntoIterator<Item = HeaderName>) {
+    for name in CREDENTIALS.into_iter().chain(configured) {
+        owned.add(name, Owner::Credential);
+    }
+    for name in CLAIMS {
+        owned.add(name, Owner::Claim);
+    }
+    owned.add_prefix(CLAIM_PREFIX, Owner::Claim);
+}
+
+/// The key that a header carries in clear, where it looks like one of LiteLLM's: bare, or after `Bearer`.
+pub fn key_in(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?.trim();
+    let key = match text.split_once(' ') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim(),
+        Some(_) => return None,
+        None => text,
+    };
+    (key.starts_with(KEY_PREFIX) && key.len() > KEY_PREFIX.len()).then_some(key)
+}
+
+/// Whether the body of a 401 says that the key itself is unknown or expired: `error.type` is `token_not_found_in_db` or
+/// `expired_key` (`_types.py`, `ProxyErrorTypes`). Any other 401 is not about the key.
+pub fn is_refused_key(body: &[u8]) -> bool {
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else { return false };
+    matches!(
+        body.pointer("/error/type").and_then(serde_json::Value::as_str),
+        Some("token_not_found_in_db" | "expired_key")
+    )
+}
+
+// === impl KeyHeaders ===
+
+impl KeyHeaders {
+    /// `None` where the key can't stand in a header.
+    pub fn new(key: &str) -> Option<Self> {
+        let sensitive = |text: &str| {
+            let mut value = HeaderValue::from_str(text).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        };
+        Some(Self { bare: sensitive(key)?, bearer: sensitive(&format!("Bearer {key}"))? })
+    }
+
+    /// Of a session key, which is plain ASCII by its making.
+    pub fn of(key: &SessionKey) -> Option<Self> {
+        Self::new(key.expose())
+    }
+
+    /// Sets the key where LiteLLM looks first: `x-litellm-api-key` wins on plain HTTP and MCP, `Authorization` is all
+    /// that websockets read, and the configured header overrides both. Where Authorization belongs to the far end it
+    /// is left alone.
+    pub fn inject(&self, headers: &mut HeaderMap, key_header: Option<&HeaderName>, keep_authorization: bool) {
+        headers.insert(X_LITELLM_API_KEY, self.bare.clone());
+        if !keep_authorization {
+            headers.insert(header::AUTHORIZATION, self.bearer.clone());
+        }
+        if let Some(name) = key_header {
+            headers.insert(name.clone(), self.bearer.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_bare_and_after_bearer_alone() {
+        let key = |text| key_in(&HeaderValue::from_static(text)).map(str::to_owned);
+        assert_eq!(key("Bearer sk-1").as_deref(), Some("sk-1"));
+        assert_eq!(key("bearer  sk-1 ").as_deref(), Some("sk-1"));
+        assert_eq!(key("sk-1").as_deref(), Some("sk-1"));
+        for other in ["Basic c2stMQ==", "sk-", "Bearer eyJ", "Bearer", ""] {
+            assert_eq!(key(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_litellms_own_words_say_that_a_key_is_gone() {
+        assert!(is_refused_key(
+            br#"{"error":{"message":"","type":"token_not_found_in_db","param":"key","code":"401"}}"#
+        ));
+        assert!(is_refused_key(br#"{"error":{"type":"expired_key"}}"#));
+        for other in
+            ["", "{}", "[]", r#"{"error":{"type":"auth_error"}}"#, r#"{"type":"expired_key"}"#, r#""expired_key""#]
+        {
+            assert!(!is_refused_key(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn injected_values_are_marked_sensitive() {
+        let mut headers = HeaderMap::new();
+        KeyHeaders::new("sk-1").unwrap().inject(&mut headers, Some(&HeaderName::from_static("x-k")), false);
+        assert_eq!(headers.len(), 3);
+        assert!(headers.values().all(HeaderValue::is_sensitive));
+        assert!(!format!("{headers:?}").contains("sk-1"));
+    }
+}

@@ -1,0 +1,125 @@
+//! LiteLLM's routes, as far as a decision hangs on them (`proxy/_types.py`, `LiteLLMRoutes`).
+
+/// Routes of the models' API under `/` and `/v1/`: they and what lies below them.
+const MODEL_ROUTES: &[&str] = &[
+    "assistants",
+    "audio",
+    "batches",
+    "chat/completions",
+    "completions",
+    "containers",
+    "embeddings",
+    "files",
+    "fine_tuning/jobs",
+    "images",
+    "messages",
+    "models",
+    "moderations",
+    "ocr",
+    "realtime",
+    "rerank",
+    "responses",
+    "threads",
+    "vector_stores",
+    "videos",
+];
+
+/// Whole trees that go through to models or their makers (`mapped_pass_through_routes`, Google and engine routes).
+const MODEL_TREES: &[&str] = &[
+    "/anthropic/",
+    "/assemblyai/",
+    "/azure/",
+    "/azure_ai/",
+    "/bedrock/",
+    "/cohere/",
+    "/engines/",
+    "/gemini/",
+    "/mistral/",
+    "/openai/",
+    "/openrouter/",
+    "/v1beta/models/",
+    "/vertex-ai/",
+    "/vertex_ai/",
+    "/vllm/",
+];
+
+/// Whether a path is the models' API, where LiteLLM asks for no role. Only plain spellings count: whatever a server
+/// might read as another path is not one of them.
+pub fn is_model_route(path: &str) -> bool {
+    if !is_plain(path) {
+        return false;
+    }
+    let below_version =
+        path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v2/")).or_else(|| path.strip_prefix('/'));
+    let is_listed = below_version.is_some_and(|rest| {
+        MODEL_ROUTES
+            .iter()
+            .any(|route| rest.strip_prefix(route).is_some_and(|below| below.is_empty() || below.starts_with('/')))
+    });
+    is_listed || MODEL_TREES.iter().any(|tree| path.starts_with(tree))
+}
+
+/// Whether LiteLLM reads a key from `?key=` here: the Google routes (`auth/user_api_key_auth.py`, `get_api_key`;
+/// `pass_through_endpoints/llm_passthrough_endpoints.py`).
+pub fn reads_key_from_query(path: &str) -> bool {
+    path.to_ascii_lowercase().contains("generatecontent")
+        || ["/gemini", "/v1beta", "/vertex", "/interactions"].iter().any(|tree| path.starts_with(tree))
+        || !is_plain(path)
+}
+
+/// Whether a path answers in Anthropic's shape.
+pub fn is_anthropic(path: &str) -> bool {
+    path == "/v1/messages" || path.starts_with("/v1/messages/") || path.starts_with("/anthropic/")
+}
+
+/// A path that every server reads alike: no escapes, empty or dotted segments, backslashes or semicolons.
+pub fn is_plain(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.contains(['%', '\\', ';'])
+        && !path.contains("//")
+        && !path.split('/').any(|segment| segment == "." || segment == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn model_routes_are_known_by_whole_segments_in_plain_spelling() {
+        for path in [
+            "/chat/completions",
+            "/v1/chat/completions",
+            "/v1/messages",
+            "/v1/messages/count_tokens",
+            "/openai/deployments/x/chat/completions",
+            "/v1/models",
+            "/v1beta/models/g:generateContent",
+            "/v2/rerank",
+        ] {
+            assert!(is_model_route(path), "{path}");
+        }
+        for path in [
+            "/",
+            "/user/list",
+            "/key/generate",
+            "/v1/chat/completionsx",
+            "/v1/models/../../user/list",
+            "/v1//models",
+            "/v1/models/%2e%2e/x",
+            "/v1/models;/x",
+            "/model/info",
+            "/health",
+            "/openai",
+        ] {
+            assert!(!is_model_route(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn google_routes_read_the_query() {
+        assert!(reads_key_from_query("/v1beta/models/g:streamGenerateContent"));
+        assert!(reads_key_from_query("/gemini/v1beta/models/g:generateContent"));
+        assert!(reads_key_from_query("/models/g%3AgenerateContent"));
+        assert!(!reads_key_from_query("/v1/chat/completions"));
+    }
+}

@@ -1,0 +1,175 @@
+//! What keeps the registry ready: migrations at the start, a look now and then, the sweep; and what `/readyz` says of it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::registry::{Registry, RegistryError};
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+
+/// Between two looks while all is well.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// First and longest wait after a look that failed.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Between two sweeps.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// Whether requests should be sent here.
+pub struct Readiness {
+    grace: Duration,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    last_contact: Option<Instant>,
+    trouble: Option<String>,
+    is_fatal: bool,
+    is_draining: bool,
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is well.
+    Ready,
+    /// Known people are served; this is why no more.
+    Degraded(String),
+    /// Not now.
+    NotReady(String),
+}
+
+/// The registry's caretaker.
+pub struct Keeper {
+    /// The registry.
+    pub registry: Arc<dyn Registry>,
+    /// Where it is told.
+    pub readiness: Arc<Readiness>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Not ready until the first contact.
+    pub fn new(grace: Duration) -> Self {
+        Self { grace, state: RwLock::default() }
+    }
+
+    /// The present verdict.
+    pub fn verdict(&self) -> Verdict {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if state.is_draining {
+            return Verdict::NotReady("draining".into());
+        }
+        match (state.last_contact, &state.trouble) {
+            (None, trouble) => Verdict::NotReady(trouble.clone().unwrap_or_else(|| "starting".into())),
+            (Some(_), None) => Verdict::Ready,
+            (Some(at), Some(trouble)) if !state.is_fatal && at.elapsed() < self.grace => {
+                Verdict::Degraded(trouble.clone())
+            }
+            (Some(_), Some(trouble)) => Verdict::NotReady(trouble.clone()),
+        }
+    }
+
+    /// From now on not ready.
+    pub fn drain(&self) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).is_draining = true;
+    }
+
+    fn well(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.last_contact = Some(Instant::now());
+        state.trouble = None;
+        state.is_fatal = false;
+    }
+
+    /// Returns whether this trouble is new.
+    fn trouble(&self, error: &RegistryError) -> bool {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let is_away = matches!(error, RegistryError::Unavailable(_));
+        let trouble = if is_away { "database".to_owned() } else { error.to_string() };
+        let is_new = state.trouble.as_ref() != Some(&trouble);
+        state.trouble = Some(trouble);
+        state.is_fatal = !is_away;
+        is_new
+    }
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Looks after the registry for as long as it is polled.
+    pub async fn keep(self) {
+        let mut swept_at: Option<Instant> = None;
+        let mut wait = RETRY_MIN;
+        loop {
+            match self.registry.prepare().await {
+                Ok(()) => {
+                    if self.readiness.verdict() != Verdict::Ready {
+                        tracing::info!("the database is ready");
+                    }
+                    self.readiness.well();
+                    self.metrics.database_up.set(1);
+                    wait = RETRY_MIN;
+                    if swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+                        self.sweep().await;
+                        swept_at = Some(Instant::now());
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Err(error) => {
+                    if self.readiness.trouble(&error) {
+                        tracing::error!(cause = chain(&error), "the database is not ready");
+                    }
+                    if matches!(error, RegistryError::Unavailable(_)) {
+                        self.metrics.database_up.set(0);
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        match self.registry.sweep().await {
+            Ok(swept) => {
+                self.metrics.swept.inc_by(swept.sessions);
+                if swept.sessions > 0 {
+                    tracing::info!(sessions = swept.sessions, "swept");
+                }
+            }
+            Err(error) => tracing::warn!(cause = chain(&error), "the sweep failed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_lasts_for_the_grace_and_no_longer() {
+        let readiness = Readiness::new(Duration::from_mins(5));
+        assert_eq!(readiness.verdict(), Verdict::NotReady("starting".into()));
+        readiness.well();
+        assert_eq!(readiness.verdict(), Verdict::Ready);
+        let away = RegistryError::Unavailable("refused".into());
+        assert!(readiness.trouble(&away) && !readiness.trouble(&away));
+        assert_eq!(readiness.verdict(), Verdict::Degraded("database".into()));
+        tokio::time::advance(Duration::from_mins(5)).await;
+        assert_eq!(readiness.verdict(), Verdict::NotReady("database".into()));
+        readiness.well();
+        assert_eq!(readiness.verdict(), Verdict::Ready);
+        readiness.trouble(&RegistryError::SecretMismatch("00000000".into()));
+        assert!(matches!(readiness.verdict(), Verdict::NotReady(_)));
+        readiness.well();
+        readiness.drain();
+        assert_eq!(readiness.verdict(), Verdict::NotReady("draining".into()));
+    }
+}

@@ -1,0 +1,138 @@
+//! Listening sockets: one a worker on TCP (`SO_REUSEPORT`), one shared on a unix path.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net as std_unix;
+use std::path::Path;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+
+use super::StartError;
+use crate::config::Listen;
+use crate::gate::peer::Peer;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// The sockets of all workers, bound and not listening yet.
+pub struct Sockets {
+    /// As it is shown, with the port that the system chose.
+    pub address: String,
+    /// One a worker.
+    pub each: Vec<Socket>,
+}
+
+/// One worker's socket, to be taken into its runtime.
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpSocket),
+    /// A unix path; all workers share its queue.
+    Unix(std_unix::UnixListener),
+}
+
+/// A listener within a worker's runtime.
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix path.
+    Unix(UnixListener),
+}
+
+/// A connection from downstream.
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix path.
+    Unix(UnixStream),
+}
+
+/// Binds one socket a worker, so that a taken address is known before anything runs.
+pub fn bind(listen: &Listen, workers: usize) -> Result<Sockets, StartError> {
+    let failed = |address: String| move |source| StartError::Listen { address, source };
+    match listen {
+        Listen::Tcp(address) => bind_tcp(*address, workers).map_err(failed(address.to_string())),
+        Listen::Unix { path, mode } => {
+            bind_unix(path, *mode, workers).map_err(failed(format!("unix:{}", path.display())))
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
+    let open = |address: SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        if workers > 1 {
+            socket.set_reuseport(true)?;
+        }
+        socket.bind(address)?;
+        Ok::<_, io::Error>(socket)
+    };
+    let first = open(address)?;
+    let address = first.local_addr()?;
+    let mut each = vec![Socket::Tcp(first)];
+    for _ in 1..workers {
+        each.push(Socket::Tcp(open(address)?));
+    }
+    Ok(Sockets { address: address.to_string(), each })
+}
+
+/// The socket gets its mode before it gets its name: at no time can somebody else connect.
+fn bind_unix(path: &Path, mode: u32, workers: usize) -> io::Result<Sockets> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && std_unix::UnixStream::connect(path).is_err()
+    {
+        fs::remove_file(path)?; // left behind by a process that is gone
+    }
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let mut nameless = path.as_os_str().to_owned();
+    nameless.push(format!(".{}", std::process::id()));
+    let listener = std_unix::UnixListener::bind(&nameless)?;
+    let named = fs::set_permissions(&nameless, Permissions::from_mode(mode)).and_then(|()| fs::rename(&nameless, path));
+    if let Err(error) = named {
+        // The first error is the one to tell of.
+        let _ = fs::remove_file(&nameless);
+        return Err(error);
+    }
+    listener.set_nonblocking(true)?;
+    let mut each = Vec::new();
+    for _ in 0..workers {
+        each.push(Socket::Unix(listener.try_clone()?));
+    }
+    Ok(Sockets { address: format!("unix:{}", path.display()), each })
+}
+
+// === impl Socket ===
+
+impl Socket {
+    /// Begins to listen; needs a runtime.
+    pub fn listen(self) -> io::Result<Listener> {
+        match self {
+            Self::Tcp(socket) => Ok(Listener::Tcp(socket.listen(BACKLOG)?)),
+            Self::Unix(listener) => Ok(Listener::Unix(UnixListener::from_std(listener)?)),
+        }
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The next connection, and who holds it. Losing the future loses no connection.
+    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Peer::tcp(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred()?.uid();
+                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! One worker: a thread, a runtime, a listener, its own connections to LiteLLM.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Ending;
+use super::listener::{Listener, Socket, Stream};
+use super::wire::Wire;
+use crate::config::{Limits, UpstreamUrl};
+use crate::face::forward::Proxy;
+use crate::face::outgoing::Rewriter;
+use crate::gate::Gate;
+use crate::gate::peer::Peer;
+use crate::http::interim::Interim;
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::{Upstream, sweep_forever};
+
+/// How long the accept loop rests when the system has no descriptor to give.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// What a worker is made of.
+pub struct Worker {
+    /// Decides; shared by all workers.
+    pub gate: Arc<Gate>,
+    /// Writes heads; shared by all workers.
+    pub rewriter: Arc<Rewriter>,
+    /// Where LiteLLM is.
+    pub upstream: UpstreamUrl,
+    /// Every limit.
+    pub limits: Arc<Limits>,
+    /// Places for connections, of all workers together.
+    pub connections: Arc<Semaphore>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// How it ends.
+    pub ending: Ending,
+    /// People's ids in clear in the log.
+    pub is_person_in_clear: bool,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Starts the thread. The receiver tells when it listens, or why not.
+    pub fn start(self, number: usize, socket: Socket) -> io::Result<mpsc::Receiver<io::Result<()>>> {
+        let (tell, told) = mpsc::channel();
+        thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return tell.send(Err(error)).unwrap_or(()),
+            };
+            runtime.block_on(async move {
+                match socket.listen() {
+                    Ok(listener) => {
+                        // Nobody waits for the word any more only when the start has failed elsewhere.
+                        let _ = tell.send(Ok(()));
+                        self.accept(listener).await;
+                    }
+                    Err(error) => tell.send(Err(error)).unwrap_or(()),
+                }
+            });
+        })?;
+        Ok(told)
+    }
+
+    async fn accept(self, listener: Listener) {
+        let limits = (*self.limits).clone();
+        let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
+        let upstream = Upstream::new(self.upstream.clone(), limits, self.metrics.clone());
+        tokio::spawn(sweep_forever(upstream.clone(), every));
+        let proxy = Arc::new(Proxy {
+            gate: self.gate.clone(),
+            rewriter: self.rewriter.clone(),
+            upstream,
+            metrics: self.metrics.clone(),
+            tunnels: self.ending.running.clone(),
+            body_bytes: self.limits.body_bytes,
+            in_flight: self.limits.in_flight,
+            is_person_in_clear: self.is_person_in_clear,
+        });
+        let http = self.http();
+        loop {
+            let next = async {
+                // The place comes first: at the limit new connections wait in the backlog.
+                let place = self.connections.clone().acquire_owned().await.ok()?;
+                Some((place, listener.accept().await))
+            };
+            let accepted = tokio::select! {
+                () = self.ending.stop.cancelled() => break,
+                accepted = next => accepted,
+            };
+            match accepted {
+                None => break,
+                Some((_, Err(error))) => {
+                    tracing::warn!(cause = chain(&error), "can't accept a connection");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+                Some((place, Ok((stream, peer)))) => self.spawn(&http, &proxy, stream, peer, place),
+            }
+        }
+        drop(listener);
+        // What runs on this thread goes on until it has ended or the process does.
+        self.ending.running.wait().await;
+    }
+
+    fn http(&self) -> http1::Builder {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .max_headers(self.limits.headers)
+            .max_header_size(self.limits.header_bytes)
+            .max_buf_size(self.limits.header_bytes);
+        http
+    }
+
+    fn spawn(
+        &self,
+        http: &http1::Builder,
+        proxy: &Arc<Proxy>,
+        stream: Stream,
+        peer: Peer,
+        place: OwnedSemaphorePermit,
+    ) {
+        let connection = Connection {
+            proxy: proxy.clone(),
+            peer: Arc::new(peer),
+            metrics: self.metrics.clone(),
+            stop: self.ending.stop.clone(),
+            _place: place,
+        };
+        match stream {
+            Stream::Tcp(stream) => self.ending.running.spawn(connection.serve(http.clone(), stream)),
+            Stream::Unix(stream) => self.ending.running.spawn(connection.serve(http.clone(), stream)),
+        };
+    }
+}
+
+struct Connection {
+    proxy: Arc<Proxy>,
+    peer: Arc<Peer>,
+    metrics: Arc<Metrics>,
+    stop: tokio_util::sync::CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    async fn serve<S>(self, http: http1::Builder, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.metrics.connections.inc();
+        let interim = Interim::default();
+        let service = service_fn(|request: Request<Incoming>| {
+            let (proxy, peer, interim) = (self.proxy.clone(), self.peer.clone(), interim.clone());
+            async move { Ok::<_, Infallible>(proxy.serve(&peer, &interim, request).await) }
+        });
+        let wire = TokioIo::new(Wire::new(stream, interim.clone()));
+        let served = http.serve_connection(wire, service).with_upgrades();
+        tokio::pin!(served);
+        let result = tokio::select! {
+            result = served.as_mut() => result,
+            () = self.stop.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(peer = %self.peer, cause = chain(&error), "a connection ended");
+        }
+        self.metrics.connections.dec();
+    }
+}

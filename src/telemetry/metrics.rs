@@ -1,0 +1,167 @@
+//! Counters in the OpenMetrics text form. Label values come from closed sets; no person, path or address is among them.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+type Label = [(&'static str, &'static str); 1];
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// LiteLLM answered.
+    Forwarded,
+    /// vestibule said no.
+    Refused,
+    /// A websocket was opened.
+    Tunnelled,
+    /// The client went away before there was an answer.
+    Abandoned,
+}
+
+/// How a request found its person's slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotState {
+    /// Known and new enough: nothing was asked, nothing waited for.
+    Fresh,
+    /// Known, served at once, and read again in the background or in vain.
+    Stale,
+    /// The request waited for the registry.
+    Waited,
+}
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    text: Registry,
+    forwarded: Counter,
+    refused: Counter,
+    tunnelled: Counter,
+    abandoned: Counter,
+    refusals: Family<Label, Counter>,
+    slot_fresh: Counter,
+    slot_stale: Counter,
+    slot_waited: Counter,
+    opens: Family<Label, Counter>,
+    /// Open downstream connections.
+    pub connections: Gauge<i64, AtomicI64>,
+    /// Requests in flight, tunnels among them.
+    pub in_flight: Gauge<i64, AtomicI64>,
+    /// Connections made to LiteLLM.
+    pub upstream_connects: Counter,
+    /// Requests sent a second time because a kept connection had gone.
+    pub upstream_retries: Counter,
+    /// Seconds until LiteLLM's answer began.
+    pub upstream_first_byte: Histogram,
+    /// Sign-ins of one person that disagree within one refresh.
+    pub role_flaps: Counter,
+    /// 1 while the last contact with the database succeeded.
+    pub database_up: Gauge<i64, AtomicI64>,
+    /// Session rows swept.
+    pub swept: Counter,
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Fresh counters under their names.
+    pub fn new() -> Self {
+        let mut text = Registry::with_prefix("vestibule");
+        let requests = Family::<Label, Counter>::default();
+        let slots = Family::<Label, Counter>::default();
+        let of = |family: &Family<Label, Counter>, name, value| family.get_or_create(&[(name, value)]).clone();
+        let metrics = Self {
+            forwarded: of(&requests, "outcome", "forwarded"),
+            refused: of(&requests, "outcome", "refused"),
+            tunnelled: of(&requests, "outcome", "tunnelled"),
+            abandoned: of(&requests, "outcome", "abandoned"),
+            refusals: Family::default(),
+            slot_fresh: of(&slots, "state", "fresh"),
+            slot_stale: of(&slots, "state", "stale"),
+            slot_waited: of(&slots, "state", "waited"),
+            opens: Family::default(),
+            connections: Gauge::default(),
+            in_flight: Gauge::default(),
+            upstream_connects: Counter::default(),
+            upstream_retries: Counter::default(),
+            upstream_first_byte: Histogram::new([0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0]),
+            role_flaps: Counter::default(),
+            database_up: Gauge::default(),
+            swept: Counter::default(),
+            text: Registry::default(),
+        };
+        text.register("requests", "Requests by how they ended", requests);
+        text.register("refusals", "Refusals by code", metrics.refusals.clone());
+        text.register("slots", "Requests by how they found their person's slot", slots);
+        text.register("registry_opens", "Reads and writes of the registry by result", metrics.opens.clone());
+        text.register("connections", "Open downstream connections", metrics.connections.clone());
+        text.register("in_flight", "Requests in flight", metrics.in_flight.clone());
+        text.register("upstream_connects", "Connections made to LiteLLM", metrics.upstream_connects.clone());
+        text.register("upstream_retries", "Requests repeated on a new connection", metrics.upstream_retries.clone());
+        text.register(
+            "upstream_first_byte_seconds",
+            "Time until LiteLLM's answer began",
+            metrics.upstream_first_byte.clone(),
+        );
+        text.register("role_flaps", "Sign-ins of one person that disagree", metrics.role_flaps.clone());
+        text.register(
+            "database_up",
+            "1 while the last contact with the database succeeded",
+            metrics.database_up.clone(),
+        );
+        text.register("swept_sessions", "Session rows swept", metrics.swept.clone());
+        Self { text, ..metrics }
+    }
+
+    /// Counts a request's end.
+    pub fn request(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Forwarded => &self.forwarded,
+            Outcome::Refused => &self.refused,
+            Outcome::Tunnelled => &self.tunnelled,
+            Outcome::Abandoned => &self.abandoned,
+        }
+        .inc();
+    }
+
+    /// Counts a refusal.
+    pub fn refusal(&self, code: &'static str) {
+        self.refusals.get_or_create(&[("code", code)]).inc();
+    }
+
+    /// Counts how a slot was found.
+    pub fn slot(&self, state: SlotState) {
+        match state {
+            SlotState::Fresh => &self.slot_fresh,
+            SlotState::Stale => &self.slot_stale,
+            SlotState::Waited => &self.slot_waited,
+        }
+        .inc();
+    }
+
+    /// Counts an answer of the registry.
+    pub fn open(&self, result: &'static str) {
+        self.opens.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// The page in the OpenMetrics text form.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        match encode(&mut page, &self.text) {
+            Ok(()) => page,
+            // Writing to a String does not fail; an empty page is an honest answer if it ever does.
+            Err(_) => String::new(),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The walls of the house: a module uses those after it in the list, never those before.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the edge inwards. What shares a line may not use each other.
+const ORDER: [&[&str]; 9] = [
+    &["cli"],
+    &["server"],
+    &["face"],
+    &["gate"],
+    &["registry", "upstream"],
+    &["litellm"],
+    &["config"],
+    &["http", "secret"],
+    &["telemetry"],
+];
+
+/// The only places that may name a crate.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("serde_yaml", &["config/document"]),
+    ("sqlx", &["registry/"]),
+    ("hyper", &["server", "face/", "upstream", "http/"]),
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"))
+}
+
+fn rank(module: &str) -> Option<usize> {
+    ORDER.iter().position(|row| row.contains(&module))
+}
+
+#[test]
+fn modules_use_only_what_lies_further_in() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    sources(&root, &mut found);
+    let mut seen = BTreeSet::new();
+    for path in found {
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let module = name.split(['/', '.']).next().unwrap().to_owned();
+        let Some(here) = rank(&module) else { continue };
+        seen.insert(module.clone());
+        #[expect(clippy::disallowed_methods, reason = "a test's own sources need no path in the error")]
+        let text = fs::read_to_string(&path).unwrap();
+        for line in code(&text) {
+            for used in line.split("crate::").skip(1) {
+                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                let Some(there) = rank(used) else { continue };
+                assert!(used == module || there > here, "{name} uses `{used}`, which lies further out: {line}");
+            }
+            for (krate, places) in ONLY_IN {
+                let is_named = line.contains(&format!("{krate}::")) || line.contains(&format!("use {krate};"));
+                assert!(
+                    !is_named || places.iter().any(|place| name.starts_with(place)),
+                    "{name} names `{krate}`: {line}"
+                );
+            }
+        }
+    }
+    assert_eq!(seen.len(), ORDER.iter().map(|row| row.len()).sum::<usize>(), "a module of the list is gone: {seen:?}");
+}
