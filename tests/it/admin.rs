@@ -91,15 +91,9 @@ async fn a_person_is_one_hash_in_the_log_or_an_id_where_that_is_asked_for() {
 #[tokio::test]
 async fn hostile_bytes_stay_inside_one_line() {
     let stage = Stage::with(|setup| setup.with("log.person", "id")).await;
-    let answer = stage
-        .client()
-        .get("/v1/%0a%1b[31m{\"level\":\"ERROR\"}")
-        .from(&Person::named("alice"))
-        .header("User-Agent", "x\x1b[2J\u{2028}\"}")
-        .header("Referer", "\"}{")
-        .send()
-        .await;
-    assert!(answer.status == 200 || answer.status == 400);
+    let request = stage.client().get("/v1/%0a%1b[31m").from(&Person::named("al\"}ice\\"));
+    let answer = request.header("User-Agent", "x\u{2028}\"}\t{").header("Referer", "\"}{").send().await;
+    answer.expect_ok();
     stage.vestibule.request_lines(1).await;
     for line in stage.vestibule.log() {
         let parsed: Result<Value, _> = serde_json::from_str(&line);

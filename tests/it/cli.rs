@@ -4,8 +4,6 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::books::Books;
-use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Ended, Setup, binary, ended};
 
 async fn run(arguments: &[&str]) -> Ended {
@@ -117,10 +115,8 @@ async fn an_address_in_use_is_named_and_a_1() {
 
 #[tokio::test]
 async fn the_environment_beats_the_file_and_fills_its_values() {
-    let books = Books::fresh().await;
-    let upstream = Upstream::json().await;
-    let config = Setup::new("http://127.0.0.1:1", "${DATABASE}").write();
-    let _ = (&books, &upstream);
+    let setup = Setup::new("http://127.0.0.1:1", "${DATABASE}");
+    let config = setup.write();
     let mut command = binary();
     command.arg("serve").arg("--config").arg(&config).env("VESTIBULE_DEFAULT_ROLE", "nonsense");
     let told = ended(command).await;

@@ -35,7 +35,7 @@ async fn the_first_matching_rule_gives_the_role() {
     let cases = [
         (person("u1", "u1@else.example", "llm-admins"), "proxy_admin"),
         (person("u2", "u2@else.example", "x,root-of-all"), "proxy_admin"),
-        (person("u3", "u3@else.example", "llm-admins,outcasts"), "no_role"),
+        (person("u3", "u3@else.example", "llm-admins,outcasts"), "not_admitted"),
         (person("svc-1", "svc-1@bots.example", ""), "proxy_admin_viewer"),
         (person("svc-2", "svc-2@else.example", ""), "no_role"),
         (person("x-svc-3", "x@bots.example", ""), "no_role"),
@@ -57,7 +57,8 @@ async fn the_first_matching_rule_gives_the_role() {
     for (person, expected) in &cases {
         assert_eq!(&outcome(&stage, person).await, expected, "{person:?}");
     }
-    let admitted = cases.iter().filter(|(_, expected)| *expected != "no_role").count();
+    let admitted =
+        cases.iter().filter(|(_, expected)| expected.contains("_user") || expected.starts_with("proxy_")).count();
     assert_eq!(stage.books.user_count().await, i64::try_from(admitted).expect("small"), "the refused have no row");
 }
 
@@ -158,7 +159,7 @@ async fn a_lowered_role_settles_before_management_calls_pass() {
     answer.expect_refusal(503, "role_settling");
     let wait: u64 =
         answer.head.value("retry-after").and_then(|value| value.parse().ok()).expect("Retry-After in seconds");
-    assert!((1..=3).contains(&wait), "{wait}");
+    assert!((1..=10).contains(&wait), "{wait}");
     // Model routes go on, and the role is written already.
     stage.client().post("/v1/chat/completions", "{}").from(&lowered).send().await.expect_ok();
     assert_eq!(stage.books.role("bob").await.as_deref(), Some("internal_user"));

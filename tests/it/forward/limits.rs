@@ -79,13 +79,17 @@ async fn requests_with_doubtful_framing_are_refused() {
         ("a bare CR", "X-A: a\rb\r\n\r\n"),
     ];
     let stage = Stage::plain().await;
+    let mut taken = Vec::new();
     for (case, rest) in CASES {
         let answer = stage
             .client()
             .raw(format!("POST /v1/x HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-User: alice\r\n{rest}"))
             .await;
-        assert_eq!(answer.status, 400, "{case}: {}", answer.text());
+        if answer.status != 400 {
+            taken.push((*case, answer.status));
+        }
     }
+    assert_eq!(taken, [], "none of them may be taken for a request");
     assert_eq!(stage.upstream.count(), 0, "{:#?}", stage.upstream.seen());
     stage.books.expect_nothing_written().await;
 }
