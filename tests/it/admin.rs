@@ -39,16 +39,16 @@ async fn requests_refusals_and_slots_are_counted_without_names() {
     stage.stranger().get("/v1/models").from(&Person::named("eve")).send().await.expect_refusal(403, "untrusted_peer");
     // A request is counted when it is over, which may be just after its answer.
     eventually("five counted requests", async || {
-        (stage.vestibule.metric("vestibule_requests_total").await >= 5.0).then_some(())
+        (stage.vestibule.metric("vestibule_requests_total").await >= 5).then_some(())
     })
     .await;
     let metrics = stage.vestibule.metrics().await;
     let count = |name: &str| metrics.get(name).copied();
-    assert_eq!(count("vestibule_refusals_total{code=\"no_identity\"}"), Some(1.0), "{metrics:#?}");
-    assert_eq!(count("vestibule_refusals_total{code=\"untrusted_peer\"}"), Some(1.0), "{metrics:#?}");
-    assert_eq!(count("vestibule_slots_total{state=\"waited\"}"), Some(2.0), "{metrics:#?}");
-    assert_eq!(count("vestibule_slots_total{state=\"fresh\"}"), Some(1.0), "{metrics:#?}");
-    assert!(stage.vestibule.metric("vestibule_registry_opens_total").await >= 2.0);
+    assert_eq!(count("vestibule_refusals_total{code=\"no_identity\"}"), Some(1), "{metrics:#?}");
+    assert_eq!(count("vestibule_refusals_total{code=\"untrusted_peer\"}"), Some(1), "{metrics:#?}");
+    assert_eq!(count("vestibule_slots_total{state=\"waited\"}"), Some(2), "{metrics:#?}");
+    assert_eq!(count("vestibule_slots_total{state=\"fresh\"}"), Some(1), "{metrics:#?}");
+    assert!(stage.vestibule.metric("vestibule_registry_opens_total").await >= 2);
     let text = stage.vestibule.admin().get("/metrics").send().await.text();
     for name in ["alice", "bob", "eve", "example.com"] {
         assert!(!text.contains(name), "{name} is in the metrics");
@@ -91,7 +91,7 @@ async fn a_person_is_one_hash_in_the_log_or_an_id_where_that_is_asked_for() {
 #[tokio::test]
 async fn hostile_bytes_stay_inside_one_line() {
     let stage = Stage::with(|setup| setup.with("log.person", "id")).await;
-    let request = stage.client().get("/v1/%0a%1b[31m").from(&Person::named("al\"}ice\\"));
+    let request = stage.client().get("/v1/%0a%1b[31m").header("X-Forwarded-User", "al\"}ice\\");
     let answer = request.header("User-Agent", "x\u{2028}\"}\t{").header("Referer", "\"}{").send().await;
     answer.expect_ok();
     stage.vestibule.request_lines(1).await;
@@ -124,7 +124,7 @@ async fn no_secret_is_in_any_log_answer_or_metric() {
             .send()
             .await;
         text += &answer.text();
-        text += &format!("{:?}", answer.head);
+        text += &answer.head.headers.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect::<String>();
     }
     vestibule.request_lines(2).await;
     let key = upstream.only().head.value("x-litellm-api-key").expect("a key");
@@ -181,7 +181,7 @@ async fn while_the_database_is_away_the_known_are_served_and_the_new_wait() {
     // Well past the second in which her slot was fresh.
     eventually("a stale slot", async || {
         request("alice").send().await.expect_ok();
-        (vestibule.metric("vestibule_slots_total{state=\"stale\"").await >= 3.0).then_some(())
+        (vestibule.metric("vestibule_slots_total{state=\"stale\"").await >= 3).then_some(())
     })
     .await;
     // The same person with other groups is something new.

@@ -229,7 +229,6 @@ async fn what_is_no_identity_is_refused_and_written_nowhere() {
         if !codes.contains(&refusal.as_str()) {
             wrong.push(format!("{name}: {} gave {} {refusal}", value.escape_ascii(), answer.status));
         }
-        assert!([400, 401, 403].contains(&answer.status), "{name}: {}", answer.status);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(stage.upstream.count(), 0);

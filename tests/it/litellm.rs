@@ -38,7 +38,7 @@ impl Real {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(240), up).await.expect("LiteLLM comes up within four minutes");
+        tokio::time::timeout(Duration::from_mins(4), up).await.expect("LiteLLM comes up within four minutes");
         let vestibule = Setup::new(url, database).with("litellm.cache_ttl", cache_ttl).start().await;
         Self { vestibule, books: Books::at(database).await, litellm }
     }
@@ -135,7 +135,7 @@ async fn lowered_at_once(name: &str, cache: &str, cache_ttl: &str) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), over)
+    tokio::time::timeout(Duration::from_mins(2), over)
         .await
         .expect("the role settles within the cache time and a little");
     assert!(settling > 0, "the role had to settle first");

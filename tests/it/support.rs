@@ -18,7 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
-        Err(_) => panic!("waited {} s in vain for {what}", PATIENCE.as_secs()),
+        Err(elapsed) => panic!("waited in vain for {what}: {elapsed} ({} s)", PATIENCE.as_secs()),
     }
 }
 

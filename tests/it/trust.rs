@@ -64,7 +64,7 @@ async fn a_secret_header_must_be_right_beside_the_address() {
     }
     let written = stage.upstream.count();
     request.send().await.expect_refusal(403, "bad_proof");
-    for wrong in ["", "wrong", &PROOF[1..], &format!("{PROOF}x"), &format!("{PROOF},{PROOF}")] {
+    for wrong in ["", "wrong", PROOF.trim_start_matches('c'), &format!("{PROOF}x"), &format!("{PROOF},{PROOF}")] {
         request.clone().header("X-Vestibule-Proof", wrong).send().await.expect_refusal(403, "bad_proof");
     }
     let twice = request.clone().header("X-Vestibule-Proof", PROOF).header("X-Vestibule-Proof", PROOF).send().await;

@@ -153,9 +153,9 @@ async fn a_client_that_goes_away_is_known_upstream() {
             stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).open().await;
         assert!(within("the first frame", wire.read_chunk()).await.is_ok());
         if reset {
-            wire.reset()
+            wire.reset();
         } else {
-            drop(wire)
+            drop(wire);
         }
         stage.upstream.closed(1 + usize::from(reset)).await;
     }
@@ -212,7 +212,7 @@ async fn an_answer_that_breaks_off_breaks_off_for_the_client() {
             exchange.send_chunk("data: 1\n\n").await;
         }
         if path.ends_with("/reset") {
-            exchange.wire.reset()
+            exchange.wire.reset();
         }
         None
     });
@@ -249,4 +249,13 @@ async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
     wire.send(vec![b'x'; 20_000]).await;
     let answer = wire.answer("POST").await;
     assert_eq!((answer.status, answer.text().as_str(), answer.refusal()), (413, "big", None));
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_still_gets_its_answer() {
+    let stage = Stage::plain().await;
+    let mut wire = stage.client().connect().await;
+    wire.send(stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).bytes()).await;
+    wire.finish().await;
+    wire.answer("POST").await.expect_ok();
 }

@@ -79,11 +79,6 @@ impl Books {
         number.unwrap_or_else(|error| panic!("{error} in {sql}"))
     }
 
-    pub(crate) async fn text(&self, sql: &str) -> Option<String> {
-        let text = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&self.pool).await;
-        text.unwrap_or_else(|error| panic!("{error} in {sql}"))
-    }
-
     /// All texts of a column.
     pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         let texts = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&self.pool).await;

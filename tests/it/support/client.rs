@@ -128,10 +128,6 @@ impl Request {
         self
     }
 
-    pub(crate) fn body(self, body: impl Into<Vec<u8>>) -> Self {
-        Self { body: Some(body.into()), ..self }
-    }
-
     /// With oauth2-proxy's headers of that person.
     pub(crate) fn from(self, person: &Person) -> Self {
         person.headers().into_iter().fold(self, |request, (name, value)| request.header(name, value))

@@ -1,4 +1,4 @@
-//! A TCP proxy that a test can stall or cut. For Postgres it knows the frontend's messages, and can hold one of them
+//! A proxy before Postgres that a test can stall or cut. It knows the frontend's messages, and can hold one of them
 //! or its answer for ever: what a process has in its hands at that moment is what a `kill -9` takes from it.
 
 use std::net::SocketAddr;
@@ -45,19 +45,11 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Passes bytes without looking at them.
-    pub(crate) async fn tcp(target: SocketAddr) -> Self {
-        Self::start(target, false).await
-    }
-
     /// Stands before the Postgres that the URL names.
     pub(crate) async fn postgres(url: &str) -> Self {
         let address =
             url.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("postgresql://user@host:port/");
-        Self::start(address.parse().expect("the test server is named by address"), true).await
-    }
-
-    async fn start(target: SocketAddr, postgres: bool) -> Self {
+        let target: SocketAddr = address.parse().expect("the test server is named by address");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let address = listener.local_addr().expect("the listener has an address");
         let control = Arc::new(Control {
@@ -69,7 +61,7 @@ impl Proxy {
         let accepting = Arc::clone(&control);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target, postgres, Arc::clone(&accepting)));
+                tokio::spawn(carry(client, target, Arc::clone(&accepting)));
             }
         });
         Self { address, control, task }
@@ -154,7 +146,7 @@ impl Control {
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, postgres: bool, control: Arc<Control>) {
+async fn carry(client: TcpStream, target: SocketAddr, control: Arc<Control>) {
     if !control.passing().await {
         return;
     }
@@ -163,14 +155,8 @@ async fn carry(client: TcpStream, target: SocketAddr, postgres: bool, control: A
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let silent = watch::Sender::new(false);
-    let up = async {
-        if postgres {
-            messages(from_client, to_server, &control, &silent).await;
-        } else {
-            bytes(from_client, to_server, &control, &silent, false).await;
-        }
-    };
-    let down = bytes(from_server, to_client, &control, &silent, postgres);
+    let up = messages(from_client, to_server, &control, &silent);
+    let down = answers(from_server, to_client, &control, &silent);
     tokio::select! {
         () = async { tokio::join!(up, down); } => {}
         () = control.cut() => {}
@@ -178,19 +164,13 @@ async fn carry(client: TcpStream, target: SocketAddr, postgres: bool, control: A
 }
 
 /// Passes bytes; once silent, takes them and says that something is held.
-async fn bytes(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    control: &Control,
-    silent: &watch::Sender<bool>,
-    answers: bool,
-) {
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, control: &Control, silent: &watch::Sender<bool>) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if !control.passing().await {
             return;
         }
-        if answers && *silent.borrow() {
+        if *silent.borrow() {
             control.held.send_replace(true);
             continue;
         }

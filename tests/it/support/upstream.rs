@@ -1,7 +1,6 @@
 //! LiteLLM's double: a raw socket that records what it was sent and answers as the test says, misbehaviour included.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -15,8 +14,6 @@ use super::within;
 /// A request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// Which connection it came on, counted from 0.
-    pub(crate) connection: usize,
     pub(crate) head: Head,
     pub(crate) body: Body,
     /// Its bytes, head and body.
@@ -52,7 +49,6 @@ type Handler = Arc<dyn Fn(Exchange) -> Answering + Send + Sync>;
 pub(crate) struct Upstream {
     /// What `litellm.url` must say.
     pub(crate) url: String,
-    pub(crate) address: SocketAddr,
     state: Arc<State>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -89,7 +85,7 @@ impl Upstream {
                 tokio::spawn(serve(stream.into(), Arc::clone(&accepting), Arc::clone(&handler)));
             }
         });
-        Self { url: format!("http://{address}"), address, state, task }
+        Self { url: format!("http://{address}"), state, task }
     }
 
     /// A JSON double on a unix socket.
@@ -103,8 +99,7 @@ impl Upstream {
                 tokio::spawn(serve(stream.into(), Arc::clone(&accepting), Arc::clone(&handler)));
             }
         });
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { url: format!("unix:{}", path.display()), address, state, task }
+        Self { url: format!("unix:{}", path.display()), state, task }
     }
 
     /// Everything that came so far.
@@ -183,15 +178,12 @@ impl State {
 }
 
 async fn serve(mut wire: Wire, state: Arc<State>, handler: Handler) {
-    let connection = state.note(|records| {
-        records.opened += 1;
-        records.opened - 1
-    });
+    state.note(|records| records.opened += 1);
     loop {
         let start = wire.used.len();
         let Some(head) = wire.read_head().await else { break };
         let raw = wire.used[start..].to_vec();
-        let seen = Seen { connection, head: head.clone(), body: Body::default(), raw };
+        let seen = Seen { head: head.clone(), body: Body::default(), raw };
         let index = state.note(|records| {
             records.seen.push(seen);
             records.seen.len() - 1

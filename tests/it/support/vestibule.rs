@@ -214,7 +214,7 @@ impl Log {
         };
         match tokio::time::timeout(super::PATIENCE, search).await {
             Ok(found) => found,
-            Err(_) => panic!("waited in vain for {what} in the log:\n{}", self.lines().join("\n")),
+            Err(elapsed) => panic!("{elapsed}: waited in vain for {what} in the log:\n{}", self.lines().join("\n")),
         }
     }
 
@@ -309,17 +309,17 @@ impl Vestibule {
         lines()
     }
 
-    /// Every sample of `/metrics`, by its name with its labels.
-    pub(crate) async fn metrics(&self) -> BTreeMap<String, f64> {
+    /// Every whole-numbered sample of `/metrics`, by its name with its labels.
+    pub(crate) async fn metrics(&self) -> BTreeMap<String, i64> {
         let answer = self.admin().get("/metrics").send().await;
         assert_eq!(answer.status, 200);
         let text = answer.text();
         let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
-        samples.map(|(name, value)| (name.to_owned(), value.parse().unwrap_or(f64::NAN))).collect()
+        samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
     }
 
     /// The sum of all samples whose name begins so, such as `vestibule_slots_total{state="waited"`.
-    pub(crate) async fn metric(&self, beginning: &str) -> f64 {
+    pub(crate) async fn metric(&self, beginning: &str) -> i64 {
         self.metrics().await.iter().filter(|(name, _)| name.starts_with(beginning)).map(|(_, value)| value).sum()
     }
 

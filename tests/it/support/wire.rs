@@ -1,7 +1,5 @@
 //! HTTP/1.1 as bytes, for both ends: nothing here knows hyper, so nothing here hides what hyper did.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -197,11 +195,6 @@ impl Wire {
     /// Whether the other side has closed; bytes that come before are kept.
     pub(crate) async fn closed(&mut self) {
         while self.fill().await {}
-    }
-
-    /// Whether nothing came within a moment. Only for "must not happen", never to wait for something.
-    pub(crate) async fn stays_silent(&mut self) -> bool {
-        self.ahead.is_empty() && tokio::time::timeout(Duration::from_millis(150), self.fill()).await.is_err()
     }
 
     /// The next chunk of a chunked body: `Ok(None)` after the last one, `Err` when it broke off.
