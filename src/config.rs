@@ -5,6 +5,7 @@
 
 mod check;
 pub mod document;
+mod excerpt;
 mod load;
 pub mod presets;
 pub mod problem;
@@ -98,7 +99,8 @@ pub struct PublicUrl {
     pub prefix: String,
 }
 
-/// Who may assert an identity. All that is set must hold; at least one is.
+/// Who may assert an identity. All that is set must hold; at least one is, or `listen` is a unix socket that is closed to
+/// other users by its mode.
 #[derive(Debug)]
 pub struct Trust {
     /// TCP peers; empty where the trust does not rest on addresses.

@@ -233,8 +233,14 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// A configured value between backticks, safe to print: without control characters, and cut when long.
+/// A configured value between backticks, safe to print: without control characters, and cut when long. It is cut after
+/// the first word too: where a `:` is forgotten, YAML takes the next line, which may hold a secret, into the value.
 pub fn literal(text: &str) -> String {
+    let start = text.len() - text.trim_start().len();
+    let end = text.get(start..).and_then(|text| text.find(char::is_whitespace)).map(|length| start + length);
+    if let Some(word) = end.and_then(|end| text.get(..end)) {
+        return format!("`{}…`", literal(word).trim_matches('`'));
+    }
     let mut shown: String =
         text.chars().take(LITERAL_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().count() > LITERAL_CHARS_MAX {
@@ -288,6 +294,7 @@ mod tests {
     #[test]
     fn terminal_escapes_and_long_values_are_not_repeated() {
         assert_eq!(literal("a\u{1b}[31mb"), "`a?[31mb`");
+        assert_eq!(literal(" a b"), "` a…`");
         assert!(literal(&"x".repeat(10_000)).len() < 100);
         let excerpt = Excerpt::new(&format!("\tk\u{7}: {}", "y".repeat(10_000)), 9_000, 50);
         assert!(excerpt.text.starts_with(" k : yyy") && excerpt.text.chars().count() <= LINE_CHARS_MAX + 1);

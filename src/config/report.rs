@@ -1,7 +1,8 @@
 //! Gathers problems: gives each its place, and its source line without secrets.
 
 use crate::config::document::{Document, Part, SyntaxFault};
-use crate::config::problem::{Excerpt, KeyPath, Origin, Problem, Severity, Step};
+use crate::config::excerpt::{Show, excerpt};
+use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
 
 /// The keys whose values are secrets. Each can also be given as `KEY_file`.
 pub(super) const SECRETS: [&str; 4] =
@@ -16,22 +17,11 @@ pub(super) struct Report {
     origins: Vec<(KeyPath, Origin)>,
     /// Values that are never shown.
     private: Vec<KeyPath>,
+    /// Keys that nobody knows and that may be secrets themselves: nothing of their lines is shown from there on.
+    hidden: Vec<KeyPath>,
     /// Nodes that were taken out of the tree: what is said of them later would only be an echo.
     broken: Vec<KeyPath>,
     found: Vec<(Problem, Show)>,
-}
-
-/// How much of the source line may be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Show {
-    /// All but private values; a value is marked.
-    Value,
-    /// All but private values; the key is marked.
-    Key,
-    /// Nothing after the key, since nobody knows what it is.
-    KeyAlone,
-    /// The text could not be parsed, so private values are not known.
-    Unparsed,
 }
 
 // === impl Report ===
@@ -39,8 +29,15 @@ enum Show {
 impl Report {
     /// A report about a file.
     pub(super) fn new(name: String, source: Document) -> Self {
-        let mut report =
-            Self { name, source, origins: Vec::new(), private: Vec::new(), broken: Vec::new(), found: Vec::new() };
+        let mut report = Self {
+            name,
+            source,
+            origins: Vec::new(),
+            private: Vec::new(),
+            hidden: Vec::new(),
+            broken: Vec::new(),
+            found: Vec::new(),
+        };
         for secret in SECRETS.map(KeyPath::parse) {
             report.keep_private(&secret);
             // Where a section of secrets is no mapping, a secret may stand in its place.
@@ -88,6 +85,9 @@ impl Report {
     /// A key that should not be there at all.
     pub(super) fn unknown(&mut self, path: &KeyPath, message: String, remedy: String) {
         self.keep_private(path);
+        if !path.last_key().is_some_and(is_word) {
+            self.hidden.push(path.clone());
+        }
         self.add(Severity::Error, path.clone(), Show::KeyAlone, message, remedy);
     }
 
@@ -114,10 +114,10 @@ impl Report {
     pub(super) fn syntax(&mut self, fault: SyntaxFault) {
         let (line, column) = fault.place.unzip();
         let (message, remedy, show) = match fault.duplicate {
-            Some(key) => {
-                let key = crate::config::problem::literal(&key);
-                (format!("key {key} is there twice"), "keep one of the two".to_owned(), Show::KeyAlone)
+            Some(key) if is_word(&key) => {
+                (format!("key `{key}` is there twice"), "keep one of the two".to_owned(), Show::KeyAlone)
             }
+            Some(_) => ("a key is there twice".to_owned(), "keep one of the two".to_owned(), Show::Unparsed),
             None => (format!("this is not YAML that can be read: {}", fault.message), String::new(), Show::Unparsed),
         };
         let mut problem = self.problem(Severity::Error, KeyPath::default(), message, remedy);
@@ -147,13 +147,15 @@ impl Report {
     /// Errors and warnings, each in the file's order; what has no place in the file comes last.
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
         let private: Vec<_> = self.private.iter().filter_map(|path| self.source.locate(path, Part::Value)).collect();
+        let hidden: Vec<_> = self.hidden.iter().filter_map(|path| self.source.locate(path, Part::Key)).collect();
         let mut found = self.found;
         found.sort_by_key(|(problem, _)| (problem.line.is_none(), problem.line, problem.column));
         for (problem, show) in &mut found {
             let (Some(line), Some(column)) = (problem.line, problem.column) else { continue };
             let Some(text) = self.source.text().lines().nth(line - 1) else { continue };
             let private = private.iter().filter(|(on, _)| *on == line).map(|(_, column)| column - 1);
-            problem.excerpt = excerpt(text, column - 1, *show, private.collect());
+            let cut = hidden.iter().filter(|(on, _)| *on == line).map(|(_, column)| column - 1).min();
+            problem.excerpt = excerpt(text, column - 1, *show, private.collect(), cut);
         }
         found.into_iter().map(|(problem, _)| problem).partition(|problem| problem.severity == Severity::Error)
     }
@@ -206,151 +208,7 @@ impl Report {
     }
 }
 
-/// The line as it may be shown, with a mark at `start`.
-fn excerpt(line: &str, start: usize, show: Show, private: Vec<usize>) -> Option<Excerpt> {
-    if show == Show::Unparsed && !is_harmless(line) {
-        return None;
-    }
-    let mut chars: Vec<char> = line.chars().collect();
-    let mut end = match show {
-        Show::Value => value_end(&chars, start, false),
-        Show::Key | Show::KeyAlone => key_end(&chars, start),
-        Show::Unparsed => start + 1,
-    };
-    if show == Show::KeyAlone && chars.iter().skip(end + 1).any(|c| !c.is_whitespace()) {
-        chars.truncate(end + 1);
-        chars.extend([' ', '…']);
-    }
-    let mut start = start;
-    let mut private = private;
-    private.sort_unstable();
-    // From the right, so that what is still to be replaced keeps its place.
-    for from in private.into_iter().rev().filter(|from| *from < chars.len()).collect::<Vec<_>>() {
-        let to = value_end(&chars, from, true);
-        let cut = to - from - 1;
-        chars.splice(from..to, ['…']);
-        if from < start {
-            start = start.saturating_sub(cut).max(from);
-        }
-        if from < end {
-            end = end.saturating_sub(cut).max(from + 1);
-        }
-    }
-    let text: String = chars.into_iter().collect();
-    Some(Excerpt::new(&text, start, end.saturating_sub(start)))
-}
-
-/// Whether a line that could not be parsed may be shown: only a key of a kind that holds no secret, which is also what
-/// no line of a secret looks like.
-fn is_harmless(line: &str) -> bool {
-    let text = line.trim_start().trim_start_matches("- ");
-    let Some((key, value)) = text.split_once(':') else { return false };
-    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let words = ["secret", "password", "value", "database", "key"];
-    plain && (value.is_empty() || value.starts_with(' ')) && !words.iter().any(|word| line.contains(word))
-}
-
-/// Where a key ends: at its `:`.
-fn key_end(chars: &[char], start: usize) -> usize {
-    let length = chars.iter().skip(start).take_while(|c| **c != ':').count();
-    (start + length).min(chars.len())
-}
-
-/// Where a value ends on its line. For hiding one, what is not sure counts to it.
-fn value_end(chars: &[char], start: usize, hide: bool) -> usize {
-    let rest = chars.get(start..).unwrap_or_default();
-    let line_end = chars.len() - chars.iter().rev().take_while(|c| c.is_whitespace()).count();
-    let length = match rest.first() {
-        Some('"') => {
-            let mut escaped = false;
-            let end = |(at, c): (usize, &char)| {
-                let ends = at > 0 && *c == '"' && !escaped;
-                escaped = *c == '\\' && !escaped;
-                ends.then_some(at + 1)
-            };
-            rest.iter().enumerate().find_map(end)
-        }
-        Some('\'') if !rest.windows(2).skip(1).any(|pair| pair == ['\'', '\'']) => {
-            rest.iter().skip(1).position(|c| *c == '\'').map(|at| at + 2)
-        }
-        Some('[' | '{' | '|' | '>' | '&' | '*' | '\'') | None => None,
-        Some(_) if in_flow(chars, start) => rest.iter().position(|c| matches!(c, ',' | '}' | ']')),
-        Some(_) if hide => None,
-        Some(_) => rest.windows(2).position(|pair| pair == [' ', '#']),
-    };
-    let end = length.map_or(line_end, |length| start + length);
-    let blanks = chars.get(start..end).unwrap_or_default().iter().rev().take_while(|c| c.is_whitespace()).count();
-    (end - blanks.min(end)).clamp((start + 1).min(chars.len()), chars.len())
-}
-
-/// Whether a `[` or `{` is open before this place of the line.
-fn in_flow(chars: &[char], place: usize) -> bool {
-    let before = chars.get(..place).unwrap_or_default();
-    let count = |wanted: [char; 2]| before.iter().filter(|c| wanted.contains(c)).count();
-    count(['[', '{']) > count([']', '}'])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(line: &str, start: usize, show: Show, private: &[usize]) -> Option<(String, usize, usize)> {
-        excerpt(line, start, show, private.to_vec()).map(|excerpt| (excerpt.text, excerpt.start, excerpt.width))
-    }
-
-    #[test]
-    fn a_value_is_marked_to_its_end() {
-        for (line, start, width) in [
-            ("url: ftp://x  # why", 5, 7),
-            ("url: \"a \\\" b\" # why", 5, 8),
-            ("url: 'a' # why", 5, 3),
-            ("when: { group: a, email: b }", 15, 1),
-            ("peers: [a, b]", 7, 6),
-            ("- x", 2, 1),
-        ] {
-            let (text, at, marked) = shown(line, start, Show::Value, &[]).unwrap();
-            assert_eq!((text.as_str(), at, marked), (line, start, width));
-        }
-    }
-
-    #[test]
-    fn a_private_value_is_replaced_however_it_is_written() {
-        for (line, from, wanted) in [
-            ("secret: s3cret # s3cret", 8, "secret: …"),
-            ("secret: \"s3\\\"cret\" # note", 8, "secret: … # note"),
-            ("secret: 's3cret'", 8, "secret: …"),
-            ("secret: 's3''cret'", 8, "secret: …"),
-            ("h: { name: X, value: s3cret }", 21, "h: { name: X, value: … }"),
-            ("h: { value: [s3cret, s3cret] }", 12, "h: { value: …"),
-            ("secret: |", 8, "secret: …"),
-            ("secret: \"s3cret", 8, "secret: …"),
-        ] {
-            let (text, _, _) = shown(line, 0, Show::Key, &[from]).unwrap();
-            assert_eq!(text, wanted, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_mark_moves_with_what_is_hidden() {
-        let line = "h: { value: s3cret, name: bad }";
-        assert_eq!(shown(line, 26, Show::Value, &[12]), Some(("h: { value: …, name: bad }".into(), 21, 3)));
-        assert_eq!(shown(line, 12, Show::Value, &[12]), Some(("h: { value: …, name: bad }".into(), 12, 1)));
-    }
-
-    #[test]
-    fn what_follows_an_unknown_key_is_not_shown() {
-        assert_eq!(shown("  secrt: s3cret", 2, Show::KeyAlone, &[]), Some(("  secrt: …".into(), 2, 5)));
-        assert_eq!(shown("trsut:", 0, Show::KeyAlone, &[]), Some(("trsut:".into(), 0, 5)));
-    }
-
-    #[test]
-    fn an_unparsed_line_is_shown_only_where_it_can_hold_no_secret() {
-        assert!(shown("  peers: [127.0.0.1", 9, Show::Unparsed, &[]).is_some());
-        for line in
-            ["  secret: [abc", "abc: def", "postgres://me:pw@db/x", "p4ss: x", "  abcdef0123", "x: { password: a"]
-        {
-            let harmless = shown(line, 0, Show::Unparsed, &[]).is_some();
-            assert_eq!(harmless, line == "abc: def", "{line}");
-        }
-    }
+/// Whether a key reads like a word. One that nobody knows could be a secret that lost its own key; secrets have digits.
+pub(super) fn is_word(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphabetic() || b"_-.".contains(&byte))
 }

@@ -2,7 +2,7 @@
 
 use crate::config::document::ShapeFault;
 use crate::config::problem::{literal, nearest};
-use crate::config::report::Report;
+use crate::config::report::{Report, is_word};
 
 /// Adds the problem of one faulty node.
 pub(super) fn explain(fault: ShapeFault, report: &mut Report) {
@@ -17,7 +17,8 @@ pub(super) fn explain(fault: ShapeFault, report: &mut Report) {
         let near = nearest(&key, known.iter().copied());
         let remedy =
             near.map_or_else(|| format!("known here: {}", names(&known)), |near| format!("did you mean `{near}`?"));
-        report.unknown(&path, format!("unknown key {}{place}", literal(&key)), remedy);
+        let name = if is_word(&key) { format!("key `{key}`") } else { "key".to_owned() };
+        report.unknown(&path, format!("unknown {name}{place}"), remedy);
         if let Some(near) = near {
             // The key that was meant is then missing for a reason that is told already.
             report.taken_out(above.unwrap_or_default().key(near));

@@ -104,7 +104,13 @@ pub(super) fn workers(raw: Option<Scalar>, report: &mut Report) -> usize {
 pub(super) fn public_url(raw: Option<&str>, report: &mut Report) -> Option<PublicUrl> {
     let text = raw?;
     let mut refuse = |why: &str| {
-        let message = format!("`public_url` {why}: {}", literal(text));
+        // What stands before an `@` may be a password.
+        let private = text.contains('@');
+        if private {
+            report.keep_private(&"public_url".into());
+        }
+        let value = if private { String::new() } else { format!(": {}", literal(text)) };
+        let message = format!("`public_url` {why}{value}");
         report.error("public_url", message, "write what people type into the browser: `https://llm.example.com`");
         None
     };

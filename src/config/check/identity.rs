@@ -37,8 +37,9 @@ pub(super) fn identity(
     for (attribute, key, raw) in overrides {
         let own = KeyPath::parse("identity.headers").key(key);
         // With `email_from: user` the user header is the one source of the e-mail.
-        let is_read = listed.contains(&attribute) && !(attribute == Attribute::Email && email_from_user);
-        if raw.is_some() && !is_read {
+        let is_replaced = attribute == Attribute::Email && email_from_user;
+        let is_read = listed.contains(&attribute) && !is_replaced;
+        if raw.is_some() && !is_read && !is_replaced {
             let remedy = format!("it is stripped unread; add `{key}` to `identity.reads` to read it");
             report.warn(&own, format!("`{own}` is not read"), remedy);
         }
@@ -47,10 +48,13 @@ pub(super) fn identity(
             continue;
         }
         if raw.is_none() && preset_header.is_none() {
-            no_header(preset, key, raw_preset_given(report), report);
+            no_header(preset, key, report);
             continue;
         }
-        let Some(rule) = header(&own, attribute, raw.unwrap_or_default(), preset_header, headers, report) else {
+        // What is not read clashes with nothing: it is only stripped.
+        let mut unread = Headers::default();
+        let uses = if is_read { &mut *headers } else { &mut unread };
+        let Some(rule) = header(&own, attribute, raw.unwrap_or_default(), preset_header, uses, report) else {
             continue;
         };
         if !all_names.contains(&rule.name) {
@@ -60,7 +64,7 @@ pub(super) fn identity(
             reads.insert(attribute, rule);
         }
     }
-    let groups_required = flag("identity.groups_required", raw.groups_required, report);
+    let groups_required = flag("identity.groups_required", raw.groups_required.as_ref(), report);
     if groups_required && !listed.contains(&Attribute::Groups) && !report.is_doubtful("identity.reads") {
         let message = "`identity.groups_required` needs an attribute that is not read: `groups`";
         report.error("identity.groups_required", message, "add `groups` to `identity.reads`, or take this out");
@@ -79,18 +83,15 @@ pub(super) fn identity(
     (rules, raw.preset)
 }
 
-/// Without a known preset, a missing header is only an echo of that.
-fn raw_preset_given(report: &Report) -> bool {
-    !report.is_doubtful("identity.preset")
-}
-
-fn no_header(preset: Preset, key: &str, preset_given: bool, report: &mut Report) {
-    if !preset_given {
+fn no_header(preset: Preset, key: &str, report: &mut Report) {
+    // Without a known preset this is only an echo of that.
+    if report.is_doubtful("identity.preset") {
         return;
     }
-    let (message, place) = match preset {
-        Preset::Custom => (format!("`preset: custom` has no header for `{key}`"), format!("identity.headers.{key}")),
-        _ => (format!("`{}` sends no header for `{key}`", preset.name()), "identity.reads".to_owned()),
+    let (message, place) = if preset == Preset::Custom {
+        (format!("`preset: custom` has no header for `{key}`"), format!("identity.headers.{key}"))
+    } else {
+        (format!("`{}` sends no header for `{key}`", preset.name()), "identity.reads".to_owned())
     };
     let remedy = format!("set `identity.headers.{key}: {{ name: … }}`, or take `{key}` out of `identity.reads`");
     report.error(place.as_str(), message, remedy);
@@ -139,7 +140,7 @@ fn header(
     report: &mut Report,
 ) -> Option<HeaderRule> {
     let Some(name) = raw.name.as_deref().or(preset.map(|preset| preset.name)) else {
-        report.missing(&own.key("name"), format!("`{own}` has no name"), "add the header's name: `name: X-My-Header`");
+        report.missing(own.key("name"), format!("`{own}` has no name"), "add the header's name: `name: X-My-Header`");
         return None;
     };
     let is_list = matches!(attribute, Attribute::Groups | Attribute::Roles);

@@ -67,7 +67,7 @@ pub(super) fn litellm(
     let partial = Partial {
         url: url(raw.url.as_deref(), listen, report),
         schema: self::schema("litellm.schema", schema, report),
-        cache_ttl: duration("litellm.cache_ttl", raw.cache_ttl, Duration::from_secs(60), Zero::Allowed, report),
+        cache_ttl: duration("litellm.cache_ttl", raw.cache_ttl, Duration::from_mins(1), Zero::Allowed, report),
         key_header: raw.key_header.and_then(|name| headers.name(&key("key_header"), &name, Purpose::Key, report)),
         pass_through_key_headers: {
             let names = names.into_iter().enumerate().filter_map(|(at, name)| Some((at, name?)));
@@ -113,7 +113,13 @@ fn url(raw: Option<&str>, listen: Option<&Listen>, report: &mut Report) -> Optio
         }
         Err(fault) => fault,
     };
-    report.error(KEY, format!("`{KEY}` {message}: {}", literal(text)), remedy);
+    if text.contains('@') {
+        // What stands before it may be a password.
+        report.keep_private(&KEY.into());
+        report.error(KEY, format!("`{KEY}` {message}"), remedy);
+    } else {
+        report.error(KEY, format!("`{KEY}` {message}: {}", literal(text)), remedy);
+    }
     None
 }
 
@@ -202,10 +208,12 @@ fn keep_authorization(raw: List<String>, report: &mut Report) -> Vec<String> {
 /// Everything under `database`.
 pub(super) fn database(raw: RawDatabase, litellm_schema: &str, report: &mut Report) -> Database {
     const KEY: &str = "database.schema";
+    // Where ours is the default, it is the other one that was chosen.
+    let chosen = if raw.schema.is_some() { KEY } else { "litellm.schema" };
     let schema = schema(KEY, raw.schema.unwrap_or_else(|| "vestibule".to_owned()), report);
     if schema == litellm_schema {
-        let remedy = "LiteLLM's migrations drop what they don't know: leave it out for `vestibule`";
-        report.error(KEY, format!("`{KEY}` is the schema of LiteLLM's tables: `{schema}`"), remedy);
+        let remedy = "LiteLLM's migrations drop what they don't know: give vestibule a schema of its own";
+        report.error(chosen, format!("`{KEY}` and `litellm.schema` are the same: `{schema}`"), remedy);
     } else if schema.starts_with("pg_") {
         report.error(
             KEY,

@@ -21,6 +21,22 @@ pub(super) struct Reads {
     email: bool,
 }
 
+/// What stands at `role`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Role(Role),
+    Deny,
+}
+
+impl Given {
+    fn role(self) -> Option<Role> {
+        match self {
+            Self::Role(role) => Some(role),
+            Self::Deny => None,
+        }
+    }
+}
+
 impl Reads {
     /// Takes everything as known where `identity` has a problem of its own: what is missing then is not the rules' fault.
     pub(super) fn new(identity: &IdentityRules, report: &Report) -> Self {
@@ -43,7 +59,7 @@ pub(super) fn rules(
     reads: Reads,
     report: &mut Report,
 ) -> Rules {
-    let default_role = default_role.and_then(|text| role(&"default_role".into(), text, report)).flatten();
+    let default_role = default_role.and_then(|text| role(&"default_role".into(), text, report)).and_then(Given::role);
     let checked = Rules {
         deny: matchers("deny", deny.unwrap_or_default(), reads, report),
         allow: matchers("allow", allow.unwrap_or_default(), reads, report),
@@ -103,22 +119,19 @@ fn rule_list(raw: List<RawRule>, reads: Reads, report: &mut Report) -> Vec<Rule>
         let raw = raw.unwrap_or_default();
         if raw.when.is_none() {
             let remedy = "add `when:` with a matcher; for everybody whom no rule matches there is `default_role`";
-            report.missing(&key.key("when"), format!("`{key}` does not say whom it is for"), remedy);
+            report.missing(key.key("when"), format!("`{key}` does not say whom it is for"), remedy);
         }
         let when = raw.when.map_or_else(Matcher::default, |when| matcher(&key.key("when"), when, reads, report));
-        let role = match raw.role.as_deref() {
-            Some(text) => role(&key.key("role"), text, report),
-            None => {
-                report.missing(&key.key("role"), format!("`{key}` gives no role"), role_names());
-                None
-            }
-        };
-        let allowance = raw.grants.and_then(|raw| grants(&key.key("grants"), raw, report));
-        if allowance.is_some() && role == Some(None) {
+        if raw.role.is_none() {
+            report.missing(key.key("role"), format!("`{key}` gives no role"), role_names());
+        }
+        let role = raw.role.and_then(|text| role(&key.key("role"), &text, report));
+        let allowance = raw.grants.map(|raw| grants(&key.key("grants"), raw, report));
+        if allowance.is_some() && role == Some(Given::Deny) {
             let grants = key.key("grants");
             report.error(&grants, format!("`{grants}` grants something to those who are denied"), "take it out");
         }
-        let terms = role.flatten().map(|role| Arc::new(Terms { role, allowance }));
+        let terms = role.and_then(Given::role).map(|role| Arc::new(Terms { role, allowance }));
         let line = report.line(&key);
         rules.push(Rule { when, terms, line });
     }
@@ -206,9 +219,11 @@ fn patterns(
     patterns
 }
 
-/// `Some(None)` is `deny`; `None` is no role at all.
-fn role(key: &KeyPath, text: &str, report: &mut Report) -> Option<Option<Role>> {
-    let role = if text == DENY { Some(None) } else { Role::parse(text).map(Some) };
+fn role(key: &KeyPath, text: &str, report: &mut Report) -> Option<Given> {
+    if text == DENY {
+        return Some(Given::Deny);
+    }
+    let role = Role::parse(text).map(Given::Role);
     if role.is_none() {
         let near = nearest(text, Role::ALL.into_iter().map(Role::as_str).chain([DENY]));
         let hint = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
@@ -222,7 +237,7 @@ fn role_names() -> String {
     format!("roles are {}, or `{DENY}`", names.join(", "))
 }
 
-fn grants(key: &KeyPath, raw: RawGrants, report: &mut Report) -> Option<Allowance> {
+fn grants(key: &KeyPath, raw: RawGrants, report: &mut Report) -> Allowance {
     let models = raw.models.map(|models| models.into_iter().flatten().collect::<Vec<_>>());
     if models.as_ref().is_some_and(|models| models.is_empty() || models.iter().any(|model| model.trim().is_empty())) {
         let key = key.key("models");
@@ -246,7 +261,7 @@ fn grants(key: &KeyPath, raw: RawGrants, report: &mut Report) -> Option<Allowanc
         let remedy = "add `models`, `max_budget`, `budget_duration`, `tpm_limit` or `rpm_limit`, or take it out";
         report.missing(key, format!("`{key}` grants nothing"), remedy);
     }
-    Some(allowance)
+    allowance
 }
 
 fn budget(key: &KeyPath, Scalar(text): &Scalar, report: &mut Report) -> Option<f64> {
@@ -277,12 +292,10 @@ fn budget_duration(key: &KeyPath, Scalar(text): &Scalar, report: &mut Report) ->
         let fits = |seconds: &u64| (1..=100 * 366 * 24 * 60 * 60).contains(seconds);
         number.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit).filter(fits)
     };
-    match seconds() {
-        Some(seconds) => Some(BudgetDuration { text: text.clone(), seconds }),
-        None => {
-            let message = format!("`{key}` is not a period in LiteLLM's notation: {}", literal(text));
-            report.error(key, message, "a number and one of `s`, `m`, `h`, `d`, such as `30d`");
-            None
-        }
+    let duration = seconds().map(|seconds| BudgetDuration { text: text.clone(), seconds });
+    if duration.is_none() {
+        let message = format!("`{key}` is not a period in LiteLLM's notation: {}", literal(text));
+        report.error(key, message, "a number and one of `s`, `m`, `h`, `d`, such as `30d`");
     }
+    duration
 }

@@ -47,7 +47,7 @@ pub(super) fn session(
     let life = duration("session.life", raw.life, HOUR * 24, Zero::Refused, report);
     let max_age = duration("session.max_age", raw.max_age, HOUR * 24 * 7, Zero::Refused, report);
     let offline_grace =
-        duration("session.offline_grace", raw.offline_grace, Duration::from_secs(300), Zero::Allowed, report);
+        duration("session.offline_grace", raw.offline_grace, Duration::from_mins(5), Zero::Allowed, report);
     // What is known of a person is up to `refresh` old here and up to `cache_ttl` old in LiteLLM: a key that lives only a
     // few times that would end before its renewal is seen everywhere.
     let needed = ((account.refresh + cache_ttl) * 4).min(LIFE_NEEDED_MAX);
@@ -81,7 +81,7 @@ fn secrets(
     match SessionSecrets::parse(&secret) {
         Ok(secrets) => return Some(secrets),
         Err(SecretError::None) => {
-            report.error(&from, format!("`{from}` holds only blanks"), format!("{make}"));
+            report.error(&from, format!("`{from}` holds only blanks"), make);
         }
         Err(SecretError::TooMany) => {
             let message = format!("`{from}` holds more than {SECRETS_MAX} secrets");

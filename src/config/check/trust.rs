@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::check::headers::{Headers, Purpose};
 use crate::config::check::values::{flag, secret};
@@ -27,8 +27,8 @@ pub(super) fn trust(
     headers: &mut Headers,
     report: &mut Report,
 ) -> Trust {
-    let everybody = flag("trust.everybody_may_be_anybody", raw.everybody_may_be_anybody, report);
-    let shared = flag("trust.accept_shared_loopback", raw.accept_shared_loopback, report);
+    let everybody = flag("trust.everybody_may_be_anybody", raw.everybody_may_be_anybody.as_ref(), report);
+    let shared = flag("trust.accept_shared_loopback", raw.accept_shared_loopback.as_ref(), report);
     let trust = Trust {
         peers: peers(raw.peers.unwrap_or_default(), report),
         uids: uids(raw.uids.unwrap_or_default(), report),
@@ -51,7 +51,8 @@ pub(super) fn trust(
         report.error("trust.peers", "`trust.peers` lets everybody say who they are", remedy);
     }
     match listen {
-        Some(Listen::Tcp(_)) => tcp(&trust, upstream, shared || (everybody && everyone(&trust.peers)), report),
+        // Everybody includes LiteLLM: that is said, or refused, above.
+        Some(Listen::Tcp(_)) => tcp(&trust, upstream, shared || everyone(&trust.peers), report),
         Some(Listen::Unix { mode, .. }) => unix(&trust, *mode, report),
         None => {}
     }
@@ -131,7 +132,7 @@ fn peers(raw: List<String>, report: &mut Report) -> Vec<IpNet> {
         match peer(&text) {
             Ok(peer) => peers.push(peer),
             Err(remedy) => {
-                report.error(&key, format!("`{key}` is not a range of addresses: {}", literal(&text)), remedy)
+                report.error(&key, format!("`{key}` is not a range of addresses: {}", literal(&text)), remedy);
             }
         }
     }
@@ -152,14 +153,18 @@ fn peer(text: &str) -> Result<IpNet, String> {
             .parse::<IpNet>()
             .map_err(|_| "write an address or a range, such as `10.1.2.3` or `10.1.0.0/16`".to_owned())?,
     };
-    if range.trunc() != range {
-        return Err(format!("write `{}` for the range, or `{}` for this address alone", range.trunc(), range.addr()));
-    }
-    let IpNet::V6(v6) = range else { return Ok(range) };
-    match (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
-        (Some(v4), Some(length)) => Ipv4Net::new(v4, length).map(IpNet::V4).map_err(|error| error.to_string()),
-        (Some(_), None) => Err("write the IPv4 range as such".to_owned()),
-        (None, _) => Ok(range),
+    let range = match range {
+        IpNet::V4(_) => range,
+        IpNet::V6(v6) => match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
+            (Some(v4), Some(length)) => Ipv4Net::new(v4, length).map(IpNet::V4).map_err(|error| error.to_string())?,
+            (Some(_), None) => return Err("write IPv4 ranges as such, and IPv6 ranges apart from them".to_owned()),
+            (None, _) => range,
+        },
+    };
+    if range.trunc() == range {
+        Ok(range)
+    } else {
+        Err(format!("write `{}` for the range, or `{}` for this address alone", range.trunc(), range.addr()))
     }
 }
 
@@ -167,16 +172,12 @@ fn uids(raw: List<Scalar>, report: &mut Report) -> Vec<u32> {
     let mut uids = Vec::with_capacity(raw.len());
     for (at, raw) in raw.into_iter().enumerate() {
         let Some(Scalar(text)) = raw else { continue };
-        match text.parse() {
-            Ok(uid) => uids.push(uid),
-            Err(_) => {
-                let key = KeyPath::parse("trust.uids").at(at);
-                report.error(
-                    &key,
-                    format!("`{key}` is not a user id: {}", literal(&text)),
-                    "write the number: `id -u NAME`",
-                );
-            }
+        if let Ok(uid) = text.parse() {
+            uids.push(uid);
+        } else {
+            let key = KeyPath::parse("trust.uids").at(at);
+            let message = format!("`{key}` is not a user id: {}", literal(&text));
+            report.error(&key, message, "write the number: `id -u NAME`");
         }
     }
     uids
@@ -184,14 +185,11 @@ fn uids(raw: List<Scalar>, report: &mut Report) -> Vec<u32> {
 
 fn secret_header(raw: RawSecretHeader, headers: &mut Headers, report: &mut Report) -> Option<SecretHeader> {
     let own = KeyPath::parse("trust.secret_header");
-    let name = match raw.name.as_deref() {
-        Some(name) => headers.name(&own.key("name"), name, Purpose::Proof, report),
-        None => {
-            let remedy = "add the name that the sign-in proxy sends it under: `name: X-Vestibule-Proof`";
-            report.missing(&own.key("name"), "`trust.secret_header` has no name", remedy);
-            None
-        }
-    };
+    if raw.name.is_none() {
+        let remedy = "add the name that the sign-in proxy sends it under: `name: X-Vestibule-Proof`";
+        report.missing(own.key("name"), "`trust.secret_header` has no name", remedy);
+    }
+    let name = raw.name.and_then(|name| headers.name(&own.key("name"), &name, Purpose::Proof, report));
     let (inline, file) = (raw.value, raw.value_file);
     let given = inline.is_some() || file.is_some();
     let values = match inline {
@@ -210,7 +208,7 @@ fn secret_header(raw: RawSecretHeader, headers: &mut Headers, report: &mut Repor
     };
     if !given {
         let remedy = "set `trust.secret_header.value_file`; make a value with `openssl rand -hex 32`";
-        report.missing(&own.key("value"), "`trust.secret_header` has no value", remedy);
+        report.missing(own.key("value"), "`trust.secret_header` has no value", remedy);
     }
     let (values, from) = values?;
     if !proofs_are_sound(&values, &from, report) {
@@ -220,7 +218,7 @@ fn secret_header(raw: RawSecretHeader, headers: &mut Headers, report: &mut Repor
 }
 
 fn proofs_are_sound(values: &[SecretString], from: &KeyPath, report: &mut Report) -> bool {
-    let secrets = || values.iter().map(|value| value.expose_secret());
+    let secrets = || values.iter().map(ExposeSecret::expose_secret);
     let fault = if values.is_empty() || values.len() > PROOFS_MAX {
         format!("one value, or {PROOFS_MAX} while the old one goes out of use")
     } else if secrets().any(|value| value.len() < PROOF_BYTES_MIN) {

@@ -104,8 +104,8 @@ where
 }
 
 /// `true` or `false`.
-pub(super) fn flag(path: &str, raw: Option<Scalar>, report: &mut Report) -> bool {
-    match raw.as_ref().map(|Scalar(text)| text.as_str()) {
+pub(super) fn flag(path: &str, raw: Option<&Scalar>, report: &mut Report) -> bool {
+    match raw.map(|Scalar(text)| text.as_str()) {
         None | Some("false") => false,
         Some("true") => true,
         Some(text) => {

@@ -133,7 +133,7 @@ impl Visitor<'_> for WalkKey<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Stop {
+impl Visitor<'_> for Stop {
     // Without any `visit_…` every node is of the wrong type, which is the failure that is wanted.
     type Value = ();
 

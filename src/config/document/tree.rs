@@ -101,7 +101,7 @@ impl<'de> DeserializeSeed<'de> for BuildKey<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for BuildKey<'_> {
+impl Visitor<'_> for BuildKey<'_> {
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
