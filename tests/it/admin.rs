@@ -372,3 +372,36 @@ async fn a_stream_that_outlives_the_drain_is_cut_and_the_process_ends_with_0() {
     assert_eq!(within("the end", wire.read_chunk()).await, Err(()), "cut off, not ended tidily");
     assert_eq!(vestibule.wait().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn while_it_leaves_the_balancers_new_requests_are_still_served() {
+    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+        Stage::with(|setup| setup.with("drain.delay", "1s")).await;
+    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    vestibule.terminate();
+    eventually("readiness to end", async || (vestibule.readyz().await.status == 503).then_some(())).await;
+    assert_eq!(vestibule.admin().get("/livez").send().await.status, 200);
+    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    assert_eq!(vestibule.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_is_given_up() {
+    let books = Books::fresh().await;
+    let upstream = Upstream::json().await;
+    let database = Proxy::postgres(books.url()).await;
+    let setup = Setup::new(&upstream.url, &books.url_through(database.address))
+        .with("database.statement_timeout", "500ms")
+        .with("database.connect_timeout", "500ms");
+    let vestibule = setup.start().await;
+    database.stall();
+    let answer = vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await;
+    answer.expect_refusal(503, "store_unavailable");
+    database.pass();
+    eventually("alice to come in", async || {
+        let answer = vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!((books.user_count().await, books.key_count().await), (1, 1));
+}

@@ -212,3 +212,14 @@ async fn an_account_that_an_admin_blocked_stays_out() {
     fresh.client().get("/v1/models").from(&alice).send().await.expect_refusal(403, "account_blocked");
     assert_eq!(stage.books.key_count().await, 1, "no new key for a blocked one");
 }
+
+#[tokio::test]
+async fn sign_ins_that_disagree_are_counted_and_logged() {
+    let stage = Stage::plain().await;
+    for groups in ["llm-users", "llm-admins", "llm-users", "llm-admins"] {
+        let answer = stage.client().get("/v1/models").from(&Person::named("bob").in_groups(groups)).send().await;
+        answer.expect_ok();
+    }
+    assert!(stage.vestibule.metric("vestibule_role_flaps_total").await >= 1);
+    assert!(stage.vestibule.log().iter().any(|line| line.contains("role_flap")), "{:#?}", stage.vestibule.log());
+}

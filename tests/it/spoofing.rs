@@ -474,3 +474,16 @@ async fn a_public_path_loses_identity_and_credentials() {
     assert!(stage.upstream.count() <= public + 1);
     stage.books.expect_nothing_written().await;
 }
+
+#[tokio::test]
+async fn the_named_sets_of_public_paths_are_what_they_say() {
+    let stage = Stage::with(|setup| setup.with("public_paths", vec!["health", "mcp-discovery"])).await;
+    for path in ["/health/liveliness", "/health/liveness", "/health/readiness", "/.well-known/oauth-protected-resource"]
+    {
+        stage.stranger().get(path).send().await.expect_ok();
+    }
+    // `/health` itself calls every model.
+    for path in ["/health", "/health/services", "/.well-known/litellm-ui-config", "/mcp"] {
+        stage.stranger().get(path).send().await.expect_refusal(401, "no_identity");
+    }
+}

@@ -250,12 +250,3 @@ async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
     let answer = wire.answer("POST").await;
     assert_eq!((answer.status, answer.text().as_str(), answer.refusal()), (413, "big", None));
 }
-
-#[tokio::test]
-async fn a_client_that_has_said_all_still_gets_its_answer() {
-    let stage = Stage::plain().await;
-    let mut wire = stage.client().connect().await;
-    wire.send(stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).bytes()).await;
-    wire.finish().await;
-    wire.answer("POST").await.expect_ok();
-}

@@ -65,13 +65,18 @@ impl Drop for Folder {
     }
 }
 
+/// Two, or what `tests/run --workers` said.
+fn workers() -> usize {
+    std::env::var("VESTIBULE_TEST_WORKERS").ok().and_then(|workers| workers.parse().ok()).unwrap_or(2)
+}
+
 impl Setup {
     /// The example's rules between oauth2-proxy on 127.0.0.1 and that upstream, on that database.
     pub(crate) fn new(upstream: &str, database: &str) -> Self {
         let config = json!({
             "listen": "127.0.0.1:0",
             "admin": "127.0.0.1:0",
-            "workers": 2,
+            "workers": workers(),
             "trust": { "peers": ["127.0.0.1"], "accept_shared_loopback": true },
             "identity": { "preset": "oauth2-proxy", "reads": ["user", "email", "groups"] },
             "rules": [

@@ -129,14 +129,6 @@ impl Wire {
         }
     }
 
-    /// Says that nothing more will be written.
-    pub(crate) async fn finish(&mut self) {
-        let _ = match &mut self.socket {
-            Socket::Tcp(stream) => stream.shutdown().await,
-            Socket::Unix(stream) => stream.shutdown().await,
-        };
-    }
-
     /// Closes with a RST instead of a FIN.
     pub(crate) fn reset(self) {
         match self.socket {
