@@ -281,18 +281,36 @@ async fn forgetting_the_first_key() -> Upstream {
 }
 
 #[tokio::test]
-async fn a_key_that_litellm_forgot_is_replaced_only_when_its_row_is_gone() {
+async fn a_refused_key_whose_row_is_there_is_not_replaced() {
+    let stage = Stage::before(forgetting_the_first_key().await).await;
+    let alice = Person::named("alice");
+    for _ in 0..3 {
+        let answer = stage.client().get("/v1/models").from(&alice).send().await;
+        assert_eq!((answer.status, answer.refusal(), answer.text().as_str()), (401, None, UNKNOWN_KEY));
+    }
+    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.books.key_count().await), (1, 3, 1));
+}
+
+#[tokio::test]
+async fn a_key_whose_row_is_gone_is_replaced_and_the_request_sent_again() {
     let stage = Stage::before(forgetting_the_first_key().await).await;
     let alice = Person::named("alice");
     stage.client().get("/known").from(&alice).send().await.expect_ok();
-    // The row is there: LiteLLM's answer passes as it is.
-    let answer = stage.client().get("/v1/models").from(&alice).send().await;
-    assert_eq!((answer.status, answer.refusal(), answer.text().as_str()), (401, None, UNKNOWN_KEY));
-    assert_eq!(stage.upstream.keys().len(), 1);
     stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
-    // Without a body the request is sent again, once.
     stage.client().get("/v1/models").from(&alice).send().await.expect_ok();
-    assert_eq!((stage.upstream.keys().len(), stage.books.key_count().await), (2, 1));
+    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.books.key_count().await), (2, 3, 1));
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_again_and_again_is_replaced_once() {
+    let upstream = Upstream::answering(|exchange| exchange.refuse("401 Unauthorized", UNKNOWN_KEY));
+    let stage = Stage::before(upstream.await).await;
+    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    for _ in 0..5 {
+        assert_eq!(request.send().await.status, 401);
+        stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+    }
+    assert!(stage.upstream.keys().len() <= 2, "at most one new key a minute");
 }
 
 #[tokio::test]

@@ -324,27 +324,37 @@ async fn the_user_header_can_hold_the_email() {
 
 #[tokio::test]
 async fn the_same_subject_of_two_issuers_is_two_people() {
-    let stage = Stage::with(|setup| setup.with("account.user_id", "email")).await;
+    let stage = Stage::plain().await;
     let other = stage.setup.clone().with("identity.issuer", "partner").start().await;
     let here = Person::named("alice");
-    let there = Person { email: "alice@partner.example".to_owned(), ..here.clone() };
+    let there = Person { email: "alice@partner.example".to_owned(), ..here.clone() }.in_groups("llm-admins");
     stage.client().get("/v1/models").from(&here).send().await.expect_ok();
+    let row = stage.books.user("alice").await.expect("the first one has the plain id");
     other.client().get("/v1/models").from(&there).send().await.expect_ok();
-    let ids: Vec<_> = stage.books.users().await.into_iter().map(|user| user.user_id).collect();
-    assert_eq!(ids, ["alice@example.com", "alice@partner.example"]);
-    assert_eq!(stage.upstream.keys().len(), 2);
+
+    let seen = stage.upstream.seen();
+    let key = |at: usize| seen[at].head.value("x-litellm-api-key").expect("a key");
+    let (first, second) = (stage.books.owner_of(&key(0)).await, stage.books.owner_of(&key(1)).await);
+    assert_eq!(first.as_deref(), Some("alice"));
+    assert!(second.is_some() && second != first, "{second:?}");
+    let second = stage.books.user(&second.unwrap_or_default()).await.expect("the second one has a row");
+    assert_eq!(second.user_email.as_deref(), Some("alice@partner.example"));
+    assert_eq!(second.user_role.as_deref(), Some("proxy_admin"));
+    assert_eq!(stage.books.user("alice").await, Some(row), "the first one is what they were");
     assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.account WHERE subject = 'alice'").await, 2);
 }
 
 #[tokio::test]
-async fn the_same_user_id_of_two_issuers_is_a_conflict() {
+async fn the_same_email_at_two_issuers_is_a_conflict() {
     let stage = Stage::plain().await;
     let other = stage.setup.clone().with("identity.issuer", "partner").start().await;
     stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
-    let row = stage.books.user("alice").await;
-    let there = Person { email: "alice@partner.example".to_owned(), ..Person::named("alice") };
-    other.client().get("/v1/models").from(&there).send().await.expect_refusal(403, "account_conflict");
-    assert_eq!(stage.books.user("alice").await, row);
+    let before = stage.books.users().await;
+    for user in ["alice", "somebody-else"] {
+        let there = Person { user: user.to_owned(), ..Person::named("alice") };
+        other.client().get("/v1/models").from(&there).send().await.expect_refusal(403, "account_conflict");
+    }
+    assert_eq!(stage.books.users().await, before);
     assert_eq!(stage.upstream.count(), 1);
 }
 

@@ -91,9 +91,7 @@ async fn deny_comes_before_allow_and_allow_before_the_rules() {
     assert_eq!(stage.books.user_count().await, 2);
 }
 
-fn granting(on: &str, grants: &Value) -> Value {
-    let mut grants = grants.clone();
-    grants["on"] = json!(on);
+fn granting(grants: &Value) -> Value {
     json!([{ "when": { "group": "llm-*" }, "role": "internal_user", "grants": grants }])
 }
 
@@ -102,7 +100,7 @@ async fn a_rule_writes_models_and_budgets_when_the_row_is_made() {
     let grants = json!({
         "models": ["gpt-4o-mini", "o3"], "max_budget": 50.5, "budget_duration": "30d", "tpm_limit": 100_000, "rpm_limit": 100,
     });
-    let stage = Stage::with(|setup| setup.with("rules", granting("create", &grants))).await;
+    let stage = Stage::with(|setup| setup.with("rules", granting(&grants))).await;
     let alice = Person::named("alice");
     assert_eq!(outcome(&stage, &alice).await, "internal_user");
     let user = stage.books.user("alice").await.expect("alice has a row");
@@ -124,17 +122,22 @@ async fn a_rule_writes_models_and_budgets_when_the_row_is_made() {
 }
 
 #[tokio::test]
-async fn a_rule_can_write_its_budgets_at_every_sign_in() {
-    let grants = json!({ "max_budget": 50.0, "models": ["gpt-4o-mini"] });
-    let stage = Stage::with(|setup| setup.with("rules", granting("always", &grants))).await;
-    let alice = Person::named("alice");
-    assert_eq!(outcome(&stage, &alice).await, "internal_user");
-    stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET max_budget = 7, models = '{x}', rpm_limit = 5"#).await;
-    // Other groups are another identity to write, so the request waits for it.
-    assert_eq!(outcome(&stage, &alice.in_groups("llm-other")).await, "internal_user");
-    let user = stage.books.user("alice").await.expect("alice has a row");
-    assert_eq!((user.max_budget, user.models), (Some(50.0), Some(vec!["gpt-4o-mini".to_owned()])));
-    assert_eq!(user.rpm_limit, Some(5), "what the rule does not name is left alone");
+async fn a_rule_that_always_grants_is_followed_from_rule_to_rule() {
+    for (on, followed) in [("always", true), ("create", false)] {
+        let rule = |group: &str, budget: f64| {
+            let grants = json!({ "on": on, "max_budget": budget, "models": [group] });
+            json!({ "when": { "group": group }, "role": "internal_user", "grants": grants })
+        };
+        let stage = Stage::with(|setup| setup.with("rules", json!([rule("small", 5.0), rule("large", 50.0)]))).await;
+        let alice = Person::named("alice");
+        assert_eq!(outcome(&stage, &alice.clone().in_groups("small")).await, "internal_user");
+        stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET rpm_limit = 7"#).await;
+        assert_eq!(outcome(&stage, &alice.in_groups("large")).await, "internal_user");
+        let user = stage.books.user("alice").await.expect("alice has a row");
+        let (budget, model) = if followed { (50.0, "large") } else { (5.0, "small") };
+        assert_eq!((user.max_budget, user.models), (Some(budget), Some(vec![model.to_owned()])), "{on}");
+        assert_eq!(user.rpm_limit, Some(7), "{on}: what the rule does not name is left alone");
+    }
 }
 
 #[tokio::test]

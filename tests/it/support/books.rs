@@ -49,7 +49,7 @@ impl Books {
     /// A database of the test's own.
     pub(crate) async fn fresh() -> Self {
         let database = TestDatabase::fresh().await;
-        let url = database.url().to_owned();
+        let url = database.url();
         Self { pool: pool(&url).await, url, _database: Some(database) }
     }
 
