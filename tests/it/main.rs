@@ -1,4 +1,30 @@
-//! The integration tests: one binary, so that it links once.
+//! vestibule as a black box: the real binary on real sockets, with a real PostgreSQL behind it.
+//!
+//! `tests/run` starts that PostgreSQL and calls this; one file for each area of claims.
 
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod client_keys;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod forward;
+#[cfg(test)]
+mod herd;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod litellm;
+#[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod spoofing;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trust;

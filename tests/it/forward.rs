@@ -1,0 +1,8 @@
+//! What goes up, what comes back, and how streams and connections end.
+
+mod connections;
+mod limits;
+mod refusals;
+mod requests;
+mod streams;
+mod upgrades;

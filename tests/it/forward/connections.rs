@@ -1,0 +1,144 @@
+//! Connections to the upstream: reused, found dead, never reached.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::client::Person;
+use crate::support::stage::Stage;
+use crate::support::upstream::Upstream;
+
+/// Answers the first request of each connection, and closes as it reads the head of the second.
+async fn closing_on_the_second() -> Upstream {
+    let on_connection = Arc::new(AtomicUsize::new(0));
+    Upstream::answering(move |exchange| {
+        let number = on_connection.fetch_add(1, Ordering::SeqCst);
+        async move { if number == 1 { None } else { exchange.json(r#"{"ok":true}"#).await } }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn connections_to_the_upstream_are_reused() {
+    let stage = Stage::with(|setup| setup.with("workers", 1)).await;
+    for _ in 0..20 {
+        stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await.expect_ok();
+    }
+    assert_eq!(stage.upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_get_on_a_connection_that_just_closed_is_sent_again_unseen() {
+    let stage = Stage::of(closing_on_the_second().await, |setup| setup.with("workers", 1)).await;
+    for path in ["/1", "/2"] {
+        stage.client().get(path).from(&Person::named("alice")).send().await.expect_ok();
+    }
+    assert_eq!(stage.upstream.connections(), 2, "the second request needed a second connection");
+}
+
+#[tokio::test]
+async fn a_post_that_may_have_been_read_is_never_sent_twice() {
+    let stage = Stage::of(closing_on_the_second().await, |setup| setup.with("workers", 1)).await;
+    stage.client().get("/1").from(&Person::named("alice")).send().await.expect_ok();
+    let answer = stage.client().post("/2", r#"{"pay":1}"#).from(&Person::named("alice")).send().await;
+    answer.expect_refusal(502, "upstream_failed");
+    let posts = stage.upstream.seen().iter().filter(|seen| seen.head.line.starts_with("POST")).count();
+    assert_eq!(posts, 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_upstream_closed_is_not_used_again() {
+    let upstream = Upstream::answering(|exchange| async move {
+        // Without `Connection: close`, as uvicorn does after its idle time.
+        drop(exchange.json(r#"{"ok":true}"#).await);
+        None
+    });
+    let stage = Stage::of(upstream.await, |setup| setup.with("workers", 1)).await;
+    for number in 1..=30 {
+        let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+        answer.expect_ok();
+        stage.upstream.closed(number).await;
+    }
+    assert_eq!(stage.upstream.count(), 30);
+}
+
+#[tokio::test]
+async fn an_upstream_that_asks_to_close_is_obeyed() {
+    let stage =
+        Stage::before(Upstream::saying("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await)
+            .await;
+    for _ in 0..5 {
+        let answer = stage.client().get("/v1/models").from(&Person::named("alice")).send().await;
+        answer.expect_ok();
+        assert_eq!(answer.head.value("connection"), None, "that was said to us, not to the client");
+    }
+    assert_eq!(stage.upstream.connections(), 5);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_there_is_a_502() {
+    let upstream = Upstream::json().await;
+    let stage = Stage::before(upstream).await;
+    let address = stage.upstream.url.clone();
+    let Stage { vestibule, upstream, .. } = stage;
+    drop(upstream);
+    let answer = vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await;
+    answer.expect_refusal(502, "upstream_unreachable");
+    assert!(!answer.text().contains(address.trim_start_matches("http://")), "the caller learns no inner address");
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_up_is_a_502() {
+    let stage = Stage::before(
+        Upstream::answering(|exchange| async move {
+            drop(exchange);
+            None
+        })
+        .await,
+    )
+    .await;
+    let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+    answer.expect_refusal(502, "upstream_failed");
+    assert_eq!(stage.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_that_talks_nonsense_is_a_502() {
+    let stage = Stage::before(Upstream::saying("HTTP/1.1 2000 What\r\nContent-Length: 1\r\n\r\nx").await).await;
+    let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+    answer.expect_refusal(502, "upstream_failed");
+}
+
+#[tokio::test]
+async fn an_upstream_that_never_answers_is_a_504() {
+    let upstream = Upstream::answering(|mut exchange| async move {
+        exchange.body().await;
+        exchange.wire.closed().await;
+        None
+    });
+    let stage = Stage::of(upstream.await, |setup| setup.with("limits.upstream_first_byte_timeout", "200ms")).await;
+    let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+    answer.expect_refusal(504, "upstream_timeout");
+    stage.upstream.closed(1).await;
+}
+
+#[tokio::test]
+async fn an_upstream_can_be_a_unix_socket() {
+    let folder = std::env::temp_dir();
+    let path = folder.join(format!("vestibule-it-upstream-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let stage = Stage::before(Upstream::on_unix_socket(&path)).await;
+    stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await.expect_ok();
+    assert!(stage.upstream.only().head.value("x-litellm-api-key").is_some());
+    let _ = std::fs::remove_file(&path);
+}
+
+#[tokio::test]
+async fn a_request_that_has_come_through_here_before_is_a_loop() {
+    let stage = Stage::plain().await;
+    stage.client().get("/v1/models").from(&Person::named("alice")).header("Via", "1.1 edge").send().await.expect_ok();
+    let via = stage.upstream.only().head.values("via").join(", ");
+    assert!(via.starts_with("1.1 edge, ") || via.contains("1.1 edge"), "{via}");
+    let answer = stage.client().get("/v1/models").from(&Person::named("alice")).header("Via", via).send().await;
+    answer.expect_refusal(508, "loop_detected");
+    assert_eq!(stage.upstream.count(), 1);
+}

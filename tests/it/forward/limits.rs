@@ -1,0 +1,194 @@
+//! Limits and framing: what is refused before it is looked at.
+
+use crate::support::client::Person;
+use crate::support::stage::Stage;
+use crate::support::upstream::Upstream;
+use crate::support::{Gate, within};
+
+#[tokio::test]
+async fn heads_and_targets_over_the_limit_are_refused() {
+    let stage = Stage::plain().await;
+    let alice = Person::named("alice");
+    let request = stage.client().get(&format!("/{}", "x".repeat(8191))).from(&alice);
+    request.send().await.expect_ok();
+    let request = stage.client().get(&format!("/{}", "x".repeat(8192))).from(&alice);
+    request.send().await.expect_refusal(414, "target_too_long");
+
+    let many = (0..110)
+        .fold(stage.client().get("/").from(&alice), |request, number| request.header(&format!("X-{number}"), "x"));
+    many.send().await.expect_refusal(431, "header_too_large");
+    let big = stage.client().get("/").from(&alice).header("X-Big", "x".repeat(65_536));
+    big.send().await.expect_refusal(431, "header_too_large");
+    assert_eq!(stage.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_is_read() {
+    let stage = Stage::with(|setup| setup.with("limits.body_bytes", 1000)).await;
+    let alice = Person::named("alice");
+    stage.client().post("/v1/files", vec![b'x'; 1000]).from(&alice).send().await.expect_ok();
+    let mut wire = stage.client().connect().await;
+    wire.send(stage.client().request("POST", "/v1/files").from(&alice).header("Content-Length", "1001").bytes()).await;
+    wire.answer("POST").await.expect_refusal(413, "body_too_large");
+    assert_eq!(stage.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_chunked_body_over_the_limit_never_ends_tidily_upstream() {
+    let stage = Stage::with(|setup| setup.with("limits.body_bytes", 1000)).await;
+    let alice = Person::named("alice");
+    let mut bytes =
+        stage.client().request("POST", "/v1/files").from(&alice).header("Transfer-Encoding", "chunked").bytes();
+    for _ in 0..3 {
+        bytes.extend(format!("190\r\n{}\r\n", "x".repeat(400)).as_bytes());
+    }
+    bytes.extend(b"0\r\n\r\n");
+    stage.client().raw(bytes).await.expect_refusal(413, "body_too_large");
+    if stage.upstream.connections() > 0 {
+        stage.upstream.closed(1).await;
+    }
+    assert!(stage.upstream.seen().iter().all(|seen| !seen.body.complete), "an aborted request, not a short one");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_given_up() {
+    let stage = Stage::with(|setup| setup.with("limits.header_timeout", "200ms")).await;
+    let mut wire = stage.client().connect().await;
+    wire.send("GET / HTTP/1.1\r\nHost: a.example\r\n").await;
+    let bytes = within("the connection to be given up", wire.read_to_end()).await;
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 408 "), "{text}");
+    assert_eq!(stage.upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn requests_with_doubtful_framing_are_refused() {
+    const CASES: &[(&str, &str)] = &[
+        ("length and chunks", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ("two lengths", "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
+        ("a list of lengths", "Content-Length: 5, 6\r\n\r\nhello!"),
+        ("a signed length", "Content-Length: +5\r\n\r\nhello"),
+        ("a hexadecimal length", "Content-Length: 0x5\r\n\r\nhello"),
+        ("a negative length", "Content-Length: -1\r\n\r\n"),
+        ("chunks twice", "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+        ("chunks before gzip", "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
+        ("an unknown coding", "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+        ("a space before the colon", "Content-Length : 5\r\n\r\nhello"),
+        ("a folded line", "X-A: 1\r\n 2\r\n\r\n"),
+        ("a NUL", "X-A: a\0b\r\n\r\n"),
+        ("a bare CR", "X-A: a\rb\r\n\r\n"),
+    ];
+    let stage = Stage::plain().await;
+    let mut taken = Vec::new();
+    for (case, rest) in CASES {
+        let answer = stage
+            .client()
+            .raw(format!("POST /v1/x HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-User: alice\r\n{rest}"))
+            .await;
+        if answer.status != 400 {
+            taken.push((*case, answer.status));
+        }
+    }
+    assert_eq!(taken, [], "none of them may be taken for a request");
+    assert_eq!(stage.upstream.count(), 0, "{:#?}", stage.upstream.seen());
+    stage.books.expect_nothing_written().await;
+}
+
+#[tokio::test]
+async fn bad_chunks_are_a_400_and_never_end_tidily_upstream() {
+    let stage = Stage::plain().await;
+    for chunks in
+        ["5_\r\nhello\r\n0\r\n\r\n", "+5\r\nhello\r\n0\r\n\r\n", "fffffffffffffffff\r\nx", "5\r\nhelloXX0\r\n\r\n"]
+    {
+        let head =
+            "POST /v1/x HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-User: alice\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = stage.client().raw(format!("{head}{chunks}")).await;
+        assert_eq!((answer.status, answer.refusal().as_deref()), (400, Some("bad_framing")), "{chunks:?}");
+    }
+    assert!(stage.upstream.seen().iter().all(|seen| !seen.body.complete));
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let stage = Stage::plain().await;
+    for hosts in [
+        "",
+        "Host: a.example\r\nHost: a.example\r\n",
+        "Host: a.example, b.example\r\n",
+        "Host: user@a.example\r\n",
+        "Host: a.example/x\r\n",
+        "Host: a.example:x\r\n",
+        "Host: \r\n",
+    ] {
+        let answer = stage.client().raw(format!("GET /v1/x HTTP/1.1\r\n{hosts}X-Forwarded-User: alice\r\n\r\n")).await;
+        assert_eq!(answer.status, 400, "{hosts:?}");
+    }
+    let answer = stage
+        .client()
+        .raw("GET http://b.example/v1/x HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-User: alice\r\n\r\n")
+        .await;
+    if answer.status == 200 {
+        let seen = stage.upstream.only().head;
+        assert_eq!((seen.line.as_str(), seen.values("host")), ("GET /v1/x HTTP/1.1", vec!["b.example".to_owned()]));
+    } else {
+        assert_eq!((answer.status, stage.upstream.count()), (400, 0));
+    }
+}
+
+#[tokio::test]
+async fn one_person_can_have_a_limit_of_requests_in_flight() {
+    let gate = Gate::closed();
+    let waiting = gate.clone();
+    let upstream = Upstream::answering(move |exchange| {
+        let gate = waiting.clone();
+        async move {
+            gate.pass().await;
+            exchange.json(r#"{"ok":true}"#).await
+        }
+    });
+    let stage = Stage::of(upstream.await, |setup| setup.with("limits.in_flight_per_person", 2)).await;
+    let alice = Person::named("alice");
+    let request = stage.client().get("/v1/models").from(&alice);
+    let running: Vec<_> = (0..2)
+        .map(|_| {
+            let request = request.clone();
+            tokio::spawn(async move { request.send().await })
+        })
+        .collect();
+    stage.upstream.requests(2).await;
+    let answer = request.send().await;
+    answer.expect_refusal(429, "too_many_requests");
+    gate.open();
+    gate.open();
+    for answer in running {
+        answer.await.expect("the request is answered").expect_ok();
+    }
+    gate.open();
+    request.send().await.expect_ok();
+    gate.open();
+    stage.client().get("/v1/models").from(&Person::named("bob")).send().await.expect_ok();
+}
+
+#[tokio::test]
+async fn there_can_be_a_limit_of_requests_in_flight_in_all() {
+    let gate = Gate::closed();
+    let waiting = gate.clone();
+    let upstream = Upstream::answering(move |exchange| {
+        let gate = waiting.clone();
+        async move {
+            gate.pass().await;
+            exchange.json(r#"{"ok":true}"#).await
+        }
+    });
+    let stage = Stage::of(upstream.await, |setup| setup.with("limits.in_flight", 1)).await;
+    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let first = tokio::spawn({
+        let request = request.clone();
+        async move { request.send().await }
+    });
+    stage.upstream.requests(1).await;
+    let answer = stage.client().get("/v1/models").from(&Person::named("bob")).send().await;
+    answer.expect_refusal(503, "overloaded");
+    gate.open();
+    first.await.expect("the request is answered").expect_ok();
+}

@@ -1,0 +1,137 @@
+//! Websockets: a tunnel only after a matching 101.
+
+use crate::support::client::{Person, Request};
+use crate::support::stage::Stage;
+use crate::support::upstream::Upstream;
+use crate::support::within;
+
+const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+fn websocket(stage: &Stage) -> Request {
+    stage
+        .client()
+        .get("/v1/realtime?model=x")
+        .from(&Person::named("alice"))
+        .header("Connection", "keep-alive, Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+}
+
+#[tokio::test]
+async fn a_websocket_is_a_tunnel_after_its_101() {
+    let upstream = Upstream::answering(|mut exchange| async move {
+        exchange.send(SWITCHING).await;
+        // The first bytes may come with the 101.
+        exchange.send("welcome").await;
+        while let [first, ..] = exchange.wire.read_exact(1).await.as_slice() {
+            exchange.send([first.to_ascii_uppercase()]).await;
+        }
+        None
+    });
+    let stage = Stage::before(upstream.await).await;
+    let (head, mut wire) = websocket(&stage)
+        .header("Sec-WebSocket-Protocol", "realtime, openai-insecure-api-key.sk-forged, v1")
+        .open()
+        .await;
+    assert_eq!(head.status(), 101);
+    assert_eq!(head.value("sec-websocket-accept").as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert!(head.value("upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")));
+    assert_eq!(within("the welcome", wire.read_exact(7)).await, b"welcome");
+    for word in ["hello", "again"] {
+        wire.send(word).await;
+        assert_eq!(within("the echo", wire.read_exact(word.len())).await, word.to_uppercase().as_bytes());
+    }
+    let seen = stage.upstream.only();
+    assert!(seen.head.value("upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")));
+    assert!(seen.head.value("connection").is_some_and(|connection| connection.eq_ignore_ascii_case("upgrade")));
+    assert_eq!(seen.head.value("sec-websocket-key").as_deref(), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert_eq!(seen.head.value("sec-websocket-protocol").as_deref(), Some("realtime, v1"));
+    assert!(
+        seen.head.value("authorization").is_some_and(|value| value.starts_with("Bearer sk-")),
+        "the key that websockets read"
+    );
+    drop(wire);
+    stage.upstream.closed(1).await;
+}
+
+#[tokio::test]
+async fn the_end_of_one_side_reaches_the_other() {
+    let upstream = Upstream::answering(|mut exchange| async move {
+        exchange.send(SWITCHING).await;
+        exchange.wire.read_exact(3).await;
+        exchange.send("bye").await;
+        None
+    });
+    let stage = Stage::before(upstream.await).await;
+    let (_, mut wire) = websocket(&stage).open().await;
+    wire.send("end").await;
+    assert_eq!(within("the end of the tunnel", wire.read_to_end()).await, b"bye");
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_passes_as_it_is() {
+    let stage = Stage::before(Upstream::saying("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await).await;
+    let answer = websocket(&stage).send().await;
+    assert_eq!((answer.status, answer.text().as_str(), answer.refusal()), (403, "no", None));
+}
+
+#[tokio::test]
+async fn a_101_that_nobody_asked_for_is_a_502() {
+    let stage = Stage::before(Upstream::saying(SWITCHING).await).await;
+    let answer = stage.client().get("/v1/realtime").from(&Person::named("alice")).send().await;
+    answer.expect_refusal(502, "upstream_failed");
+}
+
+#[tokio::test]
+async fn a_101_to_another_protocol_is_a_502() {
+    for protocol in ["h2c", "websocket, h2c", ""] {
+        let upstream = Upstream::answering(move |mut exchange| async move {
+            exchange
+                .send(format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"))
+                .await;
+            exchange.wire.closed().await;
+            None
+        });
+        let stage = Stage::before(upstream.await).await;
+        websocket(&stage).send().await.expect_refusal(502, "upstream_failed");
+    }
+}
+
+#[tokio::test]
+async fn no_other_upgrade_goes_up() {
+    let stage = Stage::plain().await;
+    for protocol in ["h2c", "TLS/1.0", "websocket2"] {
+        let answer = stage
+            .client()
+            .get("/v1/models")
+            .from(&Person::named("alice"))
+            .header("Connection", "Upgrade, HTTP2-Settings")
+            .header("Upgrade", protocol)
+            .header("HTTP2-Settings", "AAMAAABkAAQAAP__")
+            .send()
+            .await;
+        assert!(answer.status == 200 || answer.status == 400, "{protocol}: {}", answer.status);
+    }
+    for seen in stage.upstream.seen() {
+        assert_eq!((seen.head.value("upgrade"), seen.head.value("http2-settings")), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_needs_an_identity_like_any_request() {
+    let stage = Stage::plain().await;
+    let answer = stage
+        .client()
+        .get("/v1/realtime")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("Sec-WebSocket-Protocol", "openai-insecure-api-key.sk-own")
+        .send()
+        .await;
+    assert_eq!(answer.status, 401);
+    assert_eq!(stage.upstream.count(), 0);
+}
