@@ -454,6 +454,8 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Time for a request's head.
     pub header_timeout: Duration,
+    /// How long a downstream connection may be idle between requests.
+    pub keep_alive_timeout: Duration,
     /// Open downstream connections.
     pub connections: usize,
     /// Requests in flight of one person; 0 = no limit.

@@ -3,10 +3,12 @@
 //! Nothing here knows LiteLLM, identities or sessions; the rules come in as data.
 
 pub mod body;
+pub mod conversation;
 pub mod forwarded;
+pub mod framing;
 pub mod head;
 pub mod hop;
-pub mod interim;
+
 pub mod names;
 pub mod query;
 pub mod request_id;

@@ -205,6 +205,7 @@ pub(super) struct RawLimits {
     pub(super) target_bytes: Option<Scalar>,
     pub(super) body_bytes: Option<Scalar>,
     pub(super) header_timeout: Option<Scalar>,
+    pub(super) keep_alive_timeout: Option<Scalar>,
     pub(super) connections: Option<Scalar>,
     pub(super) in_flight_per_person: Option<Scalar>,
     pub(super) in_flight: Option<Scalar>,

@@ -21,7 +21,8 @@ use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::session::Session;
 use crate::http::body::RequestBody;
-use crate::http::interim::Interim;
+use crate::http::conversation::Conversation;
+use crate::http::framing::Bad;
 use crate::http::{hop, names, request_id};
 use crate::litellm::credentials::is_refused_key;
 use crate::telemetry::metrics::Metrics;
@@ -60,7 +61,7 @@ struct Errand<'a> {
     admitted: &'a Admitted,
     request_id: &'a HeaderValue,
     upgrade: Option<&'a HeaderValue>,
-    interim: &'a Interim,
+    talk: &'a Conversation,
 }
 
 enum Answer {
@@ -72,8 +73,27 @@ enum Answer {
 // === impl Proxy ===
 
 impl Proxy {
-    /// Answers one request. Dropping the future is how a client that went away is passed on to LiteLLM.
-    pub async fn serve(&self, peer: &Peer, interim: &Interim, mut request: Request<Incoming>) -> Response<ReplyBody> {
+    /// Answers the connection's request of this number, counted from 1. Dropping the future is how a client that went away
+    /// is passed on to LiteLLM.
+    pub async fn serve(
+        &self,
+        peer: &Peer,
+        talk: &Conversation,
+        number: u64,
+        request: Request<Incoming>,
+    ) -> Response<ReplyBody> {
+        let response = self.answer(peer, talk, number, request).await;
+        talk.answer_upgrade(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+        response
+    }
+
+    async fn answer(
+        &self,
+        peer: &Peer,
+        talk: &Conversation,
+        number: u64,
+        mut request: Request<Incoming>,
+    ) -> Response<ReplyBody> {
         let request_id = request_id::take_or_make(request.headers());
         let metrics = self.metrics.clone();
         let mut record =
@@ -82,13 +102,16 @@ impl Proxy {
         let downstream = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
 
+        if let Some(bad) = talk.bad(number) {
+            return reply::refuse(&refuse_bytes(bad), &head, record);
+        }
         let admitted = match self.admit(peer, &head).await {
             Ok(admitted) => admitted,
             Err(refusal) => return reply::refuse(&refusal, &head, record),
         };
         record.admitted(&admitted);
         let upgrade = upgrade.as_ref();
-        let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, interim };
+        let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, talk };
         match self.forward(&errand, body).await {
             Err(refusal) => reply::refuse(&refusal, &head, record),
             Ok(Answer::Relay(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -131,13 +154,13 @@ impl Proxy {
         admitted: &Admitted,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, Refusal> {
-        let Errand { head, peer, request_id, upgrade, interim, .. } = *errand;
+        let Errand { head, peer, request_id, upgrade, talk, .. } = *errand;
         let request = |body| {
             let mut request = self.rewriter.rewrite(&Outgoing { head, admitted, peer, request_id, upgrade }, body);
             if head.version == http::Version::HTTP_11 {
-                let interim = interim.clone();
+                let talk = talk.clone();
                 hyper::ext::on_informational(&mut request, move |answer| {
-                    interim.push(answer.status(), answer.headers());
+                    talk.push_interim(answer.status(), answer.headers());
                 });
             }
             request
@@ -203,6 +226,16 @@ impl Proxy {
         headers.insert(request_id::NAME, request_id.clone());
         response
     }
+}
+
+/// What the caller hears of bytes that never became a request.
+fn refuse_bytes(bad: Bad) -> Refusal {
+    Refusal::from(match bad {
+        Bad::Head => Code::BadHead,
+        Bad::Framing => Code::BadFraming,
+        Bad::TooLarge => Code::HeaderTooLarge,
+        Bad::Late => Code::HeaderTimeout,
+    })
 }
 
 /// Whose fault it was, and what the caller hears of it.

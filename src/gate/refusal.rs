@@ -50,6 +50,12 @@ macro_rules! codes {
 }
 
 codes! {
+    /// The head is not written as HTTP/1.1 asks: a bare line feed, a control, a name that is none, an odd request line.
+    BadHead = "bad_head" BAD_REQUEST "The request is not written as HTTP/1.1 asks.";
+    /// The head is longer than `limits.header_bytes`, or has more fields than `limits.headers`.
+    HeaderTooLarge = "header_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The request's headers are too large.";
+    /// The head did not come within `limits.header_timeout`.
+    HeaderTimeout = "header_timeout" REQUEST_TIMEOUT "The request's headers did not come in time.";
     /// CONNECT and TRACE are never proxied.
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "This method is not proxied.";
     /// The Host header is missing, repeated, not a host, or differs from an absolute target.
@@ -58,7 +64,7 @@ codes! {
     BadTarget = "bad_target" BAD_REQUEST "The request's target is not a path.";
     /// The target is longer than `limits.target_bytes`.
     TargetTooLong = "target_too_long" URI_TOO_LONG "The request's target is too long.";
-    /// The body's framing is broken: the client's chunks or its length are not what it said.
+    /// What frames the body is doubled or contradictory (`Content-Length` twice or beside `Transfer-Encoding`, a coding other than `chunked`, a body beside an upgrade), or the body is not what it said.
     BadFraming = "bad_framing" BAD_REQUEST "The request's body is not framed as it says.";
     /// The body is longer than `limits.body_bytes`.
     BodyTooLarge = "body_too_large" PAYLOAD_TOO_LARGE "The request's body is too large.";
@@ -127,7 +133,15 @@ codes! {
 impl Code {
     /// Whether the downstream connection must close after the answer: the rest of what it sent can't be trusted.
     pub fn closes(self) -> bool {
-        matches!(self, Self::BadFraming | Self::BadHost | Self::BodyTooLarge)
+        matches!(
+            self,
+            Self::BadHead
+                | Self::HeaderTooLarge
+                | Self::HeaderTimeout
+                | Self::BadFraming
+                | Self::BadHost
+                | Self::BodyTooLarge
+        )
     }
 }
 

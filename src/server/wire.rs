@@ -1,39 +1,182 @@
-//! A downstream connection as hyper's server sees it, with the interim answers written beside it.
+//! A downstream connection as hyper's server sees it: heads whole and well written, interim answers written beside
+//! hyper's own, an ending that lets the last answer be read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
-use crate::http::interim::Interim;
+use crate::http::conversation::Conversation;
+use crate::http::framing::{Bad, Guard};
 
-/// A stream that writes queued interim answers whenever hyper has nothing of an earlier answer left to write: hyper
-/// flushes at each turn, and asks to flush here only when its own buffer is empty.
+/// What hyper gets in place of a head that was refused: a request that the service knows by its number.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+/// Bytes of one read that can't go straight into hyper's buffer.
+const READ_BYTES: usize = 8192;
+/// Most bytes that are held while the answer to a change of protocol is awaited.
+const EARLY_BYTES_MAX: usize = 64 * 1024;
+/// How long, and for how many bytes, an ended connection is still read, so that the client reads our last answer
+/// instead of meeting a reset (RFC 9112 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// A stream between a client and hyper.
+///
+/// Reading: bytes go straight into hyper's buffer and are looked at there; the beginning of a head is taken back and held
+/// until the rest has come. What the [`Guard`] refuses is never seen by hyper.
+///
+/// Writing: interim answers are written when hyper has nothing of an earlier answer left: it flushes at each turn, and
+/// asks to flush here only when its own buffer is empty.
 pub struct Wire<S> {
     stream: S,
-    interim: Interim,
-    pending: Vec<u8>,
+    talk: Conversation,
+    guard: Guard,
+    /// Bytes read and not handed on; the first `cleared` of them may be.
+    held: Vec<u8>,
+    cleared: usize,
+    header_timeout: Duration,
+    /// Runs while the first head, or the rest of a later one, is awaited.
+    deadline: Option<Pin<Box<Sleep>>>,
+    ending: Ending,
+    interim: Vec<u8>,
+    linger: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+/// What follows a read.
+enum Turn {
+    /// hyper has got something, or the stream's end.
+    HandOver,
+    /// Nothing for hyper yet.
+    Again,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Not yet.
+    None,
+    /// A stand-in has been handed on; what else comes is thrown away.
+    Refused,
+    /// The body broke: hyper gets an error.
+    Broken,
+    /// No head came in time, and nothing of one.
+    Silent,
 }
 
 // === impl Wire ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Wraps a stream.
-    pub fn new(stream: S, interim: Interim) -> Self {
-        Self { stream, interim, pending: Vec::new() }
+    /// Wraps a fresh connection.
+    pub fn new(stream: S, talk: Conversation, guard: Guard, header_timeout: Duration) -> Self {
+        Self {
+            stream,
+            talk,
+            guard,
+            held: Vec::new(),
+            cleared: 0,
+            header_timeout,
+            deadline: Some(Box::pin(sleep(header_timeout))),
+            ending: Ending::None,
+            interim: Vec::new(),
+            linger: None,
+        }
+    }
+
+    /// Reads into hyper's buffer and takes back what it may not have yet.
+    fn poll_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Turn>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let new = buf.filled().get(before..).unwrap_or_default();
+        if new.is_empty() {
+            return Poll::Ready(Ok(Turn::HandOver));
+        }
+        let scan = self.guard.scan(new);
+        self.held.extend_from_slice(new.get(scan.pass..).unwrap_or_default());
+        buf.set_filled(before + scan.pass);
+        self.judge(scan.bad);
+        Poll::Ready(Ok(if scan.pass > 0 { Turn::HandOver } else { Turn::Again }))
+    }
+
+    /// Reads behind what is held.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
+        if self.guard.awaits_upgrade() && self.held.len() >= EARLY_BYTES_MAX {
+            return Poll::Pending; // the answer to the change of protocol wakes this task
+        }
+        let mut bytes = [0; READ_BYTES];
+        let mut new = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut new))?;
+        if new.filled().is_empty() {
+            return Poll::Ready(Ok(Turn::HandOver));
+        }
+        self.held.extend_from_slice(new.filled());
+        self.rescan();
+        Poll::Ready(Ok(Turn::Again))
+    }
+
+    fn rescan(&mut self) {
+        let scan = self.guard.scan(&self.held);
+        self.cleared = scan.pass;
+        self.judge(scan.bad);
+    }
+
+    /// Takes in a verdict, and has the clock run while a head is unfinished.
+    fn judge(&mut self, bad: Option<Bad>) {
+        let Some(bad) = bad else {
+            let is_unfinished = self.guard.is_in_head() && self.held.len() > self.cleared;
+            if !is_unfinished {
+                self.deadline = None;
+            } else if self.deadline.is_none() {
+                self.deadline = Some(Box::pin(sleep(self.header_timeout)));
+            }
+            return;
+        };
+        self.deadline = None;
+        self.held.truncate(self.cleared);
+        if self.guard.is_in_head() {
+            self.talk.refuse(self.guard.heads() + 1, bad);
+            self.held.extend_from_slice(STAND_IN);
+            self.cleared = self.held.len();
+            self.ending = Ending::Refused;
+        } else {
+            self.ending = Ending::Broken;
+        }
+    }
+
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+    }
+
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let here = self.cleared.min(buf.remaining());
+        buf.put_slice(self.held.get(..here).unwrap_or_default());
+        self.held.drain(..here);
+        self.cleared -= here;
+    }
+
+    /// Reads and throws away. Pending until the end: hyper takes an end for the client's going away.
+    fn poll_swallow(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; READ_BYTES];
+        loop {
+            let mut thrown = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut thrown))?;
+            if thrown.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.interim.is_waiting() {
-            self.pending.append(&mut self.interim.take());
+        if self.talk.has_interim() {
+            self.interim.append(&mut self.talk.take_interim());
         }
-        while !self.pending.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.pending))?;
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.interim))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.pending.drain(..written);
+            self.interim.drain(..written);
         }
         Poll::Ready(Ok(()))
     }
@@ -41,7 +184,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let this = &mut *self;
+        loop {
+            if this.cleared > 0 {
+                this.hand_on(buf);
+                return Poll::Ready(Ok(()));
+            }
+            match this.ending {
+                Ending::None => {}
+                Ending::Refused => return this.poll_swallow(cx),
+                Ending::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Ending::Silent => return Poll::Ready(Ok(())),
+            }
+            if this.guard.awaits_upgrade()
+                && let Some(is_raw) = this.talk.take_upgrade()
+            {
+                this.guard.upgraded(is_raw);
+                this.rescan();
+                continue;
+            }
+            let is_held = !this.held.is_empty() || this.guard.awaits_upgrade();
+            let progress = if is_held { this.poll_behind(cx) } else { this.poll_direct(cx, buf) };
+            match progress {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(Turn::HandOver)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(Turn::Again)) => {}
+                Poll::Pending if this.is_late(cx) => {
+                    if this.held.is_empty() {
+                        this.ending = Ending::Silent;
+                    } else {
+                        this.judge(Some(Bad::Late));
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 }
 
@@ -65,13 +242,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Registered first: what is pushed after the look wakes this task.
-        self.interim.wake_by(cx.waker());
+        // Registered first: what is said after the look wakes this task.
+        self.talk.wake_by(cx.waker());
         ready!(self.poll_interim(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Ends our side, then reads on for a while. A tunnel's half is ended and no more: the other half lives.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if this.guard.is_raw() {
+                return Poll::Ready(Ok(()));
+            }
+            this.linger = Some((Box::pin(sleep(LINGER)), 0));
+        }
+        let mut bytes = [0; READ_BYTES];
+        loop {
+            let Some((until, thrown)) = this.linger.as_mut() else { return Poll::Ready(Ok(())) };
+            let mut read = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() && *thrown < LINGER_BYTES_MAX => {
+                    *thrown += read.filled().len();
+                }
+                // The client's end, its reset, or more than we care to read: all the same now.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return until.as_mut().poll(cx).map(Ok),
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -24,7 +25,8 @@ use crate::face::forward::Proxy;
 use crate::face::outgoing::Rewriter;
 use crate::gate::Gate;
 use crate::gate::peer::Peer;
-use crate::http::interim::Interim;
+use crate::http::conversation::Conversation;
+use crate::http::framing::Guard;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Upstream, sweep_forever};
@@ -120,7 +122,7 @@ impl Worker {
     fn http(&self) -> http1::Builder {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
+            .header_read_timeout(self.limits.keep_alive_timeout) // the head itself is the wire's to time
             .max_headers(self.limits.headers)
             .max_header_size(self.limits.header_bytes)
             .max_buf_size(self.limits.header_bytes);
@@ -137,6 +139,7 @@ impl Worker {
     ) {
         let connection = Connection {
             proxy: proxy.clone(),
+            limits: self.limits.clone(),
             peer: Arc::new(peer),
             metrics: self.metrics.clone(),
             stop: self.ending.stop.clone(),
@@ -151,6 +154,7 @@ impl Worker {
 
 struct Connection {
     proxy: Arc<Proxy>,
+    limits: Arc<Limits>,
     peer: Arc<Peer>,
     metrics: Arc<Metrics>,
     stop: tokio_util::sync::CancellationToken,
@@ -165,12 +169,15 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.metrics.connections.inc();
-        let interim = Interim::default();
+        let talk = Conversation::default();
+        let count = AtomicU64::new(0);
         let service = service_fn(|request: Request<Incoming>| {
-            let (proxy, peer, interim) = (self.proxy.clone(), self.peer.clone(), interim.clone());
-            async move { Ok::<_, Infallible>(proxy.serve(&peer, &interim, request).await) }
+            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+            let (proxy, peer, talk) = (self.proxy.clone(), self.peer.clone(), talk.clone());
+            async move { Ok::<_, Infallible>(proxy.serve(&peer, &talk, number, request).await) }
         });
-        let wire = TokioIo::new(Wire::new(stream, interim.clone()));
+        let guard = Guard::new(self.limits.header_bytes, self.limits.headers);
+        let wire = TokioIo::new(Wire::new(stream, talk.clone(), guard, self.limits.header_timeout));
         let served = http.serve_connection(wire, service).with_upgrades();
         tokio::pin!(served);
         let result = tokio::select! {

@@ -182,7 +182,7 @@ async fn what_is_no_identity_is_refused_and_written_nowhere() {
     const EMAIL: &str = "X-Forwarded-Email";
     const GROUPS: &str = "X-Forwarded-Groups";
     // Refused as HTTP, before anybody looks at headers.
-    const NOT_HTTP: &str = "400 without a code";
+    const NOT_HTTP: &str = "bad_head";
     let long = "x".repeat(8193);
     let many = (0..513).map(|number| format!("g{number}")).collect::<Vec<_>>().join(",");
     // What comes beside `X-Forwarded-User: alice`, or instead of it; the code must be one of these.

@@ -38,6 +38,7 @@ pub(super) fn limits(raw: RawLimits, report: &mut Report) -> Limits {
         ),
         body_bytes: number("limits.body_bytes", raw.body_bytes, 0, 0..=u64::MAX, report),
         header_timeout: duration("limits.header_timeout", raw.header_timeout, seconds(10), none, report),
+        keep_alive_timeout: duration("limits.keep_alive_timeout", raw.keep_alive_timeout, seconds(75), none, report),
         connections: number("limits.connections", raw.connections, 10_000, 1..=COUNT_MAX, report),
         in_flight_per_person: number("limits.in_flight_per_person", raw.in_flight_per_person, 0, 0..=COUNT_MAX, report),
         in_flight: number("limits.in_flight", raw.in_flight, 0, 0..=COUNT_MAX, report),

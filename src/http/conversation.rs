@@ -1,0 +1,183 @@
+//! What the two halves of a downstream connection tell each other: the [`Wire`](crate::server::wire::Wire), which has its
+//! bytes, and the service, which has its requests.
+//!
+//! - Interim answers (1xx) on their way down. hyper's server sends `100 Continue` by itself and no other. The rest are
+//!   queued here by whoever has the upstream's, and written by the wire when hyper has nothing of an earlier answer left
+//!   to write and before it writes the final one.
+//! - The refusal of bytes that never became a request. In their place the wire hands on a request of its own, and says
+//!   here which one it is, so that the refusal is answered in its turn.
+//! - Whether a request to change the protocol was granted, for the bytes that follow it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use http::{HeaderMap, StatusCode};
+
+use super::framing::Bad;
+use super::hop::HOP_BY_HOP;
+
+/// Most bytes that wait to be written; an upstream that sends interim answers without end is not followed further.
+const QUEUE_BYTES_MAX: usize = 64 * 1024;
+
+const UPGRADE_OPEN: u8 = 0;
+const UPGRADE_REFUSED: u8 = 1;
+const UPGRADE_GRANTED: u8 = 2;
+
+/// The talk of one downstream connection.
+#[derive(Debug, Clone, Default)]
+pub struct Conversation {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    has_interim: AtomicBool,
+    has_bad: AtomicBool,
+    upgrade: AtomicU8,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    bad: Option<(u64, Bad)>,
+    waker: Option<Waker>,
+}
+
+// === impl Conversation ===
+
+impl Conversation {
+    /// Queues an interim answer. 100 is hyper's own and 101 is no interim answer to us; both are passed over.
+    pub fn push_interim(&self, status: StatusCode, headers: &HeaderMap) {
+        if !status.is_informational() || status == StatusCode::CONTINUE || status == StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        let mut queue = self.queue();
+        let before = queue.bytes.len();
+        queue.bytes.extend_from_slice(
+            format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).as_bytes(),
+        );
+        for (name, value) in headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name)) {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                queue.bytes.extend_from_slice(part);
+            }
+        }
+        queue.bytes.extend_from_slice(b"\r\n");
+        if queue.bytes.len() > QUEUE_BYTES_MAX {
+            queue.bytes.truncate(before);
+        }
+        self.shared.has_interim.store(true, Ordering::Release);
+        queue.wake();
+    }
+
+    /// Whether an interim answer waits; costs one load.
+    pub fn has_interim(&self) -> bool {
+        self.shared.has_interim.load(Ordering::Acquire)
+    }
+
+    /// The interim answers that wait, for the wire to write.
+    pub fn take_interim(&self) -> Vec<u8> {
+        let mut queue = self.queue();
+        self.shared.has_interim.store(false, Ordering::Release);
+        std::mem::take(&mut queue.bytes)
+    }
+
+    /// The wire says: the request of this number, counted from 1, stands for bytes that were refused.
+    pub fn refuse(&self, number: u64, bad: Bad) {
+        self.queue().bad = Some((number, bad));
+        self.shared.has_bad.store(true, Ordering::Release);
+    }
+
+    /// The service asks whether the request of this number stands for refused bytes. No bytes of a client's can make the
+    /// answer yes: the wire alone counts.
+    pub fn bad(&self, number: u64) -> Option<Bad> {
+        if !self.shared.has_bad.load(Ordering::Acquire) {
+            return None;
+        }
+        self.queue().bad.filter(|(of, _)| *of == number).map(|(_, bad)| bad)
+    }
+
+    /// The service says whether the protocol changes after the request at hand.
+    pub fn answer_upgrade(&self, is_granted: bool) {
+        self.shared.upgrade.store(if is_granted { UPGRADE_GRANTED } else { UPGRADE_REFUSED }, Ordering::Release);
+        self.queue().wake();
+    }
+
+    /// The wire asks whether the protocol changes; `None` as long as nobody has said.
+    pub fn take_upgrade(&self) -> Option<bool> {
+        match self.shared.upgrade.swap(UPGRADE_OPEN, Ordering::AcqRel) {
+            UPGRADE_GRANTED => Some(true),
+            UPGRADE_REFUSED => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Who is to be woken when something comes.
+    pub fn wake_by(&self, waker: &Waker) {
+        let mut queue = self.queue();
+        if !queue.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            queue.waker = Some(waker.clone());
+        }
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn interim_answers_are_written_as_they_came_less_their_hop() {
+        let talk = Conversation::default();
+        let mut headers = HeaderMap::new();
+        headers.insert("link", HeaderValue::from_static("</a>; rel=preload"));
+        headers.insert("connection", HeaderValue::from_static("close"));
+        talk.push_interim(StatusCode::CONTINUE, &headers);
+        assert!(!talk.has_interim());
+        talk.push_interim(StatusCode::EARLY_HINTS, &headers);
+        assert!(talk.has_interim());
+        assert_eq!(talk.take_interim(), b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n");
+        assert!(!talk.has_interim());
+    }
+
+    #[test]
+    fn a_refusal_is_for_the_request_that_stands_for_it() {
+        let talk = Conversation::default();
+        assert_eq!(talk.bad(1), None);
+        talk.refuse(2, Bad::Framing);
+        assert_eq!((talk.bad(1), talk.bad(2)), (None, Some(Bad::Framing)));
+    }
+
+    #[test]
+    fn an_upgrade_is_answered_once() {
+        let talk = Conversation::default();
+        assert_eq!(talk.take_upgrade(), None);
+        talk.answer_upgrade(true);
+        assert_eq!((talk.take_upgrade(), talk.take_upgrade()), (Some(true), None));
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let talk = Conversation::default();
+        for _ in 0..10_000 {
+            talk.push_interim(StatusCode::PROCESSING, &HeaderMap::new());
+        }
+        assert!(talk.take_interim().len() <= QUEUE_BYTES_MAX);
+    }
+}

@@ -1,0 +1,372 @@
+//! The bytes of requests before hyper reads them: where a head ends, what frames its body, and whether both are written
+//! as HTTP/1.1 asks.
+//!
+//! hyper takes a bare LF for a line's end, drops a Content-Length that stands beside a Transfer-Encoding, takes
+//! `chunked, chunked`, and never says so: its service sees a head that is fine. Another server in the chain may have read
+//! the same bytes otherwise, and that difference is request smuggling (RFC 9112 11.2). So each head is held until it is
+//! whole, looked at once as bytes, and handed on unchanged or not at all. Bodies pass as they come; of chunks the size
+//! lines are followed, data is skipped. The cost is one walk over the head.
+
+use std::str;
+
+/// Empty lines before a request that are passed over (RFC 9112 2.2 asks for one at least).
+const EMPTY_LINES_MAX: usize = 2;
+/// Longest method.
+const METHOD_BYTES_MAX: usize = 32;
+/// Longest size line of a chunk, its extensions included (RFC 9112 7.1.1 asks for a limit).
+const CHUNK_LINE_BYTES_MAX: usize = 4096;
+/// Most bytes of a trailer section.
+const TRAILER_BYTES_MAX: usize = 16 * 1024;
+/// Most hex digits of a chunk's size.
+const CHUNK_DIGITS_MAX: usize = 15;
+
+/// What is wrong with the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bad {
+    /// The head is not written as HTTP/1.1 asks.
+    Head,
+    /// What frames the body is missing, doubled or contradictory; or the chunks are broken.
+    Framing,
+    /// More bytes or more fields than the limits allow.
+    TooLarge,
+    /// The head did not come in time.
+    Late,
+}
+
+/// Follows the requests of one connection.
+#[derive(Debug)]
+pub struct Guard {
+    head_bytes_max: usize,
+    fields_max: usize,
+    state: State,
+    heads: u64,
+}
+
+/// How far the bytes may be handed on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// So many bytes are fine. What follows is the beginning of a head, to be shown again with more bytes after it.
+    pub pass: usize,
+    /// What is wrong with the bytes after them. Nothing of those may be handed on.
+    pub bad: Option<Bad>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In or before a head, of which this many bytes have been searched for its end.
+    Head { searched: usize },
+    /// In a body, with so many bytes to come.
+    Length(u64),
+    /// In chunks.
+    Chunks(Chunks),
+    /// After a request to change the protocol: nothing is read before the answer.
+    Upgrade,
+    /// Another protocol: nothing is looked at.
+    Raw,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunks {
+    /// In the digits of a size.
+    Size {
+        digits: usize,
+        size: u64,
+    },
+    /// In an extension.
+    Extension {
+        size: u64,
+        bytes: usize,
+    },
+    /// After the CR of a size line.
+    SizeLf {
+        size: u64,
+    },
+    /// In data.
+    Data {
+        left: u64,
+    },
+    /// Before the CR, then the LF, after data.
+    DataCr,
+    DataLf,
+    /// In the trailer section: bytes so far, and whether this line has any.
+    Trailer {
+        bytes: usize,
+        is_empty: bool,
+    },
+    TrailerLf {
+        bytes: usize,
+        is_empty: bool,
+    },
+}
+
+struct Head {
+    length: Option<u64>,
+    is_chunked: bool,
+    asks_upgrade: bool,
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// For a fresh connection.
+    pub fn new(head_bytes_max: usize, fields_max: usize) -> Self {
+        Self { head_bytes_max, fields_max, state: State::Head { searched: 0 }, heads: 0 }
+    }
+
+    /// How many heads have been handed on.
+    pub fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Whether a head is awaited or in part there.
+    pub fn is_in_head(&self) -> bool {
+        matches!(self.state, State::Head { .. })
+    }
+
+    /// Whether the answer to a change of protocol is awaited.
+    pub fn awaits_upgrade(&self) -> bool {
+        self.state == State::Upgrade
+    }
+
+    /// Whether another protocol is spoken.
+    pub fn is_raw(&self) -> bool {
+        self.state == State::Raw
+    }
+
+    /// The protocol was changed, or not.
+    pub fn upgraded(&mut self, is_raw: bool) {
+        self.state = if is_raw { State::Raw } else { State::Head { searched: 0 } };
+    }
+
+    /// Looks at bytes that follow those handed on before.
+    pub fn scan(&mut self, bytes: &[u8]) -> Scan {
+        let mut pass = 0;
+        loop {
+            let rest = bytes.get(pass..).unwrap_or_default();
+            let stepped = match self.state {
+                State::Raw => return Scan { pass: bytes.len(), bad: None },
+                State::Upgrade => return Scan { pass, bad: None },
+                _ if rest.is_empty() => return Scan { pass, bad: None },
+                State::Head { searched } => self.head(rest, searched),
+                State::Length(left) => Ok(self.length(rest, left)),
+                State::Chunks(chunks) => self.chunks(rest, chunks),
+            };
+            match stepped {
+                Ok(0) => return Scan { pass, bad: None },
+                Ok(taken) => pass += taken,
+                Err(bad) => return Scan { pass, bad: Some(bad) },
+            }
+        }
+    }
+
+    /// Takes a whole head, or nothing.
+    fn head(&mut self, bytes: &[u8], searched: usize) -> Result<usize, Bad> {
+        let Some(end) = end_of_head(bytes, searched) else {
+            if bytes.len() > self.head_bytes_max {
+                return Err(Bad::TooLarge);
+            }
+            self.state = State::Head { searched: bytes.len() };
+            return Ok(0);
+        };
+        if end > self.head_bytes_max {
+            return Err(Bad::TooLarge);
+        }
+        let head = Head::read(bytes.get(..end).unwrap_or_default(), self.fields_max)?;
+        self.state = match head {
+            Head { asks_upgrade: true, is_chunked: false, length: None | Some(0) } => State::Upgrade,
+            // A tunnel and a body would both claim the bytes that follow.
+            Head { asks_upgrade: true, .. } => return Err(Bad::Framing),
+            Head { is_chunked: true, .. } => State::Chunks(Chunks::Size { digits: 0, size: 0 }),
+            Head { length: Some(length), .. } if length > 0 => State::Length(length),
+            Head { .. } => State::Head { searched: 0 },
+        };
+        self.heads += 1;
+        Ok(end)
+    }
+
+    fn length(&mut self, bytes: &[u8], left: u64) -> usize {
+        let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        let left = left - here as u64;
+        self.state = if left == 0 { State::Head { searched: 0 } } else { State::Length(left) };
+        here
+    }
+
+    /// Takes what is there of one line or of one chunk's data.
+    fn chunks(&mut self, bytes: &[u8], chunks: Chunks) -> Result<usize, Bad> {
+        if let Chunks::Data { left } = chunks {
+            let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+            let left = left - here as u64;
+            self.state = State::Chunks(if left == 0 { Chunks::DataCr } else { Chunks::Data { left } });
+            return Ok(here);
+        }
+        let Some(&byte) = bytes.first() else { return Ok(0) };
+        self.state = chunks.after(byte)?;
+        Ok(1)
+    }
+}
+
+// === impl Chunks ===
+
+impl Chunks {
+    /// The state after one byte that is not data (RFC 9112 7.1). Only CRLF ends a line, only hex digits make a size.
+    fn after(self, byte: u8) -> Result<State, Bad> {
+        let next = match (self, byte) {
+            (Self::Size { digits, size }, _) if byte.is_ascii_hexdigit() && digits < CHUNK_DIGITS_MAX => {
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                Self::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+            }
+            (Self::Size { digits: 1.., size }, b';') => Self::Extension { size, bytes: 0 },
+            (Self::Size { digits: 1.., size } | Self::Extension { size, .. }, b'\r') => Self::SizeLf { size },
+            (Self::Extension { size, bytes }, _) if is_text(byte) && bytes < CHUNK_LINE_BYTES_MAX => {
+                Self::Extension { size, bytes: bytes + 1 }
+            }
+            (Self::SizeLf { size: 0 }, b'\n') => Self::Trailer { bytes: 0, is_empty: true },
+            (Self::SizeLf { size }, b'\n') => Self::Data { left: size },
+            (Self::DataCr, b'\r') => Self::DataLf,
+            (Self::DataLf, b'\n') => Self::Size { digits: 0, size: 0 },
+            (Self::Trailer { bytes, is_empty }, b'\r') => Self::TrailerLf { bytes, is_empty },
+            // A trailer begins with a name: neither a fold nor an empty one.
+            (Self::Trailer { is_empty: true, .. }, _) if !is_token(byte) => return Err(Bad::Framing),
+            (Self::Trailer { bytes, .. }, _) if is_text(byte) && bytes < TRAILER_BYTES_MAX => {
+                Self::Trailer { bytes: bytes + 1, is_empty: false }
+            }
+            (Self::TrailerLf { is_empty: true, .. }, b'\n') => return Ok(State::Head { searched: 0 }),
+            (Self::TrailerLf { bytes, .. }, b'\n') => Self::Trailer { bytes, is_empty: true },
+            _ => return Err(Bad::Framing),
+        };
+        Ok(State::Chunks(next))
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    fn read(head: &[u8], fields_max: usize) -> Result<Self, Bad> {
+        let mut lines = Lines(head);
+        let mut first = lines.next().ok_or(Bad::Head)?.ok_or(Bad::Head)?;
+        for _ in 0..EMPTY_LINES_MAX {
+            if first.is_empty() {
+                first = lines.next().ok_or(Bad::Head)?.ok_or(Bad::Head)?;
+            }
+        }
+        let is_11 = request_line(first).ok_or(Bad::Head)?;
+        let mut read = Self { length: None, is_chunked: false, asks_upgrade: false };
+        let mut fields = 0;
+        for line in lines {
+            let line = line.ok_or(Bad::Head)?;
+            if line.is_empty() {
+                break;
+            }
+            fields += 1;
+            if fields > fields_max {
+                return Err(Bad::TooLarge);
+            }
+            let colon = line.iter().position(|byte| !is_token(*byte)).ok_or(Bad::Head)?;
+            let (name, value) = line.split_at(colon);
+            let value = value.strip_prefix(b":").ok_or(Bad::Head)?;
+            if name.is_empty() || !value.iter().all(|byte| is_text(*byte)) {
+                return Err(Bad::Head);
+            }
+            read.field(name, value.trim_ascii(), is_11)?;
+        }
+        if read.is_chunked && read.length.is_some() {
+            return Err(Bad::Framing); // RFC 9112 6.1
+        }
+        Ok(read)
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8], is_11: bool) -> Result<(), Bad> {
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = length(value).ok_or(Bad::Framing)?;
+                if self.length.replace(length).is_some() {
+                    return Err(Bad::Framing); // twice, even the same: one of us may count the other
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.is_chunked || !is_11 || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Bad::Framing);
+                }
+                self.is_chunked = true;
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.asks_upgrade = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Lines that end with CRLF; `None` for one that ends with a bare LF or holds a bare CR.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = memchr::memchr(b'\n', self.0)?;
+        let (line, rest) = self.0.split_at(end);
+        self.0 = rest.get(1..).unwrap_or_default();
+        Some(line.strip_suffix(b"\r").filter(|line| memchr::memchr(b'\r', line).is_none()))
+    }
+}
+
+/// The end of a head: after the first empty line, whichever way its end is written.
+fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
+    // Empty lines before the request end no head.
+    let mut from = 0;
+    for _ in 0..EMPTY_LINES_MAX {
+        if bytes.get(from..).is_some_and(|rest| rest.starts_with(b"\r\n")) {
+            from += 2;
+        }
+    }
+    // An end may lie across what was searched and what is new.
+    let start = from.max(searched.saturating_sub(3));
+    let tail = bytes.get(start..)?;
+    memchr::memchr_iter(b'\n', tail).find_map(|at| {
+        let after = start + at + 1;
+        let rest = bytes.get(after..).unwrap_or_default();
+        if rest.starts_with(b"\n") {
+            Some(after + 1)
+        } else if rest.starts_with(b"\r\n") {
+            Some(after + 2)
+        } else {
+            None
+        }
+    })
+}
+
+/// `METHOD target HTTP/1.1`; whether it is 1.1.
+fn request_line(line: &[u8]) -> Option<bool> {
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_method = (1..=METHOD_BYTES_MAX).contains(&method.len())
+        && method.iter().all(|byte| is_token(*byte) && !byte.is_ascii_lowercase());
+    let is_target = !target.is_empty() && target.iter().all(|byte| (0x21..=0x7e).contains(byte));
+    let is_11 = match version {
+        b"HTTP/1.1" => true,
+        b"HTTP/1.0" => false,
+        _ => return None,
+    };
+    (is_method && is_target && parts.next().is_none()).then_some(is_11)
+}
+
+/// Digits alone: no sign, no list, no blank (RFC 9110 8.6).
+fn length(value: &[u8]) -> Option<u64> {
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// RFC 9110 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A field value's bytes (RFC 9110 5.5): no control but the tab. Bytes beyond ASCII are text.
+fn is_text(byte: u8) -> bool {
+    byte >= 0x20 && byte != 0x7f || byte == b'\t'
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn scan(bytes: &[u8]) -> Scan {
+    Guard::new(1024, 10).scan(bytes)
+}
+
+fn all(bytes: &str) -> Scan {
+    Scan { pass: bytes.len(), bad: None }
+}
+
+#[test]
+fn whole_requests_pass_one_after_another() {
+    for text in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\nGET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding:  Chunked \r\n\r\n3;x=\"y\"\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\nX: \tsn\u{f6}w \r\nContent-Length: 0\r\n\r\n",
+    ] {
+        assert_eq!(scan(text.as_bytes()), all(text), "{text:?}");
+    }
+}
+
+#[test]
+fn heads_that_are_not_written_as_http_asks_are_refused_whole() {
+    for head in [
+        "GET / HTTP/1.1\nHost: a\n\n",
+        "GET / HTTP/1.1\r\nHost: a\n\r\n",
+        "GET / HTTP/1.1\r\nX:X\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\rb\r\n\r\n",
+        "GET / HTTP/1.1\r\n X: folded\r\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\r\n folded\r\n\r\n",
+        "GET / HTTP/1.1\r\nX : a\r\n\r\n",
+        "GET / HTTP/1.1\r\n: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nX\r\n\r\n",
+        "GET / HTTP/1.1\r\nX\u{e9}: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\0b\r\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\x7f\r\n\r\n",
+        "GET  / HTTP/1.1\r\n\r\n",
+        "GET /a b HTTP/1.1\r\n\r\n",
+        "GET /\u{e9} HTTP/1.1\r\n\r\n",
+        "GET /\r\n\r\n",
+        "get / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/2.0\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "GET / http/1.1\r\n\r\n",
+        "GET / HTTP/1.1 \r\n\r\n",
+        "\n\nGET / HTTP/1.1\r\n\r\n",
+    ] {
+        assert_eq!(scan(head.as_bytes()), Scan { pass: 0, bad: Some(Bad::Head) }, "{head:?}");
+    }
+}
+
+#[test]
+fn doubtful_framing_is_refused_before_the_body() {
+    for fields in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Content-Length: 5\r\nContent-Length: 5",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: 5, 5",
+        "Content-Length: +5",
+        "Content-Length: 0x5",
+        "Content-Length: -1",
+        "Content-Length:",
+        "Content-Length: 5 5",
+        "Content-Length: 99999999999999999999",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: ,chunked",
+        "Transfer-Encoding: cow, chunked",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: \"chunked\"",
+        "Transfer-Encoding:",
+        "Upgrade: websocket\r\nContent-Length: 5",
+        "Upgrade: websocket\r\nTransfer-Encoding: chunked",
+    ] {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+        assert_eq!(scan(head.as_bytes()), Scan { pass: 0, bad: Some(Bad::Framing) }, "{fields:?}");
+    }
+    let old = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(scan(old).bad, Some(Bad::Framing));
+}
+
+#[test]
+fn broken_chunks_end_where_they_break() {
+    let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (good, bad) in [
+        ("", "\r\n"),
+        ("", ";x\r\n"),
+        ("", " 5\r\nhello"),
+        ("", "+5\r\nhello"),
+        ("5", "_\r\nhello"),
+        ("0", "x5\r\n"),
+        ("5", " \r\nhello"),
+        ("5", "\nhello"),
+        ("5\r", "hello"),
+        ("5\r\nhello", "XX"),
+        ("5\r\nhello", "\n0\r\n"),
+        ("5\r\nhello\r", "0"),
+        ("fffffffffffffff", "f\r\n"),
+        ("5;a", "\0\r\n"),
+        ("0\r\n", " X: folded\r\n\r\n"),
+        ("0\r\n", ": x\r\n\r\n"),
+        ("0\r\nX: a", "\n\r\n"),
+    ] {
+        let text = format!("{head}{good}{bad}");
+        assert_eq!(
+            scan(text.as_bytes()),
+            Scan { pass: head.len() + good.len(), bad: Some(Bad::Framing) },
+            "{good:?} {bad:?}"
+        );
+    }
+}
+
+#[test]
+fn limits_hold_for_whole_and_for_unfinished_heads() {
+    let fields = |count| format!("GET / HTTP/1.1\r\n{}\r\n", "X: 1\r\n".repeat(count));
+    assert_eq!(scan(fields(10).as_bytes()), all(&fields(10)));
+    assert_eq!(scan(fields(11).as_bytes()).bad, Some(Bad::TooLarge));
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1024));
+    assert_eq!(scan(long.as_bytes()).bad, Some(Bad::TooLarge));
+    assert_eq!(scan(&long.as_bytes()[..1024]), Scan { pass: 0, bad: None });
+    assert_eq!(scan(&long.as_bytes()[..1025]).bad, Some(Bad::TooLarge));
+    let extension = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;{}\r\n", "x".repeat(5000));
+    assert_eq!(scan(extension.as_bytes()).bad, Some(Bad::Framing));
+    let trailers = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: {}\r\n", "x".repeat(20_000));
+    assert_eq!(scan(trailers.as_bytes()).bad, Some(Bad::Framing));
+}
+
+#[test]
+fn nothing_is_read_past_a_request_to_change_the_protocol() {
+    let head = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+    let mut guard = Guard::new(1024, 10);
+    let bytes = format!("{head}\x01\x00raw");
+    assert_eq!(guard.scan(bytes.as_bytes()), all(head));
+    assert!(guard.awaits_upgrade());
+    guard.upgraded(true);
+    assert_eq!(guard.scan(b"\x01\x00raw\n\n"), Scan { pass: 7, bad: None });
+}
+
+proptest! {
+    /// However the network cuts the bytes, the same bytes pass and the same verdict falls.
+    #[test]
+    fn cuts_change_nothing(
+        pieces in prop::collection::vec(prop::sample::select(vec![
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n",
+            "\r\n", "\n", "x", "0\r\n\r\n", "GET / HTTP/1.1\n\n",
+        ]), 1..6),
+        cuts in prop::collection::vec(1usize..40, 1..40),
+    ) {
+        let bytes = pieces.concat().into_bytes();
+        let whole = Guard::new(1024, 10).scan(&bytes);
+        let (mut guard, mut held, mut rest, mut passed, mut bad) = (Guard::new(1024, 10), Vec::new(), &bytes[..], 0, None);
+        let mut cuts = cuts.into_iter().cycle();
+        while !rest.is_empty() && bad.is_none() {
+            let (now, later) = rest.split_at(cuts.next().unwrap().min(rest.len()));
+            held.extend_from_slice(now);
+            rest = later;
+            let scan = guard.scan(&held);
+            passed += scan.pass;
+            held.drain(..scan.pass);
+            bad = scan.bad;
+        }
+        prop_assert_eq!((passed, bad), (whole.pass, whole.bad));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let scan = scan(&bytes);
+        prop_assert!(scan.pass <= bytes.len());
+    }
+}
