@@ -126,7 +126,7 @@ impl Postgres {
                 match work().await {
                     Err(fault) if retry < RETRIES_MAX && fault.worth_another_try() => {
                         retry += 1;
-                        tracing::debug!(retry, ?fault, "the database is asked again");
+                        tracing::debug!(retry, cause = %fault.code(), "the database is asked again");
                         tokio::time::sleep(pause(retry)).await;
                     }
                     outcome => return outcome.map_err(Fault::into_error),

@@ -78,8 +78,9 @@ impl Postgres {
         }
         let session = self.lending.plan(standing.lent.as_ref(), &standing.account_id)?;
         let mut plan = AccountPlan::new(&standing, person, terms, self.account.role_sync);
-        if let Some(email) = &plan.email_refused {
-            tracing::warn!(user_id = %standing.user_id, refused = %email, "another row of LiteLLM's has the e-mail: the old one stays");
+        if plan.email_refused.is_some() {
+            // The log names nobody: the account leads to the audit, which names both addresses.
+            tracing::warn!(account = %standing.account_id, "another row of LiteLLM's has the e-mail: the old one stays");
         }
         if !plan.is_empty() {
             self.reconcile(on, &mut standing, &mut plan, person, terms).await?;

@@ -47,6 +47,18 @@ impl Fault {
         }
     }
 
+    /// A word for the log: an SQLSTATE where there is one. Not the database's text, which can hold a person's values.
+    pub(super) fn code(&self) -> String {
+        match self {
+            Self::Database(error) => {
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                code.map_or_else(|| "connection".to_owned(), Into::into)
+            }
+            Self::Refused(_) => "refused".to_owned(),
+            Self::Again => "again".to_owned(),
+        }
+    }
+
     /// What the caller is told.
     pub(super) fn into_error(self) -> RegistryError {
         match self {

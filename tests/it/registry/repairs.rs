@@ -174,11 +174,12 @@ async fn backends_killed_again_and_again_leave_nothing_half_made() {
         let registry = std::sync::Arc::clone(&registry);
         tasks.spawn(async move { registry.open(&person(&format!("p{at}")), &viewer()).await.map(drop) });
     }
+    let mut killed = 0;
     while !tasks.is_empty() {
-        database
-            .run(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
-                 AND application_name = 'vestibule'",
+        killed += database
+            .one::<i64>(
+                "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND application_name = 'vestibule'",
             )
             .await;
         while let Some(done) = tasks.try_join_next() {
@@ -190,6 +191,7 @@ async fn backends_killed_again_and_again_leave_nothing_half_made() {
         }
         tokio::task::yield_now().await;
     }
+    assert!(killed > 0);
     let half: i64 = database
         .one(
             "SELECT count(*) FROM \"LiteLLM_UserTable\" u FULL JOIN vestibule.account a ON a.user_id = u.user_id \

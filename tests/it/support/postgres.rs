@@ -3,6 +3,8 @@
 //! A template is made once on the server, named after the fixture's content; each test copies it and drops the copy
 //! at its end. Several test processes may do this at once on the same server.
 
+#![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a test that can't be set up fails")]
+
 pub(crate) mod relay;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +14,9 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
 const SCHEMA: &str = include_str!("../../fixtures/litellm-schema.sql");
 const URL: &str = "VESTIBULE_TEST_POSTGRES_URL";
+/// `HOST:PORT` of a PgBouncer before that server, where the registry under test is to go through one. The tests' own
+/// looks and hands go straight to the server.
+const VIA: &str = "VESTIBULE_TEST_POSTGRES_VIA";
 /// The advisory lock around the making of the template.
 const LOCK: i64 = 0x7465_6d70_6c61;
 
@@ -29,11 +34,10 @@ fn server_url() -> String {
 /// The server's URL with another database in it.
 fn url_of(database: &str) -> String {
     let server = server_url();
-    let (address, query) = server.split_once('?').map_or((server.as_str(), None), |(it, query)| (it, Some(query)));
-    let after_scheme = address.find("://").map_or(0, |at| at + 3);
-    let host_end = address[after_scheme..].find('/').map_or(address.len(), |at| after_scheme + at);
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{}/{database}{query}", &address[..host_end])
+    let (address, query) = server.split_once('?').unwrap_or((&server, ""));
+    let (scheme, rest) = address.split_once("://").unwrap();
+    let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+    format!("{scheme}://{authority}/{database}?{query}")
 }
 
 async fn administer(statement: String) -> Result<(), sqlx::Error> {
@@ -89,9 +93,14 @@ impl TestDatabase {
         Self { name, pool }
     }
 
-    /// The database's URL, as a superuser.
+    /// The database's URL for what is tested, as a superuser.
     pub(crate) fn url(&self) -> String {
-        url_of(&self.name)
+        let url = url_of(&self.name);
+        let Ok(via) = std::env::var(VIA) else { return url };
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (authority, path) = rest.split_once('/').unwrap();
+        let user = authority.rsplit_once('@').map(|(user, _)| format!("{user}@")).unwrap_or_default();
+        format!("{scheme}://{user}{via}/{path}")
     }
 
     /// The database's URL as a role that is made here, with no right but those that the statements give. `{role}`

@@ -59,7 +59,7 @@ impl Relay {
     }
 }
 
-/// Passes messages on: a start-up message, then typed ones (PostgreSQL's manual, "Message Formats").
+/// Passes messages on: a start-up message, then typed ones (Postgres's manual, "Message Formats").
 async fn pass(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, seen: Seen) -> Option<()> {
     let mut typed = false;
     loop {
