@@ -198,6 +198,8 @@ impl Proxy {
     fn clean<B>(&self, mut response: Response<B>, request_id: &HeaderValue) -> Response<B> {
         let headers = response.headers_mut();
         names::strip_answer(headers, &self.rewriter.owned);
+        // A refusal is ours to say.
+        headers.remove(reply::REFUSAL);
         headers.insert(request_id::NAME, request_id.clone());
         response
     }
