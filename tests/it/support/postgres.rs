@@ -3,8 +3,6 @@
 //! A template is made once on the server, named after the fixture's content; each test copies it and drops the copy
 //! at its end. Several test processes may do this at once on the same server.
 
-#![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a test that can't be set up fails")]
-
 pub(crate) mod relay;
 
 use std::sync::atomic::{AtomicU64, Ordering};
