@@ -1,5 +1,6 @@
 //! The registry's contract, on a real Postgres with LiteLLM's real tables.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "another outcome than the one claimed fails the test")]
 #![expect(clippy::duration_suboptimal_units, reason = "seconds are what the database counts in")]
 
 mod conflicts;
