@@ -264,7 +264,7 @@ impl Head {
             let colon = line.iter().position(|byte| !is_token(*byte)).ok_or(Bad::Head)?;
             let (name, value) = line.split_at(colon);
             let value = value.strip_prefix(b":").ok_or(Bad::Head)?;
-            if name.is_empty() || !value.iter().all(|byte| is_text(*byte)) {
+            if name.is_empty() || !are_text(value) {
                 return Err(Bad::Head);
             }
             read.field(name, value.trim_ascii(), is_11)?;
@@ -358,14 +358,37 @@ fn length(value: &[u8]) -> Option<u64> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// RFC 9110 5.6.2.
+/// Which bytes are token characters (RFC 9110 5.6.2): a table, because every byte of every name is looked up.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x7f {
+        let is_token = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        #[expect(clippy::indexing_slicing, reason = "a byte is less than 256, and this runs in the compiler")]
+        {
+            table[byte as usize] = is_token;
+        }
+        byte += 1;
+    }
+    table
+};
+
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// All bytes are text. Written without a way out of the loop, so that many are looked at at once.
+fn are_text(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |all, byte| all & is_text(*byte))
 }
 
 /// A field value's bytes (RFC 9110 5.5): no control but the tab. Bytes beyond ASCII are text.
 fn is_text(byte: u8) -> bool {
-    byte >= 0x20 && byte != 0x7f || byte == b'\t'
+    !matches!(byte, 0..=8 | 10..=0x1f | 0x7f)
 }
 
 #[cfg(test)]
