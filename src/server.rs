@@ -29,6 +29,7 @@ use crate::gate::trust::Trust;
 use crate::gate::{self, Doors, Gate};
 use crate::registry::Registry;
 use crate::registry::postgres::Postgres;
+use crate::secret;
 use crate::telemetry::metrics::Metrics;
 use keeper::Readiness;
 use worker::Worker;
@@ -57,6 +58,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 async fn serve(config: Config) -> Result<(), StartError> {
+    // The first random number of a process takes a while to gather: not at somebody's first sight.
+    std::thread::spawn(secret::nonce);
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
     let registry: Arc<dyn Registry> =

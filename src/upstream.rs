@@ -25,9 +25,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// Least size of hyper's read buffer; a smaller one panics.
 const BUFFER_MIN: usize = 8192;
-/// Most headers of an answer.
-const RESPONSE_HEADERS_MAX: usize = 200;
-/// Most bytes of an answer's head.
+/// Most bytes of an answer's head; of headers there may be hyper's usual 100.
 const RESPONSE_HEAD_BYTES_MAX: usize = 256 * 1024;
 
 /// Where requests go, and the connections of one worker.
@@ -180,10 +178,7 @@ impl Shared {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = http1::Builder::new();
-        builder
-            .max_headers(RESPONSE_HEADERS_MAX)
-            .max_header_size(RESPONSE_HEAD_BYTES_MAX)
-            .max_buf_size(RESPONSE_HEAD_BYTES_MAX.max(BUFFER_MIN));
+        builder.max_header_size(RESPONSE_HEAD_BYTES_MAX).max_buf_size(RESPONSE_HEAD_BYTES_MAX.max(BUFFER_MIN));
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Answer)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {

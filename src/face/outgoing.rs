@@ -150,8 +150,9 @@ impl Rewriter {
 /// The target in origin form (or `*`), without a key in its query.
 fn target(uri: &Uri) -> Uri {
     let Some(target) = uri.path_and_query() else { return Uri::default() };
-    let is_google = routes::reads_key_from_query(target.path());
-    let is_key = |name: &str, value: &str| name == "key" && (is_google || value.starts_with(KEY_PREFIX));
+    let is_key = |name: &str, value: &str| {
+        name == "key" && (value.starts_with(KEY_PREFIX) || routes::reads_key_from_query(target.path()))
+    };
     let cleaned = target.query().and_then(|query| query::without(query, is_key)).map(|query| {
         let text = if query.is_empty() { target.path().to_owned() } else { format!("{}?{query}", target.path()) };
         // What is left of a valid target by whole parameters is valid; else nothing of the query goes up.

@@ -161,17 +161,17 @@ impl Guard {
 
     /// Takes a whole head, or nothing.
     fn head(&mut self, bytes: &[u8], searched: usize) -> Result<usize, Bad> {
-        let Some(end) = end_of_head(bytes, searched) else {
+        // Most heads come whole and are read in one walk. One that comes in pieces is read when its end is there, so that
+        // tiny pieces don't have it read again and again.
+        let is_worth_reading = searched == 0 || has_end(bytes, searched);
+        let whole = if is_worth_reading { Head::read(bytes, self.fields_max, self.head_bytes_max)? } else { None };
+        let Some((head, end)) = whole else {
             if bytes.len() > self.head_bytes_max {
                 return Err(Bad::TooLarge);
             }
             self.state = State::Head { searched: bytes.len() };
             return Ok(0);
         };
-        if end > self.head_bytes_max {
-            return Err(Bad::TooLarge);
-        }
-        let head = Head::read(bytes.get(..end).unwrap_or_default(), self.fields_max)?;
         self.state = match head {
             Head { asks_upgrade: true, is_chunked: false, length: None | Some(0) } => State::Upgrade,
             // A tunnel and a body would both claim the bytes that follow.
@@ -241,19 +241,26 @@ impl Chunks {
 // === impl Head ===
 
 impl Head {
-    fn read(head: &[u8], fields_max: usize) -> Result<Self, Bad> {
-        let mut lines = Lines(head);
-        let mut first = lines.next().ok_or(Bad::Head)?.ok_or(Bad::Head)?;
-        for _ in 0..EMPTY_LINES_MAX {
-            if first.is_empty() {
-                first = lines.next().ok_or(Bad::Head)?.ok_or(Bad::Head)?;
+    /// Reads to the empty line; gives the head and where it ends. `None` when the end is not there yet.
+    fn read(bytes: &[u8], fields_max: usize, bytes_max: usize) -> Result<Option<(Self, usize)>, Bad> {
+        let mut lines = Lines { bytes, at: 0 };
+        let mut first = b"".as_slice();
+        for _ in 0..=EMPTY_LINES_MAX {
+            let Some(line) = lines.next() else { return Ok(None) };
+            first = line?;
+            if !first.is_empty() {
+                break;
             }
         }
         let is_11 = request_line(first).ok_or(Bad::Head)?;
         let mut read = Self { length: None, is_chunked: false, asks_upgrade: false };
         let mut fields = 0;
-        for line in lines {
-            let line = line.ok_or(Bad::Head)?;
+        loop {
+            let Some(line) = lines.next() else { return Ok(None) };
+            let line = line?;
+            if lines.at > bytes_max {
+                return Err(Bad::TooLarge);
+            }
             if line.is_empty() {
                 break;
             }
@@ -272,7 +279,7 @@ impl Head {
         if read.is_chunked && read.length.is_some() {
             return Err(Bad::Framing); // RFC 9112 6.1
         }
-        Ok(read)
+        Ok(Some((read, lines.at)))
     }
 
     fn field(&mut self, name: &[u8], value: &[u8], is_11: bool) -> Result<(), Bad> {
@@ -296,42 +303,30 @@ impl Head {
     }
 }
 
-/// Lines that end with CRLF; `None` for one that ends with a bare LF or holds a bare CR.
-struct Lines<'a>(&'a [u8]);
+/// Whole lines, without their CRLF. A bare LF is an error; a bare CR is left to who looks at the line's bytes.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
 
 impl<'a> Iterator for Lines<'a> {
-    type Item = Option<&'a [u8]>;
+    type Item = Result<&'a [u8], Bad>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let end = memchr::memchr(b'\n', self.0)?;
-        let (line, rest) = self.0.split_at(end);
-        self.0 = rest.get(1..).unwrap_or_default();
-        Some(line.strip_suffix(b"\r").filter(|line| memchr::memchr(b'\r', line).is_none()))
+        let rest = self.bytes.get(self.at..)?;
+        let end = memchr::memchr(b'\n', rest)?;
+        self.at += end + 1;
+        Some(rest.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Bad::Head))
     }
 }
 
-/// The end of a head: after the first empty line, whichever way its end is written.
-fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
-    // Empty lines before the request end no head.
-    let mut from = 0;
-    for _ in 0..EMPTY_LINES_MAX {
-        if bytes.get(from..).is_some_and(|rest| rest.starts_with(b"\r\n")) {
-            from += 2;
-        }
-    }
+/// Whether a head may end in the bytes, whichever way its lines are written.
+fn has_end(bytes: &[u8], searched: usize) -> bool {
     // An end may lie across what was searched and what is new.
-    let start = from.max(searched.saturating_sub(3));
-    let tail = bytes.get(start..)?;
-    memchr::memchr_iter(b'\n', tail).find_map(|at| {
-        let after = start + at + 1;
-        let rest = bytes.get(after..).unwrap_or_default();
-        if rest.starts_with(b"\n") {
-            Some(after + 1)
-        } else if rest.starts_with(b"\r\n") {
-            Some(after + 2)
-        } else {
-            None
-        }
+    let new = bytes.get(searched.saturating_sub(3)..).unwrap_or_default();
+    memchr::memchr_iter(b'\n', new).any(|at| {
+        let after = new.get(at + 1..).unwrap_or_default();
+        after.starts_with(b"\n") || after.starts_with(b"\r\n")
     })
 }
 

@@ -28,8 +28,12 @@ fn is_plain(id: &[u8]) -> bool {
 fn make() -> HeaderValue {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let id = KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed));
-    HeaderValue::try_from(format!("{id:016x}")).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    let mut left = KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed));
+    let digits: [u8; 16] = std::array::from_fn(|_| {
+        left = left.rotate_left(4);
+        b"0123456789abcdef".get(usize::from((left & 15) as u8)).copied().unwrap_or(b'0')
+    });
+    HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ use crate::upstream::{Upstream, sweep_forever};
 /// How long the accept loop rests when the system has no descriptor to give.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// hyper's limit of fields where none is set (`DEFAULT_MAX_HEADERS`).
+const HYPER_HEADERS_MAX: usize = 100;
+
 /// What a worker is made of.
 pub struct Worker {
     /// Decides; shared by all workers.
@@ -123,9 +126,13 @@ impl Worker {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.limits.keep_alive_timeout) // the head itself is the wire's to time
-            .max_headers(self.limits.headers)
             .max_header_size(self.limits.header_bytes)
             .max_buf_size(self.limits.header_bytes);
+        // The wire has counted the fields. hyper's own limit is raised only where it would be the lower one: as a setting
+        // it costs an allocation a request.
+        if self.limits.headers > HYPER_HEADERS_MAX {
+            http.max_headers(self.limits.headers);
+        }
         http
     }
 
