@@ -65,6 +65,11 @@ async fn a_head_that_does_not_come_is_given_up() {
 async fn requests_with_doubtful_framing_are_refused() {
     const CASES: &[(&str, &str)] = &[
         ("length and chunks", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ("chunks and length", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+        ("chunks and gzip", "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+        ("chunks in two lines", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ("two equal lengths", "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
+        ("a bare LF", "X-A: 1\nX-Forwarded-Groups: llm-admins\r\n\r\n"),
         ("two lengths", "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
         ("a list of lengths", "Content-Length: 5, 6\r\n\r\nhello!"),
         ("a signed length", "Content-Length: +5\r\n\r\nhello"),
