@@ -278,7 +278,7 @@ pub struct Terms {
 /// What a rule says of models and limits. A field that is `None` is never written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Allowance {
-    /// Written at every sign-in instead of at creation only.
+    /// Written whenever it differs from what was last written, instead of at creation only.
     pub always: bool,
     /// LiteLLM's model names.
     pub models: Option<Vec<String>>,

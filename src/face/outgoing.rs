@@ -117,7 +117,7 @@ impl Rewriter {
         let theirs = &out.head.headers;
         let keeps = matches!(out.admitted.passage, Passage::As(_))
             && routes::is_plain(path)
-            && self.keep_authorization.iter().any(|prefix| path.starts_with(prefix.as_str()))
+            && self.keep_authorization.iter().any(|prefix| is_at_or_below(path, prefix))
             && theirs.contains_key(header::AUTHORIZATION);
         if keeps {
             for value in theirs.get_all(header::AUTHORIZATION) {
@@ -145,6 +145,12 @@ impl Rewriter {
         let kept = kept.join(&b"; "[..]);
         if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept).ok() }
     }
+}
+
+/// Whether a path is the prefix or lies below it, by whole segments.
+fn is_at_or_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The target in origin form (or `*`), without a key in its query.
@@ -183,6 +189,14 @@ mod tests {
             keep_authorization: vec![],
             sign_in_cookies: vec![CookieName::Prefix("_oauth2_proxy".into()), CookieName::Exact("sid".into())],
             public_scheme: "http",
+        }
+    }
+
+    #[test]
+    fn authorization_is_kept_below_whole_segments() {
+        for prefix in ["/vertex_ai", "/vertex_ai/"] {
+            assert!(is_at_or_below("/vertex_ai", prefix) && is_at_or_below("/vertex_ai/x", prefix));
+            assert!(!is_at_or_below("/vertex_aix", prefix) && !is_at_or_below("/v", prefix));
         }
     }
 

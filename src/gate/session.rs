@@ -37,8 +37,6 @@ const STALE_WAIT: Duration = Duration::from_millis(250);
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Added to LiteLLM's cache time: its entry may be made just after our write was committed, from a read just before.
 const SETTLE_MARGIN: Duration = Duration::from_secs(2);
-/// Least time between two new keys of one session that LiteLLM refused.
-const RENEW_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A person's account and key, lent for one request. Only [`Sessions::open`] makes one, of an identity and a grant.
 #[derive(Clone)]
@@ -206,12 +204,15 @@ impl Sessions {
         if let Some(current) = current.filter(|current| current.opened.session_id != standing.opened.session_id) {
             return Ok(Some(Session { slot: slot.clone(), standing: current }));
         }
-        if !slot.may_renew(RENEW_INTERVAL) {
+        if !slot.may_renew() {
             return Ok(None);
         }
         let landing = self.fly(slot, standing.fingerprint, &standing.person, &standing.grant);
         let current = landed(landing).await.map_err(|error| refuse(&error))?;
         let is_new = current.opened.session_id != standing.opened.session_id;
+        if is_new {
+            slot.renewed();
+        }
         Ok(is_new.then(|| Session { slot: slot.clone(), standing: current }))
     }
 

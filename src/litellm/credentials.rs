@@ -71,7 +71,9 @@ pub fn key_in(value: &HeaderValue) -> Option<&str> {
         Some(_) => return None,
         None => text,
     };
-    (key.starts_with(KEY_PREFIX) && key.len() > KEY_PREFIX.len()).then_some(key)
+    // A comma would be two keys that something before us joined.
+    let is_one = key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+    (is_one && key.starts_with(KEY_PREFIX) && key.len() > KEY_PREFIX.len()).then_some(key)
 }
 
 /// Whether the body of a 401 says that the key itself is unknown or expired: `error.type` is `token_not_found_in_db` or
@@ -126,7 +128,7 @@ mod tests {
         assert_eq!(key("Bearer sk-1").as_deref(), Some("sk-1"));
         assert_eq!(key("bearer  sk-1 ").as_deref(), Some("sk-1"));
         assert_eq!(key("sk-1").as_deref(), Some("sk-1"));
-        for other in ["Basic c2stMQ==", "sk-", "Bearer eyJ", "Bearer", ""] {
+        for other in ["Basic c2stMQ==", "sk-", "Bearer eyJ", "Bearer", "", "sk-1,sk-2", "Bearer sk-1 sk-2"] {
             assert_eq!(key(other), None, "{other}");
         }
     }

@@ -80,7 +80,8 @@ impl Postgres {
         let pool = connect::options(database, litellm).map(|options| {
             PgPoolOptions::new()
                 .max_connections(database.pool.max(1))
-                .acquire_timeout(database.connect_timeout)
+                // Behind others, a connection is free again after a statement or two of theirs.
+                .acquire_timeout(database.connect_timeout + database.statement_timeout)
                 .connect_lazy_with(options)
         });
         Self {

@@ -16,6 +16,11 @@ const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// How long the registry is not asked again for somebody who can be served from memory.
 const AWAY_FOR: Duration = Duration::from_secs(1);
 
+/// Least time between two new keys of one session that LiteLLM refused.
+const RENEWED_FOR: Duration = Duration::from_mins(1);
+/// Least time between two questions about refused keys of one person.
+const ASKED_FOR: Duration = Duration::from_secs(1);
+
 /// One person's place in memory.
 pub(super) struct Slot {
     pub(super) pseudonym: Arc<str>,
@@ -51,6 +56,7 @@ struct State {
     refused: Option<(u64, Arc<RegistryError>, Instant)>,
     away_until: Option<Instant>,
     renewed_at: Option<Instant>,
+    asked_at: Option<Instant>,
 }
 
 struct Flight {
@@ -143,15 +149,22 @@ impl Slot {
         })
     }
 
-    /// Whether a new key may be made for one that LiteLLM refused; asked once, then not for an interval.
-    pub(super) fn may_renew(&self, interval: Duration) -> bool {
+    /// Whether the books may be asked about a key that LiteLLM refused: not within [`RENEWED_FOR`] of a new key, nor
+    /// within [`ASKED_FOR`] of the last question.
+    pub(super) fn may_renew(&self) -> bool {
         let now = Instant::now();
         let mut state = self.write();
-        let may = state.renewed_at.is_none_or(|at| now.saturating_duration_since(at) >= interval);
+        let is_past = |at: Option<Instant>, wait| at.is_none_or(|at| now.saturating_duration_since(at) >= wait);
+        let may = is_past(state.renewed_at, RENEWED_FOR) && is_past(state.asked_at, ASKED_FOR);
         if may {
-            state.renewed_at = Some(now);
+            state.asked_at = Some(now);
         }
         may
+    }
+
+    /// A new key was made for one that LiteLLM refused.
+    pub(super) fn renewed(&self) {
+        self.write().renewed_at = Some(Instant::now());
     }
 
     // A panic while the lock is held leaves the state whole: every write above is one assignment after another of
