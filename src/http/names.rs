@@ -30,7 +30,18 @@ pub struct Owned {
     /// By folded name: the owner, and the one spelling that is the name itself.
     names: HashMap<Box<str>, (Owner, HeaderName), FixedState>,
     prefixes: Vec<(&'static str, Owner)>,
+    sieve: Sieve,
 }
+
+/// Lengths and first letters of owned names: most headers of most requests are none of them, and are known to be none
+/// without a look into the table. Folding changes neither.
+#[derive(Debug, Clone)]
+struct Sieve {
+    by_length: [u32; SIEVE_LENGTHS],
+}
+
+/// Names of this length or longer share the last place.
+const SIEVE_LENGTHS: usize = 48;
 
 /// A header that is there more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,16 +78,21 @@ pub fn exactly_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Opti
 impl Owned {
     /// Adds a name. The first owner stays: identity and credential names are added before all others.
     pub fn add(&mut self, name: HeaderName, owner: Owner) {
+        self.sieve.add(name.as_str(), false);
         self.names.entry(fold(name.as_str()).into()).or_insert((owner, name));
     }
 
     /// Adds all names that begin so. Lower case, with `-` alone.
     pub fn add_prefix(&mut self, prefix: &'static str, owner: Owner) {
+        self.sieve.add(prefix, true);
         self.prefixes.push((prefix, owner));
     }
 
     /// The owner of a name in whatever spelling.
     pub fn owner(&self, name: &str) -> Option<Owner> {
+        if !self.sieve.holds(name) {
+            return None;
+        }
         let folded = fold(name);
         if let Some((owner, _)) = self.names.get(&*folded) {
             return Some(*owner);
@@ -86,7 +102,7 @@ impl Owned {
 
     /// Looks for twins of names that decide, and for `Connection` lines that would take one away from the next hop.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), BadName> {
-        for name in headers.keys() {
+        for name in headers.keys().filter(|name| self.sieve.holds(name.as_str())) {
             if let Some((Owner::Identity | Owner::Credential, real)) = self.names.get(&*fold(name.as_str()))
                 && real != name
             {
@@ -114,6 +130,41 @@ impl Owned {
         headers.iter().filter(move |(name, _)| {
             self.owner(name.as_str()).is_none() && !nominated.iter().any(|other| other == *name)
         })
+    }
+}
+
+// === impl Sieve ===
+
+impl Default for Sieve {
+    fn default() -> Self {
+        Self { by_length: [0; SIEVE_LENGTHS] }
+    }
+}
+
+impl Sieve {
+    fn add(&mut self, name: &str, is_prefix: bool) {
+        let from = Self::place(name);
+        let to = if is_prefix { SIEVE_LENGTHS } else { from + 1 };
+        for letters in self.by_length.iter_mut().take(to).skip(from) {
+            *letters |= Self::letter(name);
+        }
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        self.by_length.get(Self::place(name)).is_some_and(|letters| letters & Self::letter(name) != 0)
+    }
+
+    fn place(name: &str) -> usize {
+        name.len().min(SIEVE_LENGTHS - 1)
+    }
+
+    /// A bit for the first letter. What is no letter, `_` among it, shares the bits and so may be held needlessly, but a
+    /// name that begins with `-` or `_` is always held: the two are one to the table.
+    fn letter(name: &str) -> u32 {
+        match name.as_bytes().first() {
+            Some(b'-' | b'_') | None => u32::MAX,
+            Some(byte) => 1 << (byte & 31),
+        }
     }
 }
 
