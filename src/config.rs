@@ -167,6 +167,21 @@ pub enum Attribute {
     Roles,
 }
 
+impl Attribute {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::User,
+        Self::Email,
+        Self::PreferredUsername,
+        Self::Name,
+        Self::FirstName,
+        Self::LastName,
+        Self::Picture,
+        Self::Groups,
+        Self::Roles,
+    ];
+}
+
 /// Name and encoding of one attribute's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderRule {
@@ -227,7 +242,7 @@ pub struct Rule {
     pub when: Matcher,
     /// What they get; `None` refuses them.
     pub terms: Option<Arc<Terms>>,
-    /// Line in the file, for `explain` and the log.
+    /// Line in the file, for messages about the rule.
     pub line: Option<usize>,
 }
 
@@ -382,6 +397,8 @@ pub struct Litellm {
     pub pass_through_key_headers: Vec<HeaderName>,
     /// Path prefixes where Authorization is left as it came.
     pub keep_authorization: Vec<String>,
+    /// LiteLLM's `PROXY_ADMIN_ID`, where set: whoever has this id becomes administrator.
+    pub proxy_admin_id: Option<String>,
 }
 
 /// An address of LiteLLM.
@@ -405,7 +422,7 @@ pub struct Database {
     pub schema: String,
     /// Connections.
     pub pool: u32,
-    /// Time to connect, and to wait for a free connection.
+    /// Time to connect. For a free one, a statement's time more is waited.
     pub connect_timeout: Duration,
     /// Time for one statement.
     pub statement_timeout: Duration,

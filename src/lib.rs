@@ -6,7 +6,8 @@
 //!           calling? for others?    for?        may they? and key    let through request out
 //! ```
 //!
-//! Modules stand in the order of the request's way; a module uses those below it, never those above.
+//! A module uses those further in, never those further out: `cli`, `server`, `face`, `gate`, then `registry` and
+//! `upstream`, `litellm`, `config`, and innermost `http`, `secret`, `telemetry`.
 
 pub mod cli;
 pub mod config;

@@ -5,6 +5,7 @@
 //! refuse: a block, a row that belongs to somebody else, a store that does not answer.
 
 pub mod postgres;
+pub(crate) mod text;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub struct Swept {
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// An admin blocked the account or its key.
-    #[error("the account is blocked: {user_id}")]
+    #[error("the account, its user in LiteLLM or its key is blocked")]
     Blocked {
         /// LiteLLM's `user_id`.
         user_id: String,
@@ -81,9 +82,14 @@ pub enum RegistryError {
         /// What the operator can do.
         remedy: &'static str,
     },
-    /// The person has no value for the configured `account.user_id`, or one that is reserved.
-    #[error("`{0}` can't be LiteLLM's user_id")]
+    /// The person's id is LiteLLM's own, or can't be one of its ids.
+    #[error("the person's id is reserved in LiteLLM, or can't be an id there")]
     ReservedId(String),
+    /// The person has no value for the configured `account.user_id`.
+    #[error(
+        "`account.user_id: {0}`, but the sign-in proxy sent none. Have it send the header, or choose another source"
+    )]
+    NoId(&'static str),
     /// A living session was made with a secret that is not known here.
     #[error(
         "a living session was made with the session secret `{0}`, which is not among ours. Add it to `session.secret_file`"
@@ -93,7 +99,7 @@ pub enum RegistryError {
     #[error("{0}")]
     NotReady(String),
     /// The database did not answer, or refused.
-    #[error("the database did not do it")]
+    #[error("the database did not answer, or refused. See `litellm.database_url`")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

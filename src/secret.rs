@@ -200,7 +200,7 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Appends the big-endian number in base 62, without leading zeroes cut: equal lengths in give equal lengths out or fewer.
+/// Appends the big-endian number in base 62, without leading zeroes.
 fn base62(bytes: &[u8], text: &mut String) {
     let mut number = bytes.to_vec();
     let mut digits = Vec::with_capacity(bytes.len() * 2);

@@ -38,7 +38,9 @@ use worker::Worker;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address can't be listened on.
-    #[error("can't listen on {address}")]
+    #[error(
+        "can't listen on `{address}`; is it free, is its folder there, and may this user? See `listen` and `admin`"
+    )]
     Listen {
         /// The address or path.
         address: String,

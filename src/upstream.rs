@@ -203,11 +203,12 @@ impl Shared {
         let answer = sender.try_send_request(request);
         tokio::pin!(answer);
         let result = loop {
-            let sent = upload.bytes();
+            let (sent, was_done) = (upload.bytes(), upload.is_done());
             match timeout(self.limits.upstream_first_byte_timeout, &mut answer).await {
                 Ok(result) => break result,
-                // The time counts from the end of the upload: a slow client is no fault of LiteLLM's.
-                Err(_) if !upload.is_done() && upload.bytes() > sent => {}
+                // A window in which the upload went on, or ended, is followed by a whole one: a slow client is no fault of
+                // LiteLLM's.
+                Err(_) if !was_done && (upload.bytes() > sent || upload.is_done()) => {}
                 Err(_) => return Err((UpstreamError::FirstByteTimeout, None)),
             }
         };

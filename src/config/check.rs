@@ -13,6 +13,7 @@ mod session;
 mod trust;
 mod values;
 
+use crate::config::problem::KeyPath;
 use crate::config::raw::Raw;
 use crate::config::report::Report;
 use crate::config::{ClientKeys, Config};
@@ -26,6 +27,13 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         litellm::litellm(raw.litellm.unwrap_or_default(), listen.as_ref(), &mut headers, report);
     let trust =
         trust::trust(raw.trust.unwrap_or_default(), listen.as_ref(), litellm.url.as_ref(), &mut headers, report);
+    if trust.basic_auth_password.is_some() && !litellm.keep_authorization.is_empty() {
+        report.error(
+            KeyPath::parse("litellm.keep_authorization"),
+            "`litellm.keep_authorization` would send the sign-in proxy's password on".to_owned(),
+            "Authorization holds `trust.basic_auth_password`; prove the proxy with `trust.secret_header` instead",
+        );
+    }
     let (identity, preset) = identity::identity(raw.identity.unwrap_or_default(), &mut headers, report);
     let reads = rules::Reads::new(&identity, report);
     let rules = rules::rules(raw.deny, raw.allow, raw.rules, raw.default_role.as_deref(), reads, report);

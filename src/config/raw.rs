@@ -185,6 +185,7 @@ pub(super) struct RawLitellm {
     pub(super) key_header: Option<String>,
     pub(super) pass_through_key_headers: Option<List<String>>,
     pub(super) keep_authorization: Option<List<String>>,
+    pub(super) proxy_admin_id: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

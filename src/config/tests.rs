@@ -371,3 +371,25 @@ mod hostile {
         }
     }
 }
+
+// === README.md ===
+
+#[test]
+fn the_readmes_configuration_is_a_whole_one() {
+    let readme = read_file(Path::new("README.md")).unwrap();
+    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    // Files of somebody's own machine are put in as values.
+    let text = ["value", "database_url", "secret"].iter().fold(block.to_owned(), |text, key| {
+        let lines = text.lines().map(|line| match line.split_once(&format!("{key}_file: ")) {
+            Some((before, path)) => {
+                let end = if path.ends_with(" }") { " }" } else { "" };
+                format!("{before}{key}: postgres://0123456789abcdef0123456789abcdef@h/d{end}")
+            }
+            None => line.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    let source = Source { file: Some("README.md".into()), text: Some(text), ..Source::default() };
+    let (_, warnings) = load(&source).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(warnings.is_empty(), "{warnings:?}");
+}

@@ -19,7 +19,7 @@ use crate::gate::Gate;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
-use crate::gate::session::Session;
+use crate::gate::session::{InFlight, Session};
 use crate::http::body::RequestBody;
 use crate::http::conversation::Conversation;
 use crate::http::framing::Bad;
@@ -105,19 +105,20 @@ impl Proxy {
         if let Some(bad) = talk.bad(number) {
             return reply::refuse(&refuse_bytes(bad), &head, record);
         }
-        let admitted = match self.admit(peer, &head).await {
+        let mut admitted = match self.admit(peer, &head).await {
             Ok(admitted) => admitted,
             Err(refusal) => return reply::refuse(&refusal, &head, record),
         };
         record.admitted(&admitted);
+        let place = admitted.place.take();
         let upgrade = upgrade.as_ref();
         let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, talk };
         match self.forward(&errand, body).await {
             Err(refusal) => reply::refuse(&refusal, &head, record),
             Ok(Answer::Relay(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.switch(&errand, downstream, response, record)
+                self.switch(&errand, downstream, response, record, place)
             }
-            Ok(Answer::Relay(response)) => reply::relay(self.clean(response, &request_id), admitted.place, record),
+            Ok(Answer::Relay(response)) => reply::relay(self.clean(response, &request_id), place, record),
             Ok(Answer::Read(response)) => reply::read(self.clean(response, &request_id), record),
         }
     }
@@ -203,6 +204,7 @@ impl Proxy {
         downstream: Option<OnUpgrade>,
         mut response: Response<ResponseBody>,
         record: Record,
+        place: Option<InFlight>,
     ) -> Response<ReplyBody> {
         let is_asked = errand.upgrade.is_some_and(|asked| hop::is_switched_to(response.headers(), asked));
         let (Some(downstream), Some(asked), true) = (downstream, errand.upgrade, is_asked) else {
@@ -214,7 +216,7 @@ impl Proxy {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         answer.headers_mut().insert(header::UPGRADE, asked.clone());
         let (body, line) = reply::opening(record, &answer);
-        self.tunnels.spawn(tunnel::carry(downstream, upstream, line));
+        self.tunnels.spawn(tunnel::carry(downstream, upstream, line, place));
         answer.map(|()| body)
     }
 

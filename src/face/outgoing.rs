@@ -114,17 +114,18 @@ impl Rewriter {
     fn inject(&self, out: &Outgoing<'_>, headers: &mut HeaderMap) {
         let Some(key) = out.admitted.passage.key() else { return };
         let path = out.head.uri.path();
-        let theirs = &out.head.headers;
-        let keeps = matches!(out.admitted.passage, Passage::As(_))
-            && routes::is_plain(path)
-            && self.keep_authorization.iter().any(|prefix| is_at_or_below(path, prefix))
-            && theirs.contains_key(header::AUTHORIZATION);
-        if keeps {
-            for value in theirs.get_all(header::AUTHORIZATION) {
-                headers.append(header::AUTHORIZATION, value.clone());
-            }
+        // On a websocket Authorization is all that LiteLLM reads; there, and where it could be a key of LiteLLM's, it is ours.
+        let kept = names::exactly_one(&out.head.headers, &header::AUTHORIZATION).ok().flatten().filter(|theirs| {
+            matches!(out.admitted.passage, Passage::As(_))
+                && out.upgrade.is_none()
+                && routes::is_plain(path)
+                && self.keep_authorization.iter().any(|prefix| is_at_or_below(path, prefix))
+                && memchr::memmem::find(theirs.as_bytes(), KEY_PREFIX.as_bytes()).is_none()
+        });
+        if let Some(theirs) = kept {
+            headers.insert(header::AUTHORIZATION, theirs.clone());
         }
-        key.inject(headers, self.key_header.as_ref(), keeps);
+        key.inject(headers, self.key_header.as_ref(), kept.is_some());
     }
 
     /// The cookies without LiteLLM's own and the sign-in proxy's. A line that has none of them passes as it is.

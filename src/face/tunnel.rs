@@ -5,10 +5,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use super::record::Record;
+use crate::gate::session::InFlight;
 use crate::telemetry::logs::chain;
 
-/// Carries bytes until both sides have ended. The record's line is written then.
-pub(super) async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, mut record: Record) {
+/// Carries bytes until both sides have ended. The record's line is written then, and the person's place given back.
+pub(super) async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, mut record: Record, _place: Option<InFlight>) {
     record.tunnelled();
     let (downstream, upstream) = match (downstream.await, upstream.await) {
         (Ok(downstream), Ok(upstream)) => (downstream, upstream),

@@ -4,7 +4,6 @@
 //! that is missing, empty, repeated, joined, undecodable or ambiguous is a refusal, never a default person.
 
 mod decode;
-mod text;
 
 use http::header::HeaderMap;
 
@@ -12,10 +11,10 @@ use super::refusal::{Code, Refusal};
 use super::trust::TrustedPeer;
 use crate::config::{Attribute, HeaderRule, IdentityRules};
 use crate::http::names;
-use crate::registry::Person;
+use crate::registry::{Person, text};
 
 /// As many attributes as there are.
-pub const ATTRIBUTES_MAX: usize = 9;
+pub const ATTRIBUTES_MAX: usize = Attribute::ALL.len();
 
 /// Somebody, as a trusted peer says. Only [`Reader::read`] makes one.
 #[derive(Debug, Clone)]

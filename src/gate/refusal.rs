@@ -104,7 +104,7 @@ codes! {
     NoGroups = "no_groups" FORBIDDEN "Your groups did not arrive.";
     /// The account or its key was blocked by an admin.
     AccountBlocked = "account_blocked" FORBIDDEN "This account is blocked.";
-    /// LiteLLM has a row with this id or e-mail that vestibule did not make. See `account.adopt`, or link the two by hand.
+    /// LiteLLM has a row with this id or e-mail that vestibule did not make. The log names the row and the remedy; see `account.adopt`.
     AccountConflict = "account_conflict" FORBIDDEN "This account belongs to somebody else.";
     /// The person's role was lowered; LiteLLM may still go by the old one, so calls other than to models wait until its cache has passed.
     RoleSettling = "role_settling" SERVICE_UNAVAILABLE "Your role has just changed. Try again shortly.";
@@ -124,8 +124,6 @@ codes! {
     UpstreamFailed = "upstream_failed" BAD_GATEWAY "The LLM proxy's answer could not be read.";
     /// LiteLLM did not accept the connection, or did not begin to answer, in time.
     UpstreamTimeout = "upstream_timeout" GATEWAY_TIMEOUT "The LLM proxy did not answer in time.";
-    /// A fault of vestibule's own. The log has the cause.
-    Internal = "internal" INTERNAL_SERVER_ERROR "Something went wrong here.";
 }
 
 // === impl Code ===

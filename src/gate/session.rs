@@ -316,7 +316,7 @@ fn code_of(error: &RegistryError) -> Code {
     match error {
         RegistryError::Blocked { .. } => Code::AccountBlocked,
         RegistryError::Conflict { .. } => Code::AccountConflict,
-        RegistryError::ReservedId(_) => Code::ReservedId,
+        RegistryError::ReservedId(_) | RegistryError::NoId(_) => Code::ReservedId,
         RegistryError::SecretMismatch(_) | RegistryError::NotReady(_) | RegistryError::Unavailable(_) => {
             Code::StoreUnavailable
         }
@@ -326,7 +326,7 @@ fn code_of(error: &RegistryError) -> Code {
 /// The log has had the cause when it arose; a request's line names the code alone.
 fn refuse(error: &RegistryError) -> Refusal {
     let code = code_of(error);
-    let refusal = Refusal::from(code).because(error.to_string());
+    let refusal = Refusal::from(code);
     if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }
 }
 

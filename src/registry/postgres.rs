@@ -97,18 +97,10 @@ impl Postgres {
                 grace: 2.0 * (account.refresh + litellm.cache_ttl).as_secs_f64(),
             },
             settle_seconds: litellm.cache_ttl.as_secs_f64(),
-            reserved_ids: Vec::new(),
+            reserved_ids: litellm.proxy_admin_id.iter().cloned().collect(),
             connect_timeout: database.connect_timeout,
             statement_timeout: database.statement_timeout,
         }
-    }
-
-    /// Adds ids that nobody new may get, such as the one that LiteLLM is told by `PROXY_ADMIN_ID`. Case is not told
-    /// apart.
-    #[must_use]
-    pub fn reserving(mut self, user_ids: Vec<String>) -> Self {
-        self.reserved_ids = user_ids;
-        self
     }
 
     /// Makes our own tables, or brings them to this program's version, and looks at nothing else: the owner's part.

@@ -27,6 +27,8 @@ pub struct Readiness {
 struct State {
     last_contact: Option<Instant>,
     trouble: Option<String>,
+    /// The trouble as it was last logged, causes included.
+    told: Option<String>,
     is_fatal: bool,
     is_draining: bool,
 }
@@ -85,6 +87,7 @@ impl Readiness {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.last_contact = Some(Instant::now());
         state.trouble = None;
+        state.told = None;
         state.is_fatal = false;
     }
 
@@ -93,7 +96,9 @@ impl Readiness {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let is_away = matches!(error, RegistryError::Unavailable(_));
         let trouble = if is_away { "database".to_owned() } else { error.to_string() };
-        let is_new = state.trouble.as_ref() != Some(&trouble);
+        let told = chain(error);
+        let is_new = state.told.as_ref() != Some(&told);
+        state.told = Some(told);
         state.trouble = Some(trouble);
         state.is_fatal = !is_away;
         is_new

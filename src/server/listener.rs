@@ -69,6 +69,12 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
         socket.bind(address)?;
         Ok::<_, io::Error>(socket)
     };
+    if workers > 1 && address.port() != 0 {
+        // With SO_REUSEPORT a second vestibule would share the port unseen; without it a taken one is refused.
+        let probe = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        probe.set_reuseaddr(true)?;
+        probe.bind(address)?;
+    }
     let first = open(address)?;
     let address = first.local_addr()?;
     let mut each = vec![Socket::Tcp(first)];

@@ -53,6 +53,7 @@ impl Settings {
                 key_header: None,
                 pass_through_key_headers: Vec::new(),
                 keep_authorization: Vec::new(),
+                proxy_admin_id: None,
             },
             account: AccountRules {
                 user_id: UserIdFrom::Subject,

@@ -14,8 +14,8 @@ const LISTEN: &str = "127.0.0.1:4180";
 const ADMIN: &str = "127.0.0.1:4181";
 const MODE: u32 = 0o600;
 const OWN_PREFIX: &str = "/vestibule";
-/// `sun_path` of `sockaddr_un` has 108 bytes with the zero at its end.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// `sun_path` of `sockaddr_un` has 108 bytes with the zero at its end; a listener is bound under a longer name first.
+const SOCKET_PATH_BYTES_MAX: usize = 96;
 const WORKERS_MAX: usize = 1024;
 
 /// LiteLLM's own probes (`proxy/health_endpoints`).

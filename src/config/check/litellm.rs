@@ -35,7 +35,8 @@ pub(super) struct Partial {
     pub(super) cache_ttl: Duration,
     key_header: Option<HeaderName>,
     pass_through_key_headers: Vec<HeaderName>,
-    keep_authorization: Vec<String>,
+    pub(super) keep_authorization: Vec<String>,
+    proxy_admin_id: Option<String>,
 }
 
 impl Partial {
@@ -48,6 +49,7 @@ impl Partial {
             key_header: self.key_header,
             pass_through_key_headers: self.pass_through_key_headers,
             keep_authorization: self.keep_authorization,
+            proxy_admin_id: self.proxy_admin_id,
         })
     }
 }
@@ -75,6 +77,7 @@ pub(super) fn litellm(
             names.filter_map(|(at, name)| headers.name(&key.at(at), &name, Purpose::Key, report)).collect()
         },
         keep_authorization: keep_authorization(raw.keep_authorization.unwrap_or_default(), report),
+        proxy_admin_id: raw.proxy_admin_id.filter(|id| !id.is_empty()),
     };
     (partial, address)
 }

@@ -4,27 +4,23 @@
 
 use super::standing::Found;
 use crate::config::{AccountRules, AdoptBy, Role, UserIdFrom};
-use crate::registry::{Person, RegistryError};
+use crate::registry::{Person, RegistryError, text};
 
 /// LiteLLM's own names, each with more rights than a person may get by being called so: the administrator's id
 /// (`litellm/constants.py`, `LITELLM_PROXY_ADMIN_NAME`), and the one used while its database is away.
 const RESERVED: &[&str] = &["default_user_id", "__db_unavailable_fallback__"];
 /// Ids that begin so are LiteLLM's.
 const RESERVED_PREFIX: &str = "litellm";
-/// LiteLLM's own bound (`_is_valid_user_id`).
-const USER_ID_BYTES_MAX: usize = 512;
 /// Parts a `user_id` from the account's id, where the plain one belongs to another account.
 const SUFFIX: char = '~';
 
-const LINK: &str = "A row with an admin role is linked by hand alone: `vestibule users link ISSUER SUBJECT USER_ID`";
-const BY_USER_ID: &str =
-    "Add `user_id` to `account.adopt`, or link the row: `vestibule users link ISSUER SUBJECT USER_ID`";
-const BY_SSO_USER_ID: &str =
-    "Add `sso_user_id` to `account.adopt`, or link the row: `vestibule users link ISSUER SUBJECT USER_ID`";
-const BY_EMAIL: &str = "Add `email` to `account.adopt`, or link the row: `vestibule users link ISSUER SUBJECT USER_ID`";
+const ADMIN: &str =
+    "A row with an admin role is never taken over: lower its role in LiteLLM first, or rename one of the two";
+const BY_USER_ID: &str = "If it is, add `user_id` to `account.adopt`; else rename one of the two";
+const BY_SSO_USER_ID: &str = "If it is, add `sso_user_id` to `account.adopt`; else clear the column in that row";
+const BY_EMAIL: &str = "If it is, add `email` to `account.adopt`; else change the e-mail of one of the two";
 const OWNED_EMAIL: &str = "Another account has this e-mail: change one of the two at its sign-in source";
-const TWO_ROWS: &str =
-    "Two rows could be this person's: link the right one: `vestibule users link ISSUER SUBJECT USER_ID`";
+const TWO_ROWS: &str = "Two rows could be this person's: merge them, or change the id or e-mail of the wrong one";
 
 /// What becomes of a new person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,32 +38,17 @@ pub(super) fn wanted_user_id<'a>(person: &'a Person, rules: &AccountRules) -> Re
         UserIdFrom::Username => (person.preferred_username.as_ref(), "username"),
         UserIdFrom::Email => (person.email.as_ref(), "email"),
     };
-    id.map(String::as_str).ok_or_else(|| RegistryError::ReservedId(format!("(no {name})")))
+    id.map(String::as_str).ok_or(RegistryError::NoId(name))
 }
 
 /// Refuses an id that LiteLLM keeps for itself, or that nobody could tell from another by eye.
 pub(super) fn check_user_id(user_id: &str, reserved: &[String]) -> Result<(), RegistryError> {
     let folded = user_id.to_ascii_lowercase();
-    let plain = !user_id.is_empty() && user_id.trim() == user_id && user_id.chars().all(printable);
-    let bad = !plain
-        || user_id.len() > USER_ID_BYTES_MAX
+    let bad = !text::is_id(user_id)
         || folded.starts_with(RESERVED_PREFIX)
         || RESERVED.contains(&folded.as_str())
         || reserved.iter().any(|id| id.eq_ignore_ascii_case(user_id));
-    if bad {
-        Err(RegistryError::ReservedId(user_id.chars().filter(|c| printable(*c)).take(64).collect()))
-    } else {
-        Ok(())
-    }
-}
-
-/// Whether a character shows, and shows as itself: no controls, no space but the plain one, nothing that is invisible
-/// or turns the direction of writing.
-fn printable(c: char) -> bool {
-    !(c.is_control()
-        || (c.is_whitespace() && c != ' ')
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'))
+    if bad { Err(RegistryError::ReservedId(user_id.to_owned())) } else { Ok(()) }
 }
 
 /// Whether a text is a suffixed one of this account.
@@ -124,7 +105,7 @@ pub(super) fn choose(
 fn adoptable(row: &Found, adopt: &[AdoptBy]) -> Result<&'static str, RegistryError> {
     let (column, remedy) = found_by(row);
     if row.role.as_deref().and_then(Role::parse).is_some_and(Role::is_admin) {
-        return Err(conflict(row, column, LINK));
+        return Err(conflict(row, column, ADMIN));
     }
     [
         (AdoptBy::UserId, row.by_user_id, "user_id"),
@@ -156,7 +137,7 @@ mod tests {
 
     #[test]
     fn litellms_own_ids_and_unreadable_ones_are_refused() {
-        let long = "a".repeat(USER_ID_BYTES_MAX + 1);
+        let long = "a".repeat(text::ID_BYTES_MAX + 1);
         for id in [
             "default_user_id",
             "Default_User_ID",

@@ -210,8 +210,8 @@ impl Postgres {
     fn denied(&self, error: sqlx::Error) -> Fault {
         if is_denied(&error) {
             return RegistryError::NotReady(format!(
-                "vestibule's own tables are not there, and this role may not make them in schema `{}`. Run `vestibule migrate` \
-                 as the database's owner, or let this role do it: GRANT CREATE ON DATABASE … TO …",
+                "vestibule's own tables are not there, and this role may not make them in schema `{}`. Start vestibule once \
+                 as a role that may, or let this one do it: GRANT CREATE ON DATABASE … TO …",
                 self.own_schema
             ))
             .into();

@@ -126,6 +126,17 @@ async fn authorization_is_kept_where_the_far_end_reads_it() {
 }
 
 #[tokio::test]
+async fn a_key_of_litellms_is_never_kept_for_a_far_end() {
+    let stage = Stage::with(|setup| setup.with("litellm.keep_authorization", vec!["/vertex_ai/"])).await;
+    for value in ["Bearer sk-bobs", "sk-bobs", "Basic x Bearer sk-bobs"] {
+        let request = stage.client().get("/vertex_ai/v1/x").from(&Person::named("alice"));
+        request.header("Authorization", value).send().await.expect_ok();
+        let raw = stage.upstream.last().raw;
+        assert!(!String::from_utf8_lossy(&raw).contains("sk-bobs"), "{value}");
+    }
+}
+
+#[tokio::test]
 async fn forwarded_headers_are_kept_from_a_trusted_peer_and_extended() {
     let stage = Stage::plain().await;
     let answer = stage

@@ -20,6 +20,14 @@ fn websocket(stage: &Stage) -> Request {
 }
 
 #[tokio::test]
+async fn a_websocket_goes_up_with_our_key_also_where_authorization_is_kept() {
+    let stage = Stage::with(|setup| setup.with("litellm.keep_authorization", vec!["/v1/"])).await;
+    websocket(&stage).header("Authorization", "Bearer ya29.far-end").send().await.expect_ok();
+    let seen = stage.upstream.last().head;
+    assert!(seen.value("authorization").is_some_and(|value| value.starts_with("Bearer sk-")), "{seen:?}");
+}
+
+#[tokio::test]
 async fn a_websocket_is_a_tunnel_after_its_101() {
     let upstream = Upstream::answering(|mut exchange| async move {
         exchange.send(SWITCHING).await;

@@ -34,7 +34,7 @@ async fn a_hand_made_admin_row_is_left_untouched_whatever_may_be_adopted() {
         let (user_id, found_by, remedy) =
             conflict(refused(settings.connect().open(&person("bob"), &terms(Role::ProxyAdmin)).await));
         assert_eq!((user_id.as_str(), found_by), (id, found));
-        assert!(remedy.contains("vestibule users link"), "{remedy}");
+        assert!(remedy.contains("never taken over"), "{remedy}");
         assert_eq!(database.one::<String>(ROWS).await, before);
         assert_eq!(database.one::<i64>(OURS).await, 0);
     }
@@ -210,7 +210,8 @@ async fn the_user_id_is_chosen_once_and_for_good() {
 #[tokio::test]
 async fn reserved_ids_and_missing_ones_make_no_row() {
     let (database, mut settings) = ready().await;
-    let registry = settings.connect().reserving(vec!["Root".to_owned()]);
+    settings.litellm.proxy_admin_id = Some("Root".to_owned());
+    let registry = settings.connect();
     for subject in
         ["default_user_id", "DEFAULT_USER_ID", "__db_unavailable_fallback__", "litellm-x", "root", "a\u{200b}b", ""]
     {
@@ -221,7 +222,7 @@ async fn reserved_ids_and_missing_ones_make_no_row() {
     let mut alice = person("alice");
     alice.email = None;
     let error = refused(settings.connect().open(&alice, &viewer()).await);
-    assert!(matches!(error, RegistryError::ReservedId(_)), "{error:?}");
+    assert!(matches!(error, RegistryError::NoId("email")), "{error:?}");
     // Nor is such a row adopted by another column.
     adopting(&mut settings, &[AdoptBy::Email]);
     database.run(&user_by_hand("default_user_id", None, Some("bob@example.com"), "internal_user")).await;

@@ -89,7 +89,7 @@ async fn a_role_that_may_not_make_tables_is_told_who_may() {
     let database = TestDatabase::fresh().await;
     let mut settings = Settings::new(database.url_as_role("GRANT USAGE ON SCHEMA public TO {role}").await);
     let words = not_ready(settings.connect().prepare().await);
-    assert!(words.contains("vestibule migrate") && words.contains("GRANT CREATE"), "{words}");
+    assert!(words.contains("Start vestibule once as a role that may") && words.contains("GRANT CREATE"), "{words}");
     // The owner makes them; the role is told what it still lacks, one thing after the other.
     settings.litellm.database_url = database.url().into();
     settings.connect().migrate().await.unwrap();

@@ -3,20 +3,20 @@
 use unicode_normalization::is_nfc;
 
 /// Most bytes of an id; LiteLLM refuses longer ones (`_is_valid_user_id`).
-const ID_BYTES_MAX: usize = 512;
+pub(crate) const ID_BYTES_MAX: usize = 512;
 /// Most bytes of an e-mail address (RFC 5321 4.5.3.1.3, less the brackets).
 const EMAIL_BYTES_MAX: usize = 254;
 /// Most bytes of a picture's address.
 const PICTURE_BYTES_MAX: usize = 2048;
 
 /// No control character, nothing that hides or reorders text. Names in every script pass.
-pub(super) fn is_plain(text: &str) -> bool {
+pub(crate) fn is_plain(text: &str) -> bool {
     !text.chars().any(|c| c.is_control() || hides(c))
 }
 
 /// An id: plain, printable, in one Unicode form only (NFC), no white space but inner plain spaces, 1 to 512 bytes.
 /// Case counts: subjects are case-sensitive (OpenID Connect Core 2).
-pub(super) fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= ID_BYTES_MAX
         && is_plain(text)
@@ -30,7 +30,7 @@ pub(super) fn is_id(text: &str) -> bool {
 ///
 /// Stricter than RFC 5322 on purpose: quoted parts and several `@` are how domain rules were passed by (GHSA-c5c4-8r6x-56w3),
 /// and letters beyond ASCII fold onto others (CVE-2019-19844). Private domains such as `.local` are fine.
-pub(super) fn email(text: &str) -> Option<String> {
+pub(crate) fn email(text: &str) -> Option<String> {
     let (local, domain) = text.split_once('@')?;
     let local_ok = !local.is_empty()
         && local.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte));
@@ -44,7 +44,7 @@ pub(super) fn email(text: &str) -> Option<String> {
 }
 
 /// `First Last`, or the one that there is.
-pub(super) fn joined(first: Option<&str>, last: Option<&str>) -> Option<String> {
+pub(crate) fn joined(first: Option<&str>, last: Option<&str>) -> Option<String> {
     match (first, last) {
         (Some(first), Some(last)) => Some(format!("{first} {last}")),
         (Some(one), None) | (None, Some(one)) => Some(one.to_owned()),
@@ -53,7 +53,7 @@ pub(super) fn joined(first: Option<&str>, last: Option<&str>) -> Option<String> 
 }
 
 /// An https address of moderate length; no other scheme is ever shown.
-pub(super) fn is_picture(text: &str) -> bool {
+pub(crate) fn is_picture(text: &str) -> bool {
     text.len() <= PICTURE_BYTES_MAX
         && text.starts_with("https://")
         && text
