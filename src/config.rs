@@ -422,7 +422,7 @@ pub struct Database {
     pub schema: String,
     /// Connections.
     pub pool: u32,
-    /// Time to connect. For a free one, a statement's time more is waited.
+    /// Time to connect.
     pub connect_timeout: Duration,
     /// Time for one statement.
     pub statement_timeout: Duration,

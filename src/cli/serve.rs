@@ -25,7 +25,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let (config, warnings) = match load(&source) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprint!("{problems}");
+            eprintln!("{problems}");
             return ExitCode::from(EXIT_CONFIG);
         }
     };

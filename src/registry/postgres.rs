@@ -37,10 +37,12 @@ mod schema;
 mod standing;
 mod statements;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::Semaphore;
 
 use self::lease::Lease;
 use self::plan::Lending;
@@ -59,6 +61,8 @@ const SWEEP_BATCHES_MAX: u32 = 200;
 pub struct Postgres {
     /// In words, why there is no pool: the URL can't be read.
     pool: Result<PgPool, String>,
+    /// As many as the pool has connections.
+    places: Arc<Semaphore>,
     statements: Statements,
     own_schema: String,
     litellm_schema: String,
@@ -80,12 +84,12 @@ impl Postgres {
         let pool = connect::options(database, litellm).map(|options| {
             PgPoolOptions::new()
                 .max_connections(database.pool.max(1))
-                // Behind others, a connection is free again after a statement or two of theirs.
-                .acquire_timeout(database.connect_timeout + database.statement_timeout)
+                .acquire_timeout(database.connect_timeout)
                 .connect_lazy_with(options)
         });
         Self {
             pool,
+            places: Arc::new(Semaphore::new(database.pool.max(1) as usize)),
             statements: Statements::new(&litellm.schema, &database.schema),
             own_schema: database.schema.clone(),
             litellm_schema: litellm.schema.clone(),
@@ -137,6 +141,11 @@ impl Postgres {
         self.pool.as_ref().map_err(|words| RegistryError::NotReady(words.clone()))
     }
 
+    async fn lease(&self) -> Result<Lease, Fault> {
+        // Behind others, a place is free again after a statement or two of theirs.
+        Ok(Lease::new(self.pool()?, &self.places, self.statement_timeout).await?)
+    }
+
     /// Begins a transaction that writes nothing.
     fn begin_reading(&self) -> String {
         format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {}", self.bounds())
@@ -154,7 +163,7 @@ impl Postgres {
     }
 
     async fn sweep_batch(&self) -> Result<u64, Fault> {
-        let mut lease = Lease::new(self.pool()?).await?;
+        let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_writing()).await?;
         let gone = sqlx::query(AssertSqlSafe(self.statements.sweep.as_str()))
             .bind(SWEEP_BATCH)

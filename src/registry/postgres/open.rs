@@ -10,7 +10,6 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::Postgres;
 use super::enrol::user_row;
-use super::lease::Lease;
 use super::lend::Held;
 use super::plan::{self, AccountPlan, Event, SessionPlan};
 use super::retry::Fault;
@@ -29,7 +28,7 @@ impl Postgres {
         if let Some(opened) = self.look(person, terms).await? {
             return Ok(opened);
         }
-        let mut lease = Lease::new(self.pool()?).await?;
+        let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_locked(person)).await?;
         let outcome = self.settle(&mut transaction, person, terms).await;
         match outcome {
@@ -43,7 +42,7 @@ impl Postgres {
 
     /// The read. It answers only where nothing has to be written, or where the books refuse.
     async fn look(&self, person: &Person, terms: &Terms) -> Result<Option<Opened>, Fault> {
-        let mut lease = Lease::new(self.pool()?).await?;
+        let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_reading()).await?;
         let standing = read(&mut transaction, &self.statements.read, person).await?;
         transaction.commit().await?;

@@ -7,7 +7,6 @@
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
-use super::lease::Lease;
 use super::retry::Fault;
 use crate::litellm::tables::{self, quoted};
 use crate::registry::RegistryError;
@@ -47,7 +46,7 @@ impl Postgres {
     /// One try to make everything ready.
     pub(super) async fn prepare_once(&self) -> Result<(), Fault> {
         self.migrate_once().await?;
-        let mut lease = Lease::new(self.pool()?).await?;
+        let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_reading()).await?;
         let outcome = self.look_around(&mut transaction).await;
         match outcome {
@@ -60,7 +59,7 @@ impl Postgres {
 
     /// One try to bring our own tables to this program's version.
     pub(super) async fn migrate_once(&self) -> Result<(), Fault> {
-        let mut lease = Lease::new(self.pool()?).await?;
+        let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_reading()).await?;
         let version = self.version(&mut transaction).await?;
         transaction.rollback().await?;
