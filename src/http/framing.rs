@@ -161,9 +161,9 @@ impl Guard {
 
     /// Takes a whole head, or nothing.
     fn head(&mut self, bytes: &[u8], searched: usize) -> Result<usize, Bad> {
-        // Most heads come whole and are read in one walk. One that comes in pieces is read when its end is there, so that
-        // tiny pieces don't have it read again and again.
-        let is_worth_reading = searched == 0 || has_end(bytes, searched);
+        // Most heads come whole and are read in one walk. One that comes in pieces is read again with each line that is
+        // whole, which the limit of fields bounds, and not with each byte.
+        let is_worth_reading = memchr::memchr(b'\n', bytes.get(searched..).unwrap_or_default()).is_some();
         let whole = if is_worth_reading { Head::read(bytes, self.fields_max, self.head_bytes_max)? } else { None };
         let Some((head, end)) = whole else {
             if bytes.len() > self.head_bytes_max {
@@ -318,16 +318,6 @@ impl<'a> Iterator for Lines<'a> {
         self.at += end + 1;
         Some(rest.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Bad::Head))
     }
-}
-
-/// Whether a head may end in the bytes, whichever way its lines are written.
-fn has_end(bytes: &[u8], searched: usize) -> bool {
-    // An end may lie across what was searched and what is new.
-    let new = bytes.get(searched.saturating_sub(3)..).unwrap_or_default();
-    memchr::memchr_iter(b'\n', new).any(|at| {
-        let after = new.get(at + 1..).unwrap_or_default();
-        after.starts_with(b"\n") || after.starts_with(b"\r\n")
-    })
 }
 
 /// `METHOD target HTTP/1.1`; whether it is 1.1.
