@@ -83,7 +83,7 @@ impl Proxy {
         request: Request<Incoming>,
     ) -> Response<ReplyBody> {
         let response = self.answer(peer, talk, number, request).await;
-        talk.answer_upgrade(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+        talk.answer_upgrade(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
         response
     }
 

@@ -8,7 +8,7 @@
 //!   here which one it is, so that the refusal is answered in its turn.
 //! - Whether a request to change the protocol was granted, for the bytes that follow it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
@@ -20,10 +20,6 @@ use super::hop::HOP_BY_HOP;
 /// Most bytes that wait to be written; an upstream that sends interim answers without end is not followed further.
 const QUEUE_BYTES_MAX: usize = 64 * 1024;
 
-const UPGRADE_OPEN: u8 = 0;
-const UPGRADE_REFUSED: u8 = 1;
-const UPGRADE_GRANTED: u8 = 2;
-
 /// The talk of one downstream connection.
 #[derive(Debug, Clone, Default)]
 pub struct Conversation {
@@ -34,7 +30,8 @@ pub struct Conversation {
 struct Shared {
     has_interim: AtomicBool,
     has_bad: AtomicBool,
-    upgrade: AtomicU8,
+    /// The number of the request answered last, twice, and 1 more where its change of protocol was granted.
+    upgrade: AtomicU64,
     queue: Mutex<Queue>,
 }
 
@@ -98,19 +95,17 @@ impl Conversation {
         self.queue().bad.filter(|(of, _)| *of == number).map(|(_, bad)| bad)
     }
 
-    /// The service says whether the protocol changes after the request at hand.
-    pub fn answer_upgrade(&self, is_granted: bool) {
-        self.shared.upgrade.store(if is_granted { UPGRADE_GRANTED } else { UPGRADE_REFUSED }, Ordering::Release);
+    /// The service says whether the protocol changes after the request of this number.
+    pub fn answer_upgrade(&self, number: u64, is_granted: bool) {
+        self.shared.upgrade.store(number << 1 | u64::from(is_granted), Ordering::Release);
         self.queue().wake();
     }
 
-    /// The wire asks whether the protocol changes; `None` as long as nobody has said.
-    pub fn take_upgrade(&self) -> Option<bool> {
-        match self.shared.upgrade.swap(UPGRADE_OPEN, Ordering::AcqRel) {
-            UPGRADE_GRANTED => Some(true),
-            UPGRADE_REFUSED => Some(false),
-            _ => None,
-        }
+    /// The wire asks whether the protocol changes after the request of this number; `None` as long as nobody has said.
+    /// What was said of an earlier request is no answer.
+    pub fn upgrade(&self, number: u64) -> Option<bool> {
+        let answered = self.shared.upgrade.load(Ordering::Acquire);
+        (answered >> 1 == number).then_some(answered & 1 == 1)
     }
 
     /// Who is to be woken when something comes.
@@ -165,11 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_is_answered_once() {
+    fn an_upgrade_is_answered_for_its_own_request() {
         let talk = Conversation::default();
-        assert_eq!(talk.take_upgrade(), None);
-        talk.answer_upgrade(true);
-        assert_eq!((talk.take_upgrade(), talk.take_upgrade()), (Some(true), None));
+        assert_eq!(talk.upgrade(1), None);
+        talk.answer_upgrade(1, false);
+        assert_eq!((talk.upgrade(1), talk.upgrade(2)), (Some(false), None));
+        talk.answer_upgrade(2, true);
+        assert_eq!(talk.upgrade(2), Some(true));
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 Ending::Silent => return Poll::Ready(Ok(())),
             }
             if this.guard.awaits_upgrade()
-                && let Some(is_raw) = this.talk.take_upgrade()
+                && let Some(is_raw) = this.talk.upgrade(this.guard.heads())
             {
                 this.guard.upgraded(is_raw);
                 this.rescan();

@@ -65,6 +65,43 @@ async fn a_websocket_is_a_tunnel_after_its_101() {
 }
 
 #[tokio::test]
+async fn a_connection_that_served_other_requests_can_become_a_tunnel() {
+    let upstream = Upstream::answering(|mut exchange| async move {
+        if exchange.head.value("upgrade").is_none() {
+            return exchange.json(r#"{"ok":true}"#).await;
+        }
+        exchange.send(SWITCHING).await;
+        while let [first, ..] = exchange.wire.read_exact(1).await.as_slice() {
+            exchange.send([first.to_ascii_uppercase()]).await;
+        }
+        None
+    });
+    let stage = Stage::before(upstream.await).await;
+    let mut wire = stage.client().connect().await;
+    for _ in 0..2 {
+        wire.send(stage.client().get("/v1/models").from(&Person::named("alice")).bytes()).await;
+        wire.answer("GET").await.expect_ok();
+    }
+    // What follows the handshake is no request, even before its answer.
+    let mut bytes = websocket(&stage).bytes();
+    bytes.extend_from_slice(b"a\n\nb");
+    wire.send(bytes).await;
+    assert_eq!(wire.expect_head("the handshake").await.status(), 101);
+    assert_eq!(within("the echo", wire.read_exact(4)).await, b"A\n\nB");
+}
+
+#[tokio::test]
+async fn a_connection_serves_on_after_a_refused_upgrade() {
+    let stage = Stage::before(Upstream::saying("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await).await;
+    let mut wire = stage.client().connect().await;
+    for _ in 0..2 {
+        wire.send(websocket(&stage).bytes()).await;
+        assert_eq!(wire.answer("GET").await.status, 403);
+    }
+    assert_eq!(stage.upstream.count(), 2);
+}
+
+#[tokio::test]
 async fn the_end_of_one_side_reaches_the_other() {
     let upstream = Upstream::answering(|mut exchange| async move {
         exchange.send(SWITCHING).await;
