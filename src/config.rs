@@ -7,10 +7,12 @@ mod check;
 pub mod document;
 mod excerpt;
 mod load;
+mod pattern;
 pub mod presets;
 pub mod problem;
 mod raw;
 mod report;
+mod role;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -19,7 +21,9 @@ mod variables;
 #[cfg(test)]
 pub(crate) use self::load::testing;
 pub use self::load::{Source, load};
+pub use self::pattern::Pattern;
 pub use self::problem::{Problem, Problems};
+pub use self::role::Role;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -257,28 +261,6 @@ pub struct Matcher {
     pub email_domain: Vec<Pattern>,
     /// Subjects.
     pub user: Vec<Pattern>,
-}
-
-/// A text to match: exact, or with `*` for any characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pattern {
-    /// The whole text.
-    Exact(String),
-    /// The pieces between the `*`s.
-    Glob(Vec<String>),
-}
-
-/// LiteLLM's roles that vestibule may give, lowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Sees own keys and spend.
-    InternalUserViewer,
-    /// Makes keys for itself.
-    InternalUser,
-    /// Sees everything.
-    ProxyAdminViewer,
-    /// May do everything.
-    ProxyAdmin,
 }
 
 /// What a rule gives: a role, and what LiteLLM's user row gets besides.
@@ -519,64 +501,4 @@ pub enum LogFormat {
     Text,
     /// JSON.
     Json,
-}
-
-// === impl Role ===
-
-impl Role {
-    /// All roles, lowest first.
-    pub const ALL: [Self; 4] = [Self::InternalUserViewer, Self::InternalUser, Self::ProxyAdminViewer, Self::ProxyAdmin];
-
-    /// LiteLLM's exact string (`litellm/types/proxy/auth/user_roles.py`).
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InternalUserViewer => "internal_user_viewer",
-            Self::InternalUser => "internal_user",
-            Self::ProxyAdminViewer => "proxy_admin_viewer",
-            Self::ProxyAdmin => "proxy_admin",
-        }
-    }
-
-    /// Reads LiteLLM's string. `internal_user_view_only`, seen in guides, stands for the viewer.
-    pub fn parse(text: &str) -> Option<Self> {
-        if text == "internal_user_view_only" {
-            return Some(Self::InternalUserViewer);
-        }
-        Self::ALL.into_iter().find(|role| role.as_str() == text)
-    }
-
-    /// True for the two roles that see or do everything.
-    pub fn is_admin(self) -> bool {
-        matches!(self, Self::ProxyAdmin | Self::ProxyAdminViewer)
-    }
-}
-
-// === impl Pattern ===
-
-impl Pattern {
-    /// Reads a pattern: a `*` stands for any characters, none included.
-    pub fn parse(text: &str) -> Self {
-        if text.contains('*') {
-            Self::Glob(text.split('*').map(str::to_owned).collect())
-        } else {
-            Self::Exact(text.to_owned())
-        }
-    }
-
-    /// Whether the whole text matches. Linear in the text: pieces are taken leftmost first.
-    pub fn matches(&self, text: &str) -> bool {
-        let pieces = match self {
-            Self::Exact(exact) => return exact == text,
-            Self::Glob(pieces) => pieces,
-        };
-        let [first, middle @ .., last] = pieces.as_slice() else { return false };
-        let Some(mut rest) = text.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str())) else {
-            return false;
-        };
-        for piece in middle {
-            let Some((_, after)) = rest.split_once(piece.as_str()) else { return false };
-            rest = after;
-        }
-        true
-    }
 }

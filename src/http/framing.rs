@@ -7,18 +7,16 @@
 //! whole, looked at once as bytes, and handed on unchanged or not at all. Bodies pass as they come; of chunks the size
 //! lines are followed, data is skipped. The cost is one walk over the head.
 
+mod chunks;
+
 use std::str;
+
+use chunks::Chunks;
 
 /// Empty lines before a request that are passed over (RFC 9112 2.2 asks for one at least).
 const EMPTY_LINES_MAX: usize = 2;
 /// Longest method.
 const METHOD_BYTES_MAX: usize = 32;
-/// Longest size line of a chunk, its extensions included (RFC 9112 7.1.1 asks for a limit).
-const CHUNK_LINE_BYTES_MAX: usize = 4096;
-/// Most bytes of a trailer section.
-const TRAILER_BYTES_MAX: usize = 16 * 1024;
-/// Most hex digits of a chunk's size.
-const CHUNK_DIGITS_MAX: usize = 15;
 
 /// What is wrong with the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,40 +61,6 @@ enum State {
     Upgrade,
     /// Another protocol: nothing is looked at.
     Raw,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chunks {
-    /// In the digits of a size.
-    Size {
-        digits: usize,
-        size: u64,
-    },
-    /// In an extension.
-    Extension {
-        size: u64,
-        bytes: usize,
-    },
-    /// After the CR of a size line.
-    SizeLf {
-        size: u64,
-    },
-    /// In data.
-    Data {
-        left: u64,
-    },
-    /// Before the CR, then the LF, after data.
-    DataCr,
-    DataLf,
-    /// In the trailer section: bytes so far, and whether this line has any.
-    Trailer {
-        bytes: usize,
-        is_empty: bool,
-    },
-    TrailerLf {
-        bytes: usize,
-        is_empty: bool,
-    },
 }
 
 struct Head {
@@ -176,7 +140,7 @@ impl Guard {
             Head { asks_upgrade: true, is_chunked: false, length: None | Some(0) } => State::Upgrade,
             // A tunnel and a body would both claim the bytes that follow.
             Head { asks_upgrade: true, .. } => return Err(Bad::Framing),
-            Head { is_chunked: true, .. } => State::Chunks(Chunks::Size { digits: 0, size: 0 }),
+            Head { is_chunked: true, .. } => State::Chunks(Chunks::START),
             Head { length: Some(length), .. } if length > 0 => State::Length(length),
             Head { .. } => State::Head { searched: 0 },
         };
@@ -200,41 +164,8 @@ impl Guard {
             return Ok(here);
         }
         let Some(&byte) = bytes.first() else { return Ok(0) };
-        self.state = chunks.after(byte)?;
+        self.state = chunks.after(byte)?.map_or(State::Head { searched: 0 }, State::Chunks);
         Ok(1)
-    }
-}
-
-// === impl Chunks ===
-
-impl Chunks {
-    /// The state after one byte that is not data (RFC 9112 7.1). Only CRLF ends a line, only hex digits make a size.
-    fn after(self, byte: u8) -> Result<State, Bad> {
-        let next = match (self, byte) {
-            (Self::Size { digits, size }, _) if byte.is_ascii_hexdigit() && digits < CHUNK_DIGITS_MAX => {
-                let digit = char::from(byte).to_digit(16).unwrap_or_default();
-                Self::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
-            }
-            (Self::Size { digits: 1.., size }, b';') => Self::Extension { size, bytes: 0 },
-            (Self::Size { digits: 1.., size } | Self::Extension { size, .. }, b'\r') => Self::SizeLf { size },
-            (Self::Extension { size, bytes }, _) if is_text(byte) && bytes < CHUNK_LINE_BYTES_MAX => {
-                Self::Extension { size, bytes: bytes + 1 }
-            }
-            (Self::SizeLf { size: 0 }, b'\n') => Self::Trailer { bytes: 0, is_empty: true },
-            (Self::SizeLf { size }, b'\n') => Self::Data { left: size },
-            (Self::DataCr, b'\r') => Self::DataLf,
-            (Self::DataLf, b'\n') => Self::Size { digits: 0, size: 0 },
-            (Self::Trailer { bytes, is_empty }, b'\r') => Self::TrailerLf { bytes, is_empty },
-            // A trailer begins with a name: neither a fold nor an empty one.
-            (Self::Trailer { is_empty: true, .. }, _) if !is_token(byte) => return Err(Bad::Framing),
-            (Self::Trailer { bytes, .. }, _) if is_text(byte) && bytes < TRAILER_BYTES_MAX => {
-                Self::Trailer { bytes: bytes + 1, is_empty: false }
-            }
-            (Self::TrailerLf { is_empty: true, .. }, b'\n') => return Ok(State::Head { searched: 0 }),
-            (Self::TrailerLf { bytes, .. }, b'\n') => Self::Trailer { bytes, is_empty: true },
-            _ => return Err(Bad::Framing),
-        };
-        Ok(State::Chunks(next))
     }
 }
 

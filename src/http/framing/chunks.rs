@@ -1,0 +1,81 @@
+//! The chunked coding (RFC 9112 7.1), byte by byte: sizes, extensions and trailers are looked at, data is skipped.
+
+use super::{Bad, is_text, is_token};
+
+/// Longest size line of a chunk, its extensions included (RFC 9112 7.1.1 asks for a limit).
+const CHUNK_LINE_BYTES_MAX: usize = 4096;
+/// Most bytes of a trailer section.
+const TRAILER_BYTES_MAX: usize = 16 * 1024;
+/// Most hex digits of a chunk's size.
+const CHUNK_DIGITS_MAX: usize = 15;
+
+/// Where in the chunks the last byte was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chunks {
+    /// In the digits of a size.
+    Size {
+        digits: usize,
+        size: u64,
+    },
+    /// In an extension.
+    Extension {
+        size: u64,
+        bytes: usize,
+    },
+    /// After the CR of a size line.
+    SizeLf {
+        size: u64,
+    },
+    /// In data.
+    Data {
+        left: u64,
+    },
+    /// Before the CR, then the LF, after data.
+    DataCr,
+    DataLf,
+    /// In the trailer section: bytes so far, and whether this line has any.
+    Trailer {
+        bytes: usize,
+        is_empty: bool,
+    },
+    TrailerLf {
+        bytes: usize,
+        is_empty: bool,
+    },
+}
+
+// === impl Chunks ===
+
+impl Chunks {
+    /// Before the first chunk.
+    pub(super) const START: Self = Self::Size { digits: 0, size: 0 };
+
+    /// The state after one byte that is not data; `None` after the last. Only CRLF ends a line, only hex digits make a size.
+    pub(super) fn after(self, byte: u8) -> Result<Option<Self>, Bad> {
+        let next = match (self, byte) {
+            (Self::Size { digits, size }, _) if byte.is_ascii_hexdigit() && digits < CHUNK_DIGITS_MAX => {
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                Self::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+            }
+            (Self::Size { digits: 1.., size }, b';') => Self::Extension { size, bytes: 0 },
+            (Self::Size { digits: 1.., size } | Self::Extension { size, .. }, b'\r') => Self::SizeLf { size },
+            (Self::Extension { size, bytes }, _) if is_text(byte) && bytes < CHUNK_LINE_BYTES_MAX => {
+                Self::Extension { size, bytes: bytes + 1 }
+            }
+            (Self::SizeLf { size: 0 }, b'\n') => Self::Trailer { bytes: 0, is_empty: true },
+            (Self::SizeLf { size }, b'\n') => Self::Data { left: size },
+            (Self::DataCr, b'\r') => Self::DataLf,
+            (Self::DataLf, b'\n') => Self::START,
+            (Self::Trailer { bytes, is_empty }, b'\r') => Self::TrailerLf { bytes, is_empty },
+            // A trailer begins with a name: neither a fold nor an empty one.
+            (Self::Trailer { is_empty: true, .. }, _) if !is_token(byte) => return Err(Bad::Framing),
+            (Self::Trailer { bytes, .. }, _) if is_text(byte) && bytes < TRAILER_BYTES_MAX => {
+                Self::Trailer { bytes: bytes + 1, is_empty: false }
+            }
+            (Self::TrailerLf { is_empty: true, .. }, b'\n') => return Ok(None),
+            (Self::TrailerLf { bytes, .. }, b'\n') => Self::Trailer { bytes, is_empty: true },
+            _ => return Err(Bad::Framing),
+        };
+        Ok(Some(next))
+    }
+}
