@@ -17,6 +17,9 @@ use super::identity::{ATTRIBUTES_MAX, Identity, Reader};
 use super::refusal::Refusal;
 use super::trust::TrustedPeer;
 
+/// Longest headers of one person that are remembered; longer ones are read each time.
+const REMEMBERED_BYTES_MAX: usize = 4096;
+
 /// Somebody, and what they may.
 pub struct Recognised {
     /// Who.
@@ -61,7 +64,9 @@ impl Recognition {
         let identity = self.reader.read(speaker, headers)?;
         let grant = self.granter.grant(&identity)?;
         let recognised = Arc::new(Recognised { identity, grant });
-        if let Some(Raw(values)) = raw {
+        if let Some(Raw(values)) = raw
+            && values.iter().flatten().map(|value| value.len()).sum::<usize>() <= REMEMBERED_BYTES_MAX
+        {
             self.known.insert(Written(values.map(|value| value.map(Into::into))), recognised.clone());
         }
         Ok(recognised)
