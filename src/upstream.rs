@@ -243,7 +243,11 @@ impl ResponseBody {
     fn give_back(&mut self) {
         let Some(Lease { sender, upload, shared }) = self.lease.take() else { return };
         // An answer that came before the upload's end leaves a connection with half a request in it.
-        if !upload.is_done() || sender.is_closed() {
+        if !upload.is_done() {
+            upload.abandon(); // else it would go on without anybody to count it
+            return;
+        }
+        if sender.is_closed() {
             return;
         }
         let mut idle = shared.idle();

@@ -25,6 +25,7 @@ use crate::http::conversation::Conversation;
 use crate::http::framing::Bad;
 use crate::http::{hop, names, request_id};
 use crate::litellm::credentials::is_refused_key;
+use crate::litellm::routes;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{ResponseBody, Upstream, UpstreamError};
 
@@ -156,12 +157,19 @@ impl Proxy {
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, Refusal> {
         let Errand { head, peer, request_id, upgrade, talk, .. } = *errand;
-        let request = |body| {
+        let request = |body: RequestBody| {
+            // hyper would leave out the body of a GET whose length is not known.
+            let is_chunked = body.size_hint().exact().is_none();
             let mut request = self.rewriter.rewrite(&Outgoing { head, admitted, peer, request_id, upgrade }, body);
+            if is_chunked {
+                request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
             if head.version == http::Version::HTTP_11 {
-                let talk = talk.clone();
+                let (talk, owned) = (talk.clone(), self.rewriter.owned.clone());
                 hyper::ext::on_informational(&mut request, move |answer| {
-                    talk.push_interim(answer.status(), answer.headers());
+                    let mut headers = answer.headers().clone();
+                    names::strip_answer(&mut headers, &owned);
+                    talk.push_interim(answer.status(), &headers);
                 });
             }
             request
@@ -188,6 +196,11 @@ impl Proxy {
             return Ok(read);
         }
         let Some(session) = self.gate.sessions().renew(session).await? else { return Ok(read) };
+        if let Some(left) = session.settling()
+            && !routes::is_model_route(errand.head.uri.path())
+        {
+            return Err(Refusal::from(Code::RoleSettling).retry_after(left));
+        }
         if !is_bodiless {
             return Err(Refusal::from(Code::SessionRenewed).retry_after(Duration::ZERO));
         }
@@ -216,13 +229,14 @@ impl Proxy {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         answer.headers_mut().insert(header::UPGRADE, asked.clone());
         let (body, line) = reply::opening(record, &answer);
-        self.tunnels.spawn(tunnel::carry(downstream, upstream, line, place));
+        self.tunnels.spawn(tunnel::carry(downstream, upstream, line, (place, errand.talk.clone())));
         answer.map(|()| body)
     }
 
     fn clean<B>(&self, mut response: Response<B>, request_id: &HeaderValue) -> Response<B> {
         let headers = response.headers_mut();
         names::strip_answer(headers, &self.rewriter.owned);
+        self.rewriter.keep_sign_in(headers);
         // A refusal is ours to say.
         headers.remove(reply::REFUSAL);
         headers.insert(request_id::NAME, request_id.clone());

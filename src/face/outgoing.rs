@@ -128,15 +128,34 @@ impl Rewriter {
         key.inject(headers, self.key_header.as_ref(), kept.is_some());
     }
 
+    /// Takes cookies of the sign-in proxy's names out of an answer: LiteLLM has none to set.
+    pub fn keep_sign_in(&self, headers: &mut HeaderMap) {
+        let is_theirs = |value: &HeaderValue| self.is_sign_in_cookie(cookie_name(value.as_bytes()));
+        if !headers.get_all(header::SET_COOKIE).iter().any(is_theirs) {
+            return;
+        }
+        if let header::Entry::Occupied(entry) = headers.entry(header::SET_COOKIE) {
+            let (name, values) = entry.remove_entry_mult();
+            let kept: Vec<HeaderValue> = values.filter(|value| !is_theirs(value)).collect();
+            for value in kept {
+                headers.append(name.clone(), value);
+            }
+        }
+    }
+
+    fn is_sign_in_cookie(&self, name: &[u8]) -> bool {
+        self.sign_in_cookies.iter().any(|ours| match ours {
+            CookieName::Exact(exact) => name == exact.as_bytes(),
+            CookieName::Prefix(prefix) => name.starts_with(prefix.as_bytes()),
+        })
+    }
+
     /// The cookies without LiteLLM's own and the sign-in proxy's. A line that has none of them passes as it is.
     fn cookies(&self, line: &HeaderValue) -> Option<HeaderValue> {
         let unwanted = |cookie: &[u8]| {
-            let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-            name == UI_COOKIE.as_bytes()
-                || self.sign_in_cookies.iter().any(|ours| match ours {
-                    CookieName::Exact(exact) => name == exact.as_bytes(),
-                    CookieName::Prefix(prefix) => name.starts_with(prefix.as_bytes()),
-                })
+            let name = cookie_name(cookie);
+            // Python's `strip` takes more for blanks than ASCII's are: `\u{a0}token` is `token` to LiteLLM's server.
+            name == UI_COOKIE.as_bytes() || !name.iter().all(u8::is_ascii_graphic) || self.is_sign_in_cookie(name)
         };
         let cookies = || line.as_bytes().split(|byte| *byte == b';');
         if !cookies().any(unwanted) {
@@ -146,6 +165,10 @@ impl Rewriter {
         let kept = kept.join(&b"; "[..]);
         if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept).ok() }
     }
+}
+
+fn cookie_name(cookie: &[u8]) -> &[u8] {
+    cookie.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default().trim_ascii()
 }
 
 /// Whether a path is the prefix or lies below it, by whole segments.
@@ -227,6 +250,17 @@ mod tests {
         assert_eq!(clean("token=x"), None);
         assert_eq!(clean(" token =x; a").as_deref(), Some("a"));
         assert_eq!(clean("token"), None);
+        for odd in [&b"\xa0token=x; a=1"[..], b"\x85token=x; a=1", b"a=1; _oauth2_proxy\xa0=y"] {
+            let line = HeaderValue::from_bytes(odd).unwrap();
+            assert_eq!(rewriter().cookies(&line).unwrap(), "a=1");
+        }
+        let mut answer = HeaderMap::new();
+        for value in ["_oauth2_proxy=evil; Path=/", "a=1", "sid=x", "token=t"] {
+            answer.append(header::SET_COOKIE, HeaderValue::from_static(value));
+        }
+        rewriter().keep_sign_in(&mut answer);
+        let left: Vec<_> = answer.get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!(left, ["a=1", "token=t"]);
     }
 
     #[test]

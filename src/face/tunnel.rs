@@ -6,10 +6,17 @@ use tokio::io::copy_bidirectional;
 
 use super::record::Record;
 use crate::gate::session::InFlight;
+use crate::http::conversation::Conversation;
 use crate::telemetry::logs::chain;
 
-/// Carries bytes until both sides have ended. The record's line is written then, and the person's place given back.
-pub(super) async fn carry(downstream: OnUpgrade, upstream: OnUpgrade, mut record: Record, _place: Option<InFlight>) {
+/// Carries bytes until both sides have ended. The record's line is written then, and the places of the person
+/// and of the connection given back.
+pub(super) async fn carry(
+    downstream: OnUpgrade,
+    upstream: OnUpgrade,
+    mut record: Record,
+    _seat: (Option<InFlight>, Conversation),
+) {
     record.tunnelled();
     let (downstream, upstream) = match (downstream.await, upstream.await) {
         (Ok(downstream), Ok(upstream)) => (downstream, upstream),

@@ -8,6 +8,7 @@
 //!   here which one it is, so that the refusal is answered in its turn.
 //! - Whether a request to change the protocol was granted, for the bytes that follow it.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
@@ -21,13 +22,15 @@ use super::hop::HOP_BY_HOP;
 const QUEUE_BYTES_MAX: usize = 64 * 1024;
 
 /// The talk of one downstream connection.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Conversation {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
+    /// The connection's place among all connections, given back when the last who talks has ended: a tunnel outlives hyper.
+    _seat: Option<Box<dyn Any + Send + Sync>>,
     has_interim: AtomicBool,
     has_bad: AtomicBool,
     /// The number of the request answered last, twice, and 1 more where its change of protocol was granted.
@@ -45,6 +48,11 @@ struct Queue {
 // === impl Conversation ===
 
 impl Conversation {
+    /// The talk of a connection that holds a place as long as anybody talks.
+    pub fn seated(seat: impl Any + Send + Sync) -> Self {
+        Self { shared: Arc::new(Shared { _seat: Some(Box::new(seat)), ..Shared::default() }) }
+    }
+
     /// Queues an interim answer. 100 is hyper's own and 101 is no interim answer to us; both are passed over.
     pub fn push_interim(&self, status: StatusCode, headers: &HeaderMap) {
         if !status.is_informational() || status == StatusCode::CONTINUE || status == StatusCode::SWITCHING_PROTOCOLS {

@@ -9,6 +9,11 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+/// Most options of `Connection`; each is looked for in all headers.
+const OPTIONS_MAX: usize = 32;
+/// Names that a message can't do without. `Connection` may not take them away, and their twins don't pass.
+const MESSAGE: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE];
+
 /// Why a name is owned, and so what becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -109,13 +114,18 @@ impl Owned {
                 return Err(BadName::Aliased(name.clone()));
             }
         }
+        let mut options = 0;
         for value in headers.get_all(header::CONNECTION) {
             for token in list(value).ok_or(BadName::Connection)? {
+                options += 1;
+                if options > OPTIONS_MAX {
+                    return Err(BadName::Connection);
+                }
                 if is_usual_option(token) {
                     continue;
                 }
                 let name = HeaderName::from_bytes(token.as_bytes()).map_err(|_| BadName::Connection)?;
-                if !matches!(self.owner(name.as_str()), None | Some(Owner::Hop)) {
+                if !matches!(self.owner(name.as_str()), None | Some(Owner::Hop)) || MESSAGE.contains(&name) {
                     return Err(BadName::Nominated(name));
                 }
             }
@@ -128,7 +138,9 @@ impl Owned {
     pub fn strip<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
         let nominated = nominated(headers);
         headers.iter().filter(move |(name, _)| {
-            self.owner(name.as_str()).is_none() && !nominated.iter().any(|other| other == *name)
+            !is_message_twin(name)
+                && self.owner(name.as_str()).is_none()
+                && !nominated.iter().any(|other| other == *name)
         })
     }
 }
@@ -201,6 +213,10 @@ pub fn list(value: &HeaderValue) -> Option<impl Iterator<Item = &str>> {
     Some(text.split(',').map(|item| item.trim_matches([' ', '\t'])).filter(|item| !item.is_empty()))
 }
 
+fn is_message_twin(name: &HeaderName) -> bool {
+    name.as_str().contains('_') && MESSAGE.iter().any(|real| real.as_str() == fold(name.as_str()))
+}
+
 fn is_usual_option(token: &str) -> bool {
     ["keep-alive", "close", "upgrade", "te"].iter().any(|usual| token.eq_ignore_ascii_case(usual))
 }
@@ -249,6 +265,22 @@ mod tests {
             assert!(matches!(check(value), Err(BadName::Nominated(_))), "{value}");
         }
         assert_eq!(check("not a token"), Err(BadName::Connection));
+    }
+
+    #[test]
+    fn a_message_keeps_what_frames_it_and_gets_no_twin_of_it() {
+        let owned = owned();
+        for name in ["host", "Content-Length"] {
+            assert!(matches!(owned.check(&one("connection", name)), Err(BadName::Nominated(_))), "{name}");
+        }
+        assert_eq!(owned.check(&one("connection", &"a,".repeat(33))), Err(BadName::Connection));
+        let map = headers(&[("content-length", "5"), ("content_length", "3")]);
+        let left: Vec<_> = owned.strip(&map).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(left, ["content-length"]);
+    }
+
+    fn one(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())])
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Takes in a verdict, and has the clock run while a head is unfinished.
     fn judge(&mut self, bad: Option<Bad>) {
         let Some(bad) = bad else {
-            let is_unfinished = self.guard.is_in_head() && self.held.len() > self.cleared;
+            let is_unfinished = self.guard.is_in_head() && self.has_part_of_a_head();
             if !is_unfinished {
                 self.deadline = None;
             } else if self.deadline.is_none() {
@@ -142,6 +142,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         } else {
             self.ending = Ending::Broken;
         }
+    }
+
+    /// Whether more than empty lines is held.
+    fn has_part_of_a_head(&self) -> bool {
+        self.held.get(self.cleared..).unwrap_or_default().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
@@ -210,10 +215,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 Poll::Ready(Ok(Turn::HandOver)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(Turn::Again)) => {}
                 Poll::Pending if this.is_late(cx) => {
-                    if this.held.is_empty() {
-                        this.ending = Ending::Silent;
-                    } else {
+                    if this.has_part_of_a_head() {
                         this.judge(Some(Bad::Late));
+                    } else {
+                        this.ending = Ending::Silent;
                     }
                 }
                 Poll::Pending => return Poll::Pending,

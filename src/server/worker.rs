@@ -148,9 +148,8 @@ impl Worker {
             proxy: proxy.clone(),
             limits: self.limits.clone(),
             peer: Arc::new(peer),
-            metrics: self.metrics.clone(),
+            seat: Seat::new(self.metrics.clone(), place),
             stop: self.ending.stop.clone(),
-            _place: place,
         };
         match stream {
             Stream::Tcp(stream) => self.ending.running.spawn(connection.serve(http.clone(), stream)),
@@ -163,9 +162,29 @@ struct Connection {
     proxy: Arc<Proxy>,
     limits: Arc<Limits>,
     peer: Arc<Peer>,
-    metrics: Arc<Metrics>,
+    seat: Seat,
     stop: tokio_util::sync::CancellationToken,
+}
+
+/// A connection's place, counted as long as it is held.
+struct Seat {
+    metrics: Arc<Metrics>,
     _place: OwnedSemaphorePermit,
+}
+
+// === impl Seat ===
+
+impl Seat {
+    fn new(metrics: Arc<Metrics>, place: OwnedSemaphorePermit) -> Self {
+        metrics.connections.inc();
+        Self { metrics, _place: place }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
 }
 
 // === impl Connection ===
@@ -175,8 +194,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.metrics.connections.inc();
-        let talk = Conversation::default();
+        let talk = Conversation::seated(self.seat);
         let count = AtomicU64::new(0);
         let service = service_fn(|request: Request<Incoming>| {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
@@ -197,6 +215,5 @@ impl Connection {
         if let Err(error) = result {
             tracing::debug!(peer = %self.peer, cause = chain(&error), "a connection ended");
         }
-        self.metrics.connections.dec();
     }
 }

@@ -89,7 +89,8 @@ impl Slot {
         if age >= standing.opened.expires_in {
             return Look::Unknown;
         }
-        let is_flying = |flight: &Flight| now.saturating_duration_since(flight.started_at) > STALE_WAIT;
+        let is_flying =
+            |flight: &Flight| !flight.is_lost() && now.saturating_duration_since(flight.started_at) > STALE_WAIT;
         if age < ages.refresh / 2 {
             Look::Fresh(standing.clone())
         } else if age < ages.refresh {
@@ -111,7 +112,8 @@ impl Slot {
     /// The flight of this fingerprint, started by `start` when there is none.
     pub(super) fn flight(&self, fingerprint: u64, start: impl FnOnce() -> Landing) -> Landing {
         let mut state = self.write();
-        if let Some(flight) = state.flight.as_ref().filter(|flight| flight.fingerprint == fingerprint) {
+        let is_ours = |flight: &&Flight| flight.fingerprint == fingerprint && !flight.is_lost();
+        if let Some(flight) = state.flight.as_ref().filter(is_ours) {
             return flight.landing.clone();
         }
         let landing = start();
@@ -175,6 +177,15 @@ impl Slot {
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Flight ===
+
+impl Flight {
+    /// A flight that ended without landing: its task panicked.
+    fn is_lost(&self) -> bool {
+        self.landing.has_changed().is_err()
     }
 }
 
