@@ -85,7 +85,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let response = self.answer(peer, talk, number, request).await;
         talk.answer_upgrade(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        response
+        response.map(|body| body.taking_turns(talk, number))
     }
 
     async fn answer(

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::record::Record;
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::session::InFlight;
+use crate::http::conversation::Conversation;
 use crate::http::{names, request_id};
 use crate::litellm::routes;
 use crate::upstream::ResponseBody;
@@ -22,10 +23,24 @@ pub const REFUSAL: HeaderName = HeaderName::from_static("x-vestibule-refusal");
 
 /// An answer's body: LiteLLM's or our own, with the request's record, which ends when the body does.
 pub struct ReplyBody {
+    /// Dropped first: the answer has ended.
+    turn: Option<Turn>,
     source: Source,
     record: Option<Record>,
     /// The person's place in flight, held until the body ends.
     _place: Option<InFlight>,
+}
+
+/// A request's turn on its connection; what the client sent behind it waits for its end.
+struct Turn {
+    talk: Conversation,
+    number: u64,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.talk.end(self.number);
+    }
 }
 
 enum Source {
@@ -46,7 +61,7 @@ pub fn relay(response: Response<ResponseBody>, place: Option<InFlight>, mut reco
         if body.is_end_stream() {
             record.finished();
         }
-        ReplyBody { source: Source::Upstream(body), record: Some(record), _place: place }
+        ReplyBody { turn: None, source: Source::Upstream(body), record: Some(record), _place: place }
     })
 }
 
@@ -59,7 +74,7 @@ pub fn read(response: Response<Bytes>, mut record: Record) -> Response<ReplyBody
 /// A websocket's opening answer has no body; its record goes on with the tunnel.
 pub fn opening<B>(mut record: Record, answer: &Response<B>) -> (ReplyBody, Record) {
     record.answered(answer.status());
-    (ReplyBody { source: Source::Own(None), record: None, _place: None }, record)
+    (ReplyBody { turn: None, source: Source::Own(None), record: None, _place: None }, record)
 }
 
 fn own(bytes: Option<Bytes>, mut record: Record) -> ReplyBody {
@@ -67,7 +82,7 @@ fn own(bytes: Option<Bytes>, mut record: Record) -> ReplyBody {
     if bytes.is_none() {
         record.finished();
     }
-    ReplyBody { source: Source::Own(bytes), record: Some(record), _place: None }
+    ReplyBody { turn: None, source: Source::Own(bytes), record: Some(record), _place: None }
 }
 
 /// The answer to a request that is refused.
@@ -172,6 +187,15 @@ fn page(code: Code, id: &str) -> String {
 }
 
 // === impl ReplyBody ===
+
+impl ReplyBody {
+    /// Ends the turn of the connection's request of this number when it is dropped.
+    #[must_use]
+    pub fn taking_turns(mut self, talk: &Conversation, number: u64) -> Self {
+        self.turn = Some(Turn { talk: talk.clone(), number });
+        self
+    }
+}
 
 impl Body for ReplyBody {
     type Data = Bytes;

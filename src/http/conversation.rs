@@ -35,6 +35,8 @@ struct Shared {
     has_bad: AtomicBool,
     /// The number of the request answered last, twice, and 1 more where its change of protocol was granted.
     upgrade: AtomicU64,
+    /// The number of the request whose answer ended last.
+    answered: AtomicU64,
     queue: Mutex<Queue>,
 }
 
@@ -114,6 +116,17 @@ impl Conversation {
     pub fn upgrade(&self, number: u64) -> Option<bool> {
         let answered = self.shared.upgrade.load(Ordering::Acquire);
         (answered >> 1 == number).then_some(answered & 1 == 1)
+    }
+
+    /// The service says that the answer to the request of this number has ended.
+    pub fn end(&self, number: u64) {
+        self.shared.answered.store(number, Ordering::Release);
+        self.queue().wake();
+    }
+
+    /// The number of the request whose answer ended last.
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Acquire)
     }
 
     /// Who is to be woken when something comes.

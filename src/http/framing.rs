@@ -102,8 +102,9 @@ impl Guard {
         self.state = if is_raw { State::Raw } else { State::Head { searched: 0 } };
     }
 
-    /// Looks at bytes that follow those handed on before.
-    pub fn scan(&mut self, bytes: &[u8]) -> Scan {
+    /// Looks at bytes that follow those handed on before. A head behind a request that is not `answered` yet, counted from
+    /// 1, is left for later: with it in hand hyper would not read on, and not see the client go away.
+    pub fn scan(&mut self, bytes: &[u8], answered: u64) -> Scan {
         let mut pass = 0;
         loop {
             let rest = bytes.get(pass..).unwrap_or_default();
@@ -111,6 +112,7 @@ impl Guard {
                 State::Raw => return Scan { pass: bytes.len(), bad: None },
                 State::Upgrade => return Scan { pass, bad: None },
                 _ if rest.is_empty() => return Scan { pass, bad: None },
+                State::Head { .. } if self.heads > answered => return Scan { pass, bad: None },
                 State::Head { searched } => self.head(rest, searched),
                 State::Length(left) => Ok(self.length(rest, left)),
                 State::Chunks(chunks) => self.chunks(rest, chunks),

@@ -2,6 +2,7 @@
 //! hyper's own, an ending that lets the last answer be read.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::http::framing::{Bad, Guard};
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 /// Bytes of one read that can't go straight into hyper's buffer.
 const READ_BYTES: usize = 8192;
-/// Most bytes that are held while the answer to a change of protocol is awaited.
+/// Most bytes that are held while an answer is awaited.
 const EARLY_BYTES_MAX: usize = 64 * 1024;
 /// How long, and for how many bytes, an ended connection is still read, so that the client reads our last answer
 /// instead of meeting a reset (RFC 9112 9.6).
@@ -37,6 +38,7 @@ pub struct Wire<S> {
     /// Bytes read and not handed on; the first `cleared` of them may be.
     held: Vec<u8>,
     cleared: usize,
+    was_ahead: bool,
     header_timeout: Duration,
     /// Runs while the first head, or the rest of a later one, is awaited.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -76,6 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             guard,
             held: Vec::new(),
             cleared: 0,
+            was_ahead: false,
             header_timeout,
             deadline: Some(Box::pin(sleep(header_timeout))),
             ending: Ending::None,
@@ -92,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if new.is_empty() {
             return Poll::Ready(Ok(Turn::HandOver));
         }
-        let scan = self.guard.scan(new);
+        let scan = self.guard.scan(new, self.talk.answered());
         self.held.extend_from_slice(new.get(scan.pass..).unwrap_or_default());
         buf.set_filled(before + scan.pass);
         self.judge(scan.bad);
@@ -101,11 +104,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Reads behind what is held.
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
-        if self.guard.awaits_upgrade() && self.held.len() >= EARLY_BYTES_MAX {
-            return Poll::Pending; // the answer to the change of protocol wakes this task
+        if (self.guard.awaits_upgrade() || self.is_ahead()) && self.held.len() >= EARLY_BYTES_MAX {
+            return Poll::Pending; // the answer that is awaited wakes this task
         }
-        let mut bytes = [0; READ_BYTES];
-        let mut new = ReadBuf::new(&mut bytes);
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut new = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut new))?;
         if new.filled().is_empty() {
             return Poll::Ready(Ok(Turn::HandOver));
@@ -116,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn rescan(&mut self) {
-        let scan = self.guard.scan(&self.held);
+        let scan = self.guard.scan(&self.held, self.talk.answered());
         self.cleared = scan.pass;
         self.judge(scan.bad);
     }
@@ -124,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Takes in a verdict, and has the clock run while a head is unfinished.
     fn judge(&mut self, bad: Option<Bad>) {
         let Some(bad) = bad else {
-            let is_unfinished = self.guard.is_in_head() && self.has_part_of_a_head();
+            let is_unfinished = self.guard.is_in_head() && !self.is_ahead() && self.has_part_of_a_head();
             if !is_unfinished {
                 self.deadline = None;
             } else if self.deadline.is_none() {
@@ -142,6 +145,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         } else {
             self.ending = Ending::Broken;
         }
+    }
+
+    /// Whether the client is, or may be, ahead of us: a request is unanswered, and what follows it waits.
+    fn is_ahead(&self) -> bool {
+        self.guard.is_in_head() && self.guard.heads() > self.talk.answered()
     }
 
     /// Whether more than empty lines is held.
@@ -208,7 +216,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 this.rescan();
                 continue;
             }
-            let is_held = !this.held.is_empty() || this.guard.awaits_upgrade();
+            let is_ahead = this.is_ahead();
+            if this.was_ahead && !is_ahead && !this.held.is_empty() {
+                this.was_ahead = false;
+                this.rescan();
+                continue;
+            }
+            this.was_ahead = is_ahead;
+            let is_held = !this.held.is_empty() || is_ahead || this.guard.awaits_upgrade();
             let progress = if is_held { this.poll_behind(cx) } else { this.poll_direct(cx, buf) };
             match progress {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn scan(bytes: &[u8]) -> Scan {
-    Guard::new(1024, 10).scan(bytes)
+    Guard::new(1024, 10).scan(bytes, u64::MAX)
 }
 
 fn all(bytes: &str) -> Scan {
@@ -137,10 +137,20 @@ fn nothing_is_read_past_a_request_to_change_the_protocol() {
     let head = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
     let mut guard = Guard::new(1024, 10);
     let bytes = format!("{head}\x01\x00raw");
-    assert_eq!(guard.scan(bytes.as_bytes()), all(head));
+    assert_eq!(guard.scan(bytes.as_bytes(), u64::MAX), all(head));
     assert!(guard.awaits_upgrade());
     guard.upgraded(true);
-    assert_eq!(guard.scan(b"\x01\x00raw\n\n"), Scan { pass: 7, bad: None });
+    assert_eq!(guard.scan(b"\x01\x00raw\n\n", u64::MAX), Scan { pass: 7, bad: None });
+}
+
+#[test]
+fn a_second_request_waits_for_the_firsts_answer() {
+    let one = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+    let two = format!("{one}{one}");
+    let mut guard = Guard::new(1024, 10);
+    assert_eq!(guard.scan(two.as_bytes(), 0), all(one));
+    assert_eq!(guard.scan(one.as_bytes(), 0), all(""));
+    assert_eq!(guard.scan(one.as_bytes(), 1), all(one));
 }
 
 proptest! {
@@ -155,14 +165,14 @@ proptest! {
         cuts in prop::collection::vec(1usize..40, 1..40),
     ) {
         let bytes = pieces.concat().into_bytes();
-        let whole = Guard::new(1024, 10).scan(&bytes);
+        let whole = Guard::new(1024, 10).scan(&bytes, u64::MAX);
         let (mut guard, mut held, mut rest, mut passed, mut bad) = (Guard::new(1024, 10), Vec::new(), &bytes[..], 0, None);
         let mut cuts = cuts.into_iter().cycle();
         while !rest.is_empty() && bad.is_none() {
             let (now, later) = rest.split_at(cuts.next().unwrap().min(rest.len()));
             held.extend_from_slice(now);
             rest = later;
-            let scan = guard.scan(&held);
+            let scan = guard.scan(&held, u64::MAX);
             passed += scan.pass;
             held.drain(..scan.pass);
             bad = scan.bad;

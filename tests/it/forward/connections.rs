@@ -18,6 +18,22 @@ async fn closing_on_the_second() -> Upstream {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_is_known_upstream_also_with_a_request_behind() {
+    let upstream = Upstream::answering(|mut exchange| async move {
+        exchange.wire.closed().await;
+        None
+    });
+    let stage = Stage::before(upstream.await).await;
+    let request = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
+    let mut wire = stage.client().connect().await;
+    wire.send([request.clone(), request].concat()).await;
+    stage.upstream.requests(1).await;
+    drop(wire);
+    stage.upstream.closed(1).await;
+    assert_eq!(stage.upstream.count(), 1, "what waited behind it is nobody's any more");
+}
+
+#[tokio::test]
 async fn connections_to_the_upstream_are_reused() {
     let stage = Stage::with(|setup| setup.with("workers", 1)).await;
     for _ in 0..20 {
