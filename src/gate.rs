@@ -85,11 +85,7 @@ impl Gate {
         }
         let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &head.headers)?;
         let session = self.sessions.open(identity, grant).await?;
-        if let Some(left) = session.settling()
-            && !routes::is_model_route(path)
-        {
-            return Err(Refusal::from(Code::RoleSettling).retry_after(left));
-        }
+        session.settled_for(path)?;
         let place = session.enter(self.doors.in_flight_per_person).ok_or(Code::TooManyRequests)?;
         Ok(Admitted { passage: Passage::As(session), is_from_trusted, place: Some(place), rule: grant.rule() })
     }

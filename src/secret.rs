@@ -97,25 +97,17 @@ impl SessionSecrets {
         nonce: &[u8],
     ) -> Option<SessionKey> {
         let (_, key) = self.secrets.iter().find(|(known, _)| known.0 == secret_id)?;
-        let mut mac = hmac::Context::with_key(key);
-        for part in [KEY_LABEL.as_bytes(), kind.as_str().as_bytes(), account_id.as_bytes(), nonce] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
-        }
+        let parts = [KEY_LABEL.as_bytes(), kind.as_str().as_bytes(), account_id.as_bytes(), nonce];
         let mut text = String::from("sk-");
-        base62(mac.sign().as_ref(), &mut text);
+        base62(mac(key, &parts).as_ref(), &mut text);
         Some(SessionKey(text.into()))
     }
 
     /// A stable name for a person in logs, without anything of the person in it: 12 hex digits.
     pub fn pseudonym(&self, issuer: &str, subject: &str) -> String {
         let Some((_, key)) = self.secrets.first() else { return String::new() };
-        let mut mac = hmac::Context::with_key(key);
-        for part in [PERSON_LABEL, issuer, subject] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        hex(mac.sign().as_ref()).chars().take(12).collect()
+        let parts = [PERSON_LABEL, issuer, subject].map(str::as_bytes);
+        hex(mac(key, &parts).as_ref()).chars().take(12).collect()
     }
 }
 
@@ -164,6 +156,16 @@ impl SessionKind {
             Self::Api => "api",
         }
     }
+}
+
+/// Over parts, each with its length before it, so that no two lists of parts are one text.
+fn mac(key: &hmac::Key, parts: &[&[u8]]) -> hmac::Tag {
+    let mut mac = hmac::Context::with_key(key);
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac.sign()
 }
 
 /// Fresh random bytes for a nonce. `None` when the system has no randomness to give.

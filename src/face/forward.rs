@@ -25,7 +25,6 @@ use crate::http::conversation::Conversation;
 use crate::http::framing::Bad;
 use crate::http::{hop, names, request_id};
 use crate::litellm::credentials::is_refused_key;
-use crate::litellm::routes;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{ResponseBody, Upstream, UpstreamError};
 
@@ -196,11 +195,7 @@ impl Proxy {
             return Ok(read);
         }
         let Some(session) = self.gate.sessions().renew(session).await? else { return Ok(read) };
-        if let Some(left) = session.settling()
-            && !routes::is_model_route(errand.head.uri.path())
-        {
-            return Err(Refusal::from(Code::RoleSettling).retry_after(left));
-        }
+        session.settled_for(errand.head.uri.path())?;
         if !is_bodiless {
             return Err(Refusal::from(Code::SessionRenewed).retry_after(Duration::ZERO));
         }

@@ -24,6 +24,7 @@ use super::grant::Grant;
 use super::identity::Identity;
 use super::refusal::{Code, Refusal};
 use crate::litellm::credentials::KeyHeaders;
+use crate::litellm::routes;
 use crate::registry::{Opened, Person, Registry, RegistryError};
 use crate::secret::SessionSecrets;
 use crate::telemetry::logs::chain;
@@ -123,8 +124,16 @@ impl Session {
         &self.standing.opened.user_id
     }
 
+    /// Refuses with `role_settling` while LiteLLM may still go by a higher role, unless the path asks for none.
+    pub fn settled_for(&self, path: &str) -> Result<(), Refusal> {
+        match self.settling() {
+            Some(left) if !routes::is_model_route(path) => Err(Refusal::from(Code::RoleSettling).retry_after(left)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// How long LiteLLM may still go by a higher role. `None` once it has settled.
-    pub fn settling(&self) -> Option<Duration> {
+    fn settling(&self) -> Option<Duration> {
         self.standing.settles_at.map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 

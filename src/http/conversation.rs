@@ -33,6 +33,8 @@ struct Shared {
     _seat: Option<Box<dyn Any + Send + Sync>>,
     has_interim: AtomicBool,
     has_bad: AtomicBool,
+    /// The wire holds bytes until a request is answered. Else an answer wakes nobody: most requests have nothing behind them.
+    is_awaited: AtomicBool,
     /// The number of the request answered last, twice, and 1 more where its change of protocol was granted.
     upgrade: AtomicU64,
     /// The number of the request whose answer ended last.
@@ -108,7 +110,7 @@ impl Conversation {
     /// The service says whether the protocol changes after the request of this number.
     pub fn answer_upgrade(&self, number: u64, is_granted: bool) {
         self.shared.upgrade.store(number << 1 | u64::from(is_granted), Ordering::Release);
-        self.queue().wake();
+        self.wake_who_awaits();
     }
 
     /// The wire asks whether the protocol changes after the request of this number; `None` as long as nobody has said.
@@ -121,12 +123,23 @@ impl Conversation {
     /// The service says that the answer to the request of this number has ended.
     pub fn end(&self, number: u64) {
         self.shared.answered.store(number, Ordering::Release);
-        self.queue().wake();
+        self.wake_who_awaits();
     }
 
     /// The number of the request whose answer ended last.
     pub fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::Acquire)
+    }
+
+    /// The wire says whether it waits for an answer.
+    pub fn await_answer(&self, awaits: bool) {
+        self.shared.is_awaited.store(awaits, Ordering::SeqCst);
+    }
+
+    fn wake_who_awaits(&self) {
+        if self.shared.is_awaited.load(Ordering::SeqCst) {
+            self.queue().wake();
+        }
     }
 
     /// Who is to be woken when something comes.

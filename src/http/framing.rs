@@ -151,8 +151,7 @@ impl Guard {
     }
 
     fn length(&mut self, bytes: &[u8], left: u64) -> usize {
-        let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        let left = left - here as u64;
+        let (here, left) = take(bytes, left);
         self.state = if left == 0 { State::Head { searched: 0 } } else { State::Length(left) };
         here
     }
@@ -160,8 +159,7 @@ impl Guard {
     /// Takes what is there of one line or of one chunk's data.
     fn chunks(&mut self, bytes: &[u8], chunks: Chunks) -> Result<usize, Bad> {
         if let Chunks::Data { left } = chunks {
-            let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            let left = left - here as u64;
+            let (here, left) = take(bytes, left);
             self.state = State::Chunks(if left == 0 { Chunks::DataCr } else { Chunks::Data { left } });
             return Ok(here);
         }
@@ -234,6 +232,12 @@ impl Head {
         }
         Ok(())
     }
+}
+
+/// How many of so many bytes are there, and how many are left to come.
+fn take(bytes: &[u8], left: u64) -> (usize, u64) {
+    let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    (here, left - here as u64)
 }
 
 /// Whole lines, without their CRLF. A bare LF is an error; a bare CR is left to who looks at the line's bytes.

@@ -38,7 +38,8 @@ pub struct Wire<S> {
     /// Bytes read and not handed on; the first `cleared` of them may be.
     held: Vec<u8>,
     cleared: usize,
-    was_ahead: bool,
+    /// What is held has not been looked at: it follows a request that was unanswered.
+    is_queued: bool,
     header_timeout: Duration,
     /// Runs while the first head, or the rest of a later one, is awaited.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -78,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             guard,
             held: Vec::new(),
             cleared: 0,
-            was_ahead: false,
+            is_queued: false,
             header_timeout,
             deadline: Some(Box::pin(sleep(header_timeout))),
             ending: Ending::None,
@@ -126,6 +127,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Takes in a verdict, and has the clock run while a head is unfinished.
     fn judge(&mut self, bad: Option<Bad>) {
+        self.is_queued = bad.is_none() && self.is_ahead() && self.held.len() > self.cleared;
+        // An answer comes in this very task, so none can fall between the look and this word.
+        self.talk.await_answer(self.is_queued || self.guard.awaits_upgrade());
         let Some(bad) = bad else {
             let is_unfinished = self.guard.is_in_head() && !self.is_ahead() && self.has_part_of_a_head();
             if !is_unfinished {
@@ -217,12 +221,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 continue;
             }
             let is_ahead = this.is_ahead();
-            if this.was_ahead && !is_ahead && !this.held.is_empty() {
-                this.was_ahead = false;
+            if this.is_queued && !is_ahead {
                 this.rescan();
                 continue;
             }
-            this.was_ahead = is_ahead;
             let is_held = !this.held.is_empty() || is_ahead || this.guard.awaits_upgrade();
             let progress = if is_held { this.poll_behind(cx) } else { this.poll_direct(cx, buf) };
             match progress {

@@ -18,6 +18,18 @@ async fn closing_on_the_second() -> Upstream {
 }
 
 #[tokio::test]
+async fn requests_sent_at_once_are_answered_in_turn_refused_ones_too() {
+    let stage = Stage::plain().await;
+    let good = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
+    let refused = stage.client().get("/v1/models").bytes();
+    let mut wire = stage.client().connect().await;
+    wire.send([refused.clone(), refused.clone(), good.clone(), refused, good].concat()).await;
+    for status in [401, 401, 200, 401, 200] {
+        assert_eq!(wire.answer("GET").await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_is_known_upstream_also_with_a_request_behind() {
     let upstream = Upstream::answering(|mut exchange| async move {
         exchange.wire.closed().await;
