@@ -453,6 +453,12 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Time for a request's head.
     pub header_timeout: Duration,
+    /// How long a request's body may keep us waiting: in one silence, or on balance when it is slower than `body_rate`.
+    pub body_timeout: Duration,
+    /// Bytes of a request's body that make up for a second of waiting; 0 = any byte makes up for all.
+    pub body_rate: u64,
+    /// How long a client may take nothing of what is there for it; 0 = no limit.
+    pub send_timeout: Duration,
     /// How long a downstream connection may be idle between requests.
     pub keep_alive_timeout: Duration,
     /// Open downstream connections.
@@ -465,6 +471,8 @@ pub struct Limits {
     pub upstream_connect_timeout: Duration,
     /// Time until LiteLLM's answer begins.
     pub upstream_first_byte_timeout: Duration,
+    /// How long LiteLLM may be silent within an answer; 0 = no limit.
+    pub upstream_read_timeout: Duration,
     /// How long an idle upstream connection is kept.
     pub upstream_idle_timeout: Duration,
     /// Idle upstream connections a worker.

@@ -13,6 +13,7 @@ pub mod session;
 pub mod trust;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use http::request::Parts;
@@ -29,6 +30,9 @@ use recognition::{Recognised, Recognition};
 use refusal::{Code, Refusal};
 use session::Sessions;
 use trust::Trust;
+
+/// What a person with too many requests running is told to wait.
+const CROWDED_RETRY: Duration = Duration::from_secs(1);
 
 /// The gate of one listener.
 pub struct Gate {
@@ -86,7 +90,9 @@ impl Gate {
         let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &head.headers)?;
         let session = self.sessions.open(identity, grant).await?;
         session.settled_for(path)?;
-        let place = session.enter(self.doors.in_flight_per_person).ok_or(Code::TooManyRequests)?;
+        let place = session
+            .enter(self.doors.in_flight_per_person)
+            .ok_or_else(|| Refusal::from(Code::TooManyRequests).retry_after(CROWDED_RETRY))?;
         Ok(Admitted { passage: Passage::As(session), is_from_trusted, place: Some(place), rule: grant.rule() })
     }
 

@@ -14,12 +14,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Config, Listen};
+use crate::config::{self, Config, Listen, UpstreamUrl};
 use crate::face::outgoing::Rewriter;
 use crate::gate::grant::Granter;
 use crate::gate::identity::Reader;
@@ -147,8 +148,18 @@ fn assemble(config: Config, registry: Arc<dyn Registry>, metrics: &Arc<Metrics>)
         keep_authorization: litellm.keep_authorization,
         sign_in_cookies: config.sign_in_cookies,
         public_scheme: if is_https { "https" } else { "http" },
+        upstream_host: upstream_host(&litellm.url),
     };
     (gate, rewriter)
+}
+
+/// What a Host header calls LiteLLM.
+fn upstream_host(url: &UpstreamUrl) -> HeaderValue {
+    let named = match url {
+        UpstreamUrl::Tcp { .. } => HeaderValue::try_from(url.to_string()).ok(),
+        UpstreamUrl::Unix(_) => None,
+    };
+    named.unwrap_or(HeaderValue::from_static("localhost"))
 }
 
 /// SIGTERM: not ready, go on for the delay, then drain. SIGINT: drain at once. A second signal: end now.

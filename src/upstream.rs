@@ -5,14 +5,14 @@
 //! written, or a bodiless GET, HEAD or OPTIONS, is then sent once more on a new connection. Nothing else ever is: it may
 //! have been read.
 
-use std::pin::Pin;
+mod body;
+mod wire;
+
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::{Bytes, Incoming};
+use http_body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,24 +20,23 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Limits, UpstreamUrl};
-use crate::http::body::{Progress, RequestBody};
+use crate::http::body::RequestBody;
+use crate::http::framing::Asked;
+use crate::http::liveness;
 use crate::telemetry::metrics::Metrics;
+use body::Lease;
+pub use body::{AnswerError, ResponseBody};
+use wire::{Link, Wire};
 
-/// Least size of hyper's read buffer; a smaller one panics.
-const BUFFER_MIN: usize = 8192;
-/// Most bytes of an answer's head; of headers there may be hyper's usual 100.
-const RESPONSE_HEAD_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of an answer's head. It is hyper's limit for one read too, and so for what a stalled stream holds.
+const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most fields of an answer: hyper's limit where none is set (`DEFAULT_MAX_HEADERS`).
+const RESPONSE_FIELDS_MAX: usize = 100;
 
 /// Where requests go, and the connections of one worker.
 #[derive(Clone)]
 pub struct Upstream {
     shared: Arc<Shared>,
-}
-
-/// An answer's body, holding its connection until the end has been read.
-pub struct ResponseBody {
-    incoming: Incoming,
-    lease: Option<Lease>,
 }
 
 /// Why there is no answer.
@@ -64,6 +63,9 @@ pub enum UpstreamError {
     /// The client's body broke off while it was sent.
     #[error("the request's body broke off")]
     ClientBody,
+    /// The client's body did not come in time.
+    #[error("the request's body did not come in time")]
+    ClientBodyLate,
     /// The client's body was too long.
     #[error("the request's body was too long")]
     ClientBodyTooLarge,
@@ -77,15 +79,14 @@ struct Shared {
 }
 
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    spare: Spare,
     since: Instant,
 }
 
-/// The right to give a connection back.
-struct Lease {
+/// A connection that carries no request.
+struct Spare {
     sender: SendRequest<RequestBody>,
-    upload: Arc<Progress>,
-    shared: Arc<Shared>,
+    link: Arc<Link>,
 }
 
 // === impl Upstream ===
@@ -127,7 +128,7 @@ impl Upstream {
     /// Lets go of connections that were idle for too long. Called now and then by the worker that owns them.
     pub fn sweep(&self) {
         let limit = self.shared.limits.upstream_idle_timeout;
-        self.shared.idle().retain(|kept| kept.since.elapsed() < limit && !kept.sender.is_closed());
+        self.shared.idle().retain(|kept| kept.since.elapsed() < limit && !kept.spare.sender.is_closed());
     }
 }
 
@@ -140,21 +141,32 @@ impl Shared {
     }
 
     /// The connection that was used last, and so the likeliest to be alive.
-    fn take_idle(&self) -> Option<SendRequest<RequestBody>> {
+    fn take_idle(&self) -> Option<Spare> {
         let mut idle = self.idle();
         while let Some(kept) = idle.pop() {
             if kept.since.elapsed() >= self.limits.upstream_idle_timeout {
                 idle.clear();
                 return None;
             }
-            if !kept.sender.is_closed() {
-                return Some(kept.sender);
+            if !kept.spare.sender.is_closed() {
+                return Some(kept.spare);
             }
         }
         None
     }
 
-    async fn connect(&self) -> Result<SendRequest<RequestBody>, UpstreamError> {
+    /// Keeps a connection for the next request.
+    fn keep(&self, spare: Spare) {
+        if spare.sender.is_closed() || spare.link.is_spoilt() {
+            return;
+        }
+        let mut idle = self.idle();
+        if idle.len() < self.limits.upstream_idle_connections {
+            idle.push(Idle { spare, since: Instant::now() });
+        }
+    }
+
+    async fn connect(&self) -> Result<Spare, UpstreamError> {
         let limit = self.limits.upstream_connect_timeout;
         let failed = |source| UpstreamError::Connect { address: self.address.to_string(), source };
         let late = |_| UpstreamError::ConnectTimeout(self.address.to_string());
@@ -163,7 +175,7 @@ impl Shared {
             UpstreamUrl::Tcp { host, port } => {
                 let stream =
                     timeout(limit, TcpStream::connect((host.as_str(), *port))).await.map_err(late)?.map_err(failed)?;
-                stream.set_nodelay(true).map_err(failed)?;
+                stream.set_nodelay(true).and_then(|()| liveness::watch(&stream)).map_err(failed)?;
                 self.handshake(stream).await
             }
             UpstreamUrl::Unix(path) => {
@@ -173,34 +185,41 @@ impl Shared {
         }
     }
 
-    async fn handshake<S>(&self, stream: S) -> Result<SendRequest<RequestBody>, UpstreamError>
+    async fn handshake<S>(&self, stream: S) -> Result<Spare, UpstreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = http1::Builder::new();
-        builder.max_header_size(RESPONSE_HEAD_BYTES_MAX).max_buf_size(RESPONSE_HEAD_BYTES_MAX.max(BUFFER_MIN));
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Answer)?;
+        builder.max_header_size(RESPONSE_HEAD_BYTES_MAX).max_buf_size(RESPONSE_HEAD_BYTES_MAX);
+        let link = Arc::new(Link::default());
+        let wire = TokioIo::new(Wire::new(stream, link.clone()));
+        let (sender, connection) = builder.handshake(wire).await.map_err(UpstreamError::Answer)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(cause = crate::telemetry::logs::chain(&error), "a connection to LiteLLM ended");
             }
         });
-        Ok(sender)
+        Ok(Spare { sender, link })
     }
 
     /// One request, one answer. With the error comes the request, where nothing of it was written.
     async fn exchange(
         self: &Arc<Self>,
-        mut sender: SendRequest<RequestBody>,
+        mut spare: Spare,
         request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, (UpstreamError, Option<Box<Request<RequestBody>>>)> {
         let upload = request.body().progress();
         // A connection that has seen an upgrade, granted or not, is never used for another request.
         let is_reusable = !request.headers().contains_key(http::header::UPGRADE);
-        if let Err(error) = sender.ready().await {
+        if let Err(error) = spare.sender.ready().await {
             return Err((UpstreamError::Answer(error), Some(Box::new(request))));
         }
-        let answer = sender.try_send_request(request);
+        spare.link.ask(match *request.method() {
+            _ if !is_reusable => Asked::Upgrade,
+            Method::HEAD => Asked::Head,
+            _ => Asked::Plain,
+        });
+        let answer = spare.sender.try_send_request(request);
         tokio::pin!(answer);
         let result = loop {
             let (sent, was_done) = (upload.bytes(), upload.is_done());
@@ -214,72 +233,17 @@ impl Shared {
         };
         match result {
             Ok(response) => {
-                let lease = is_reusable.then(|| Lease { sender, upload, shared: self.clone() });
-                Ok(lend(lease, response))
+                let lease = is_reusable.then(|| Lease { spare, upload, shared: self.clone() });
+                Ok(ResponseBody::lend(lease, self.limits.upstream_read_timeout, response))
             }
             Err(_) if upload.is_broken() => Err((UpstreamError::ClientBody, None)),
+            Err(_) if upload.is_late() => Err((UpstreamError::ClientBodyLate, None)),
             Err(_) if upload.is_too_large() => Err((UpstreamError::ClientBodyTooLarge, None)),
             Err(mut failed) => {
                 let unsent = failed.take_message().map(Box::new);
                 Err((UpstreamError::Answer(failed.into_error()), unsent))
             }
         }
-    }
-}
-
-fn lend(lease: Option<Lease>, response: Response<Incoming>) -> Response<ResponseBody> {
-    response.map(|incoming| {
-        let mut body = ResponseBody { incoming, lease };
-        if body.incoming.is_end_stream() {
-            body.give_back();
-        }
-        body
-    })
-}
-
-// === impl ResponseBody ===
-
-impl ResponseBody {
-    fn give_back(&mut self) {
-        let Some(Lease { sender, upload, shared }) = self.lease.take() else { return };
-        // An answer that came before the upload's end leaves a connection with half a request in it.
-        if !upload.is_done() {
-            upload.abandon(); // else it would go on without anybody to count it
-            return;
-        }
-        if sender.is_closed() {
-            return;
-        }
-        let mut idle = shared.idle();
-        if idle.len() < shared.limits.upstream_idle_connections {
-            idle.push(Idle { sender, since: Instant::now() });
-        }
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        let is_over = match &polled {
-            Poll::Ready(None) => true,
-            Poll::Ready(Some(Ok(_))) => self.incoming.is_end_stream(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
-        };
-        if is_over {
-            self.give_back();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }
 

@@ -110,6 +110,9 @@ impl Proxy {
             Err(refusal) => return reply::refuse(&refusal, &head, record),
         };
         record.admitted(&admitted);
+        if hop::max_forwards(&head.method, &head.headers) == Some(0) {
+            return reply::options(&request_id, record);
+        }
         let place = admitted.place.take();
         let upgrade = upgrade.as_ref();
         let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, talk };
@@ -118,7 +121,9 @@ impl Proxy {
             Ok(Answer::Relay(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.switch(&errand, downstream, response, record, place)
             }
-            Ok(Answer::Relay(response)) => reply::relay(self.clean(response, &request_id), place, record),
+            Ok(Answer::Relay(response)) => {
+                reply::relay(self.clean(response, &request_id), self.rewriter.owned.clone(), place, record)
+            }
             Ok(Answer::Read(response)) => reply::read(self.clean(response, &request_id), record),
         }
     }
@@ -243,6 +248,9 @@ impl Proxy {
 fn refuse_bytes(bad: Bad) -> Refusal {
     Refusal::from(match bad {
         Bad::Head => Code::BadHead,
+        Bad::Target => Code::BadTarget,
+        Bad::TargetTooLong => Code::TargetTooLong,
+        Bad::Upgrade => Code::BadUpgrade,
         Bad::Framing => Code::BadFraming,
         Bad::TooLarge => Code::HeaderTooLarge,
         Bad::Late => Code::HeaderTimeout,
@@ -256,6 +264,7 @@ fn refuse(error: UpstreamError) -> Refusal {
         UpstreamError::ConnectTimeout(_) | UpstreamError::FirstByteTimeout => Code::UpstreamTimeout,
         UpstreamError::Answer(_) => Code::UpstreamFailed,
         UpstreamError::ClientBody => Code::BadFraming,
+        UpstreamError::ClientBodyLate => Code::BodyTimeout,
         UpstreamError::ClientBodyTooLarge => Code::BodyTooLarge,
     };
     Refusal::from(code).because(error)

@@ -28,6 +28,8 @@ pub struct Rewriter {
     pub sign_in_cookies: Vec<CookieName>,
     /// `http` or `https`, as people see it.
     pub public_scheme: &'static str,
+    /// The Host of a request that came without one.
+    pub upstream_host: HeaderValue,
 }
 
 /// A request on its way up, apart from its body.
@@ -56,8 +58,10 @@ impl Rewriter {
         *request.uri_mut() = target(&out.head.uri);
         let headers = request.headers_mut();
         headers.reserve(out.head.headers.len() + 8);
+        let host = host(out.head);
+        headers.insert(header::HOST, host.clone().unwrap_or_else(|| self.upstream_host.clone()));
         self.copy(out.head, headers);
-        self.say(out, headers);
+        self.say(out, host, headers);
         self.inject(out, headers);
         request
     }
@@ -72,14 +76,14 @@ impl Rewriter {
                 if let Some(value) = subprotocols(value) {
                     headers.append(header::SEC_WEBSOCKET_PROTOCOL, value);
                 }
-            } else {
+            } else if name != header::HOST {
                 headers.append(name.clone(), value.clone());
             }
         }
     }
 
     /// Our own headers: forwarded, Via, request id, and what a hop says of itself.
-    fn say(&self, out: &Outgoing<'_>, headers: &mut HeaderMap) {
+    fn say(&self, out: &Outgoing<'_>, host: Option<HeaderValue>, headers: &mut HeaderMap) {
         let came = &out.head.headers;
         let trusted = out.admitted.is_from_trusted;
         let kept = |name: &HeaderName| names::exactly_one(came, name).ok().flatten().filter(|_| trusted).cloned();
@@ -94,7 +98,7 @@ impl Rewriter {
         }
         let proto = kept(&forwarded::PROTO).unwrap_or(HeaderValue::from_static(self.public_scheme));
         headers.insert(forwarded::PROTO, proto);
-        if let Some(host) = kept(&forwarded::HOST).or_else(|| came.get(header::HOST).cloned()) {
+        if let Some(host) = kept(&forwarded::HOST).or(host) {
             headers.insert(forwarded::HOST, host);
         }
         let hop = if out.head.version == Version::HTTP_10 { forwarded::VIA_10 } else { forwarded::VIA_11 };
@@ -104,6 +108,9 @@ impl Rewriter {
         headers.insert(request_id::NAME, out.request_id.clone());
         if hop::takes_trailers(came) {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(left) = hop::max_forwards(&out.head.method, came) {
+            headers.insert(header::MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
         }
         if let Some(protocol) = out.upgrade {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -167,6 +174,12 @@ impl Rewriter {
     }
 }
 
+/// The host that was asked: as the header says, else the absolute target. HTTP/1.0 may go without.
+fn host(head: &Parts) -> Option<HeaderValue> {
+    let came = head.headers.get(header::HOST).filter(|host| !host.is_empty()).cloned();
+    came.or_else(|| HeaderValue::from_str(head.uri.authority()?.as_str()).ok())
+}
+
 fn cookie_name(cookie: &[u8]) -> &[u8] {
     cookie.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default().trim_ascii()
 }
@@ -213,6 +226,7 @@ mod tests {
             keep_authorization: vec![],
             sign_in_cookies: vec![CookieName::Prefix("_oauth2_proxy".into()), CookieName::Exact("sid".into())],
             public_scheme: "http",
+            upstream_host: HeaderValue::from_static("localhost"),
         }
     }
 
@@ -236,6 +250,7 @@ mod tests {
         assert_eq!(clean("/key/info?key=hash&a=%2F;b"), "/key/info?key=hash&a=%2F;b");
         assert_eq!(clean("http://a/x%2F/..//y?q"), "/x%2F/..//y?q");
         assert_eq!(clean("*"), "*");
+        assert_eq!(clean("http://a?y=1"), "/?y=1");
     }
 
     #[test]

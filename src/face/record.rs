@@ -1,5 +1,6 @@
 //! One line a request: made when it arrives, written when its answer has ended, whichever way.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Record {
     first_byte: Option<Duration>,
     bytes: u64,
     is_whole: bool,
+    /// Why the answer broke off.
+    broken: Option<String>,
     outcome: Outcome,
 }
 
@@ -61,6 +64,7 @@ impl Record {
             first_byte: None,
             bytes: 0,
             is_whole: false,
+            broken: None,
             outcome: Outcome::Abandoned,
         }
     }
@@ -108,6 +112,12 @@ impl Record {
         self.bytes += bytes as u64;
     }
 
+    /// The answer broke off.
+    pub fn broke(&mut self, error: &dyn Error) {
+        self.metrics.upstream_cuts.inc();
+        self.broken = Some(chain(error));
+    }
+
     /// The answer's end was reached.
     pub fn finished(&mut self) {
         self.is_whole = true;
@@ -119,6 +129,7 @@ impl Drop for Record {
         self.metrics.in_flight.dec();
         self.metrics.request(self.outcome);
         let (refusal, cause) = self.refusal.as_ref().map(|(code, cause)| (*code, cause.as_str())).unzip();
+        let cause = cause.or(self.broken.as_deref());
         tracing::info!(
             target: "vestibule::access",
             request_id = self.request_id.to_str().unwrap_or_default(),

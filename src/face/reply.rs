@@ -1,6 +1,7 @@
 //! Answers of vestibule's own, in the shape that the caller's API expects, and the body type of all answers.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -14,12 +15,15 @@ use super::record::Record;
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::session::InFlight;
 use crate::http::conversation::Conversation;
+use crate::http::names::Owned;
 use crate::http::{names, request_id};
 use crate::litellm::routes;
-use crate::upstream::ResponseBody;
+use crate::upstream::{AnswerError, ResponseBody};
 
 /// The refusal's code, on every refusal.
 pub const REFUSAL: HeaderName = HeaderName::from_static("x-vestibule-refusal");
+/// Methods that callers may expect to pass.
+const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// An answer's body: LiteLLM's or our own, with the request's record, which ends when the body does.
 pub struct ReplyBody {
@@ -44,7 +48,8 @@ impl Drop for Turn {
 }
 
 enum Source {
-    Upstream(ResponseBody),
+    /// LiteLLM's, less what its trailers may not say.
+    Upstream(ResponseBody, Arc<Owned>),
     Own(Option<Bytes>),
 }
 
@@ -55,13 +60,18 @@ enum Shape {
 }
 
 /// LiteLLM's answer on its way down.
-pub fn relay(response: Response<ResponseBody>, place: Option<InFlight>, mut record: Record) -> Response<ReplyBody> {
+pub fn relay(
+    response: Response<ResponseBody>,
+    owned: Arc<Owned>,
+    place: Option<InFlight>,
+    mut record: Record,
+) -> Response<ReplyBody> {
     record.answered(response.status());
     response.map(|body| {
         if body.is_end_stream() {
             record.finished();
         }
-        ReplyBody { turn: None, source: Source::Upstream(body), record: Some(record), _place: place }
+        ReplyBody { turn: None, source: Source::Upstream(body, owned), record: Some(record), _place: place }
     })
 }
 
@@ -75,6 +85,17 @@ pub fn read(response: Response<Bytes>, mut record: Record) -> Response<ReplyBody
 pub fn opening<B>(mut record: Record, answer: &Response<B>) -> (ReplyBody, Record) {
     record.answered(answer.status());
     (ReplyBody { turn: None, source: Source::Own(None), record: None, _place: None }, record)
+}
+
+/// The answer to an OPTIONS that may go no further (RFC 9110 7.6.2): what vestibule lets through.
+pub fn options(request_id: &HeaderValue, mut record: Record) -> Response<ReplyBody> {
+    let mut response = Response::new(());
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, ALLOW);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    headers.insert(request_id::NAME, request_id.clone());
+    record.answered(response.status());
+    response.map(|()| own(None, record))
 }
 
 fn own(bytes: Option<Bytes>, mut record: Record) -> ReplyBody {
@@ -112,7 +133,7 @@ pub fn refuse(refusal: &Refusal, head: &Parts, mut record: Record) -> Response<R
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if code == Code::MethodNotAllowed {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        headers.insert(header::ALLOW, ALLOW);
     }
     if matches!(shape, Shape::Page) {
         headers.insert(
@@ -199,19 +220,21 @@ impl ReplyBody {
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let polled = match &mut self.source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Source::Upstream(body, owned) => Pin::new(body).poll_frame(cx).map_ok(|frame| owned.strip_frame(frame)),
         };
         // hyper does not ask again for a body whose length it knows.
         let is_over =
             matches!(polled, Poll::Ready(None)) || matches!(polled, Poll::Ready(Some(Ok(_))) if self.is_end_stream());
         if let Some(record) = &mut self.record {
-            if let Poll::Ready(Some(Ok(frame))) = &polled {
-                record.sent(frame.data_ref().map_or(0, Bytes::len));
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Poll::Ready(Some(Err(error))) => record.broke(error),
+                Poll::Ready(None) | Poll::Pending => {}
             }
             if is_over {
                 record.finished();
@@ -222,14 +245,14 @@ impl Body for ReplyBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(body) => body.is_end_stream(),
+            Source::Upstream(body, _) => body.is_end_stream(),
             Source::Own(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Upstream(body) => body.size_hint(),
+            Source::Upstream(body, _) => body.size_hint(),
             Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }

@@ -60,14 +60,18 @@ codes! {
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "This method is not proxied.";
     /// The Host header is missing, repeated, not a host, or differs from an absolute target.
     BadHost = "bad_host" BAD_REQUEST "The Host header is missing, repeated or not a host.";
-    /// The target is neither a path nor `*` with OPTIONS.
+    /// The target is neither a path nor `*` with OPTIONS, or holds what servers read differently: a fragment, a broken percent escape, `%00`, another scheme than `http`.
     BadTarget = "bad_target" BAD_REQUEST "The request's target is not a path.";
     /// The target is longer than `limits.target_bytes`.
     TargetTooLong = "target_too_long" URI_TOO_LONG "The request's target is too long.";
     /// What frames the body is doubled or contradictory (`Content-Length` twice or beside `Transfer-Encoding`, a coding other than `chunked`, a body beside an upgrade), or the body is not what it said.
     BadFraming = "bad_framing" BAD_REQUEST "The request's body is not framed as it says.";
+    /// The body was silent for `limits.body_timeout`, or kept us waiting so long by coming more slowly than `limits.body_rate`.
+    BodyTimeout = "body_timeout" REQUEST_TIMEOUT "The request's body did not come in time.";
     /// The body is longer than `limits.body_bytes`.
     BodyTooLarge = "body_too_large" PAYLOAD_TOO_LARGE "The request's body is too large.";
+    /// The `Upgrade` header asks for HTTP/2 in clear (`h2c`), behind which requests would pass unseen.
+    BadUpgrade = "bad_upgrade" BAD_REQUEST "This change of protocol is not possible here.";
     /// The `Expect` header asks for something other than `100-continue`.
     UnknownExpectation = "unknown_expectation" EXPECTATION_FAILED "The Expect header asks for something unknown.";
     /// The request has been through vestibule before: the upstream, or something that it calls, leads back here.
@@ -139,6 +143,10 @@ impl Code {
                 | Self::BadFraming
                 | Self::BadHost
                 | Self::BodyTooLarge
+                | Self::BodyTimeout
+                | Self::BadUpgrade
+                // What follows a CONNECT is no request.
+                | Self::MethodNotAllowed
         )
     }
 }

@@ -1,12 +1,13 @@
 //! The client's body on its way up: counted, limited, its trailers stripped, its fate known to the sender.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -17,6 +18,7 @@ const DONE: u8 = 1;
 const BROKEN: u8 = 2;
 const TOO_LARGE: u8 = 3;
 const ABANDONED: u8 = 4;
+const LATE: u8 = 5;
 
 /// How far a request's body has come.
 #[derive(Debug, Default)]
@@ -55,6 +57,11 @@ impl Progress {
     /// All of the body has been handed on.
     pub fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) == DONE
+    }
+
+    /// It did not come in time.
+    pub fn is_late(&self) -> bool {
+        self.state.load(Ordering::Acquire) == LATE
     }
 
     /// The client's side broke it.
@@ -106,10 +113,6 @@ impl RequestBody {
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
     }
-
-    fn stripped(&self, trailers: &HeaderMap) -> HeaderMap {
-        self.owned.strip(trailers).map(|(name, value)| (name.clone(), value.clone())).collect()
-    }
 }
 
 impl Body for RequestBody {
@@ -127,7 +130,7 @@ impl Body for RequestBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                self.progress.end(BROKEN);
+                self.progress.end(if is_late(&error) { LATE } else { BROKEN });
                 Poll::Ready(Some(Err(BodyError::Client(error))))
             }
             Some(Ok(frame)) => {
@@ -146,11 +149,7 @@ impl Body for RequestBody {
                         self.progress.end(DONE);
                     }
                 }
-                let frame = match frame.into_trailers() {
-                    Ok(trailers) => Frame::trailers(self.stripped(&trailers)),
-                    Err(frame) => frame,
-                };
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(self.owned.strip_frame(frame))))
             }
         }
     }
@@ -162,4 +161,10 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
+}
+
+/// The wire gives a body that keeps us waiting for too long an error of this kind.
+fn is_late(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
 }

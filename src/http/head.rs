@@ -4,7 +4,8 @@ use std::net::Ipv6Addr;
 
 use http::header::{self, HeaderMap};
 use http::request::Parts;
-use http::{Method, Version};
+use http::uri::Scheme;
+use http::{Method, Uri, Version};
 
 use super::names;
 
@@ -13,7 +14,7 @@ use super::names;
 pub enum BadHead {
     /// CONNECT or TRACE.
     Method,
-    /// The target is no path.
+    /// The target is no path that all servers read alike.
     Target,
     /// The target is too long.
     TargetTooLong,
@@ -32,7 +33,8 @@ pub fn check(head: &Parts, target_bytes: usize) -> Result<(), BadHead> {
     if target.len() > target_bytes {
         return Err(BadHead::TargetTooLong);
     }
-    if !(target.starts_with('/') || (target == "*" && head.method == Method::OPTIONS)) {
+    let is_form = head.uri.path().starts_with('/') || (target == "*" && head.method == Method::OPTIONS);
+    if !is_form || !is_http(&head.uri) || !is_well_escaped(head.uri.path()) {
         return Err(BadHead::Target);
     }
     check_host(head)?;
@@ -41,6 +43,21 @@ pub fn check(head: &Parts, target_bytes: usize) -> Result<(), BadHead> {
         Ok(Some(value)) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
         Ok(Some(_)) | Err(names::Repeated) => Err(BadHead::Expectation),
     }
+}
+
+/// An absolute target is one of ours.
+fn is_http(uri: &Uri) -> bool {
+    uri.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS)
+}
+
+/// Each `%` begins an escape (RFC 3986 2.1), none is a NUL: servers differ over both, nginx refuses them. The query is
+/// left alone: there a bare `%` is common.
+fn is_well_escaped(path: &str) -> bool {
+    path.as_bytes().split(|byte| *byte == b'%').skip(1).all(|rest| match rest {
+        [b'0', b'0', ..] => false,
+        [high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
+        _ => false,
+    })
 }
 
 /// RFC 9112 3.2: one Host, also beside an absolute target, of which it is a copy. HTTP/1.0 may go without.
@@ -129,6 +146,12 @@ mod tests {
         assert_eq!(ask("TRACE", "/", Version::HTTP_11, &host), Err(BadHead::Method));
         assert_eq!(ask("CONNECT", "a:80", Version::HTTP_11, &host), Err(BadHead::Method));
         assert_eq!(ask("OPTIONS", "*", Version::HTTP_11, &host), Ok(()));
+        for target in ["/%2F%7e", "/?%", "http://a?%", "/%C3%BC"] {
+            assert_eq!(ask("GET", target, Version::HTTP_11, &host), Ok(()), "{target}");
+        }
+        for target in ["/%", "/a%2", "/%zz", "/%u002f", "/a%00", "/%0", "ftp://a/"] {
+            assert_eq!(ask("GET", target, Version::HTTP_11, &host), Err(BadHead::Target), "{target}");
+        }
         assert_eq!(ask("GET", "*", Version::HTTP_11, &host), Err(BadHead::Target));
         assert_eq!(ask("GET", &format!("/{}", "x".repeat(64)), Version::HTTP_11, &host), Err(BadHead::TargetTooLong));
         let expect = |value| ask("POST", "/", Version::HTTP_11, &[("host", "a"), ("expect", value)]);

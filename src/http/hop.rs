@@ -49,6 +49,16 @@ pub fn takes_trailers(headers: &HeaderMap) -> bool {
         .any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
+/// How many hops more a request may make (RFC 9110 7.6.2: of TRACE, which we don't proxy, and OPTIONS). `None` where it
+/// does not say, or not in digits.
+pub fn max_forwards(method: &Method, headers: &HeaderMap) -> Option<u64> {
+    if *method != Method::OPTIONS {
+        return None;
+    }
+    let value = names::exactly_one(headers, &header::MAX_FORWARDS).ok().flatten()?.as_bytes();
+    value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

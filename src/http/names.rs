@@ -6,13 +6,35 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
 
 /// Most options of `Connection`; each is looked for in all headers.
 const OPTIONS_MAX: usize = 32;
 /// Names that a message can't do without. `Connection` may not take them away, and their twins don't pass.
 const MESSAGE: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE];
+
+/// Names that mean something for the message as a whole, and come too late behind it; `Content-*` beside them.
+const NOT_IN_TRAILERS: [HeaderName; 16] = [
+    header::HOST,
+    header::TRAILER,
+    header::SET_COOKIE,
+    header::COOKIE,
+    header::MAX_FORWARDS,
+    header::RANGE,
+    header::AGE,
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::PRAGMA,
+    header::DATE,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    header::VARY,
+    header::WWW_AUTHENTICATE,
+    header::STRICT_TRANSPORT_SECURITY,
+];
 
 /// Why a name is owned, and so what becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +153,24 @@ impl Owned {
             }
         }
         Ok(())
+    }
+
+    /// A body's frame; of trailers what may not pass is taken out: what is owned in any spelling, and what frames or
+    /// routes a message, says what it holds, or whether it may be kept (RFC 9110 6.5.1).
+    pub fn strip_frame(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_trailers() {
+            Ok(trailers) => Frame::trailers(self.strip_trailers(&trailers)),
+            Err(frame) => frame,
+        }
+    }
+
+    fn strip_trailers(&self, trailers: &HeaderMap) -> HeaderMap {
+        let passes = |name: &HeaderName| {
+            let folded = fold(name.as_str());
+            !folded.starts_with("content-") && !NOT_IN_TRAILERS.iter().any(|other| other.as_str() == folded)
+        };
+        let kept = self.strip(trailers).filter(|(name, _)| passes(name));
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// The one strip walk: every header that is neither owned in any spelling nor nominated by `Connection`, in the

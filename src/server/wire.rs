@@ -1,5 +1,8 @@
 //! A downstream connection as hyper's server sees it: heads whole and well written, interim answers written beside
-//! hyper's own, an ending that lets the last answer be read.
+//! hyper's own, an ending that lets the last answer be read. Whoever is too slow, with a head, a body, or in taking an
+//! answer, is given up here.
+
+mod pace;
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -8,10 +11,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
+use crate::config::Limits;
+use crate::http::clock::Clock;
 use crate::http::conversation::Conversation;
 use crate::http::framing::{Bad, Guard};
+use pace::Pace;
 
 /// What hyper gets in place of a head that was refused: a request that the service knows by its number.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -41,8 +47,12 @@ pub struct Wire<S> {
     /// What is held has not been looked at: it follows a request that was unanswered.
     is_queued: bool,
     header_timeout: Duration,
-    /// Runs while the first head, or the rest of a later one, is awaited.
-    deadline: Option<Pin<Box<Sleep>>>,
+    send_timeout: Duration,
+    /// Runs while the first head, the rest of a later one, or more of a body is awaited.
+    reading: Clock,
+    pace: Pace,
+    /// Runs while the client takes nothing of what is there for it.
+    sending: Clock,
     ending: Ending,
     interim: Vec<u8>,
     linger: Option<(Pin<Box<Sleep>>, usize)>,
@@ -62,8 +72,8 @@ enum Ending {
     None,
     /// A stand-in has been handed on; what else comes is thrown away.
     Refused,
-    /// The body broke: hyper gets an error.
-    Broken,
+    /// The body broke, or did not come in time: hyper gets an error of this kind.
+    Broken(io::ErrorKind),
     /// No head came in time, and nothing of one.
     Silent,
 }
@@ -72,16 +82,21 @@ enum Ending {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Wraps a fresh connection.
-    pub fn new(stream: S, talk: Conversation, guard: Guard, header_timeout: Duration) -> Self {
+    pub fn new(stream: S, talk: Conversation, limits: &Limits) -> Self {
+        let mut reading = Clock::default();
+        reading.run(Instant::now() + limits.header_timeout);
         Self {
             stream,
             talk,
-            guard,
+            guard: Guard::new(limits.header_bytes, limits.headers),
             held: Vec::new(),
             cleared: 0,
             is_queued: false,
-            header_timeout,
-            deadline: Some(Box::pin(sleep(header_timeout))),
+            header_timeout: limits.header_timeout,
+            send_timeout: limits.send_timeout,
+            reading,
+            pace: Pace::new(limits.body_timeout, limits.body_rate),
+            sending: Clock::default(),
             ending: Ending::None,
             interim: Vec::new(),
             linger: None,
@@ -96,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if new.is_empty() {
             return Poll::Ready(Ok(Turn::HandOver));
         }
+        self.came(new.len());
         let scan = self.guard.scan(new, self.talk.answered());
         self.held.extend_from_slice(new.get(scan.pass..).unwrap_or_default());
         buf.set_filled(before + scan.pass);
@@ -114,6 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if new.filled().is_empty() {
             return Poll::Ready(Ok(Turn::HandOver));
         }
+        self.came(new.filled().len());
         self.held.extend_from_slice(new.filled());
         self.rescan();
         Poll::Ready(Ok(Turn::Again))
@@ -131,15 +148,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         // An answer comes in this very task, so none can fall between the look and this word.
         self.talk.await_answer(self.is_queued || self.guard.awaits_upgrade());
         let Some(bad) = bad else {
-            let is_unfinished = self.guard.is_in_head() && !self.is_ahead() && self.has_part_of_a_head();
-            if !is_unfinished {
-                self.deadline = None;
-            } else if self.deadline.is_none() {
-                self.deadline = Some(Box::pin(sleep(self.header_timeout)));
+            if self.guard.is_in_head() && !self.is_ahead() && self.has_part_of_a_head() {
+                self.reading.run(Instant::now() + self.header_timeout);
+            } else {
+                self.reading.clear();
             }
             return;
         };
-        self.deadline = None;
+        self.reading.clear();
         self.held.truncate(self.cleared);
         if self.guard.is_in_head() {
             self.talk.refuse(self.guard.heads() + 1, bad);
@@ -147,7 +163,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.cleared = self.held.len();
             self.ending = Ending::Refused;
         } else {
-            self.ending = Ending::Broken;
+            self.ending = Ending::Broken(io::ErrorKind::InvalidData);
+        }
+    }
+
+    /// Bytes came.
+    fn came(&mut self, count: usize) {
+        if self.guard.is_in_body() {
+            self.pace.came(count);
+            self.reading.clear();
+        }
+    }
+
+    /// Nothing comes: whether it has been so for too long.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.guard.is_in_body() {
+            self.reading.run(self.pace.wait());
+        } else {
+            self.pace.refill();
+        }
+        self.reading.is_over(cx)
+    }
+
+    /// What becomes of a client that is late.
+    fn give_up(&mut self) {
+        if self.guard.is_in_body() {
+            self.ending = Ending::Broken(io::ErrorKind::TimedOut);
+        } else if self.has_part_of_a_head() {
+            self.judge(Some(Bad::Late));
+        } else {
+            self.ending = Ending::Silent;
         }
     }
 
@@ -161,15 +206,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.held.get(self.cleared..).unwrap_or_default().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
-    }
-
     fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
         let here = self.cleared.min(buf.remaining());
         buf.put_slice(self.held.get(..here).unwrap_or_default());
         self.held.drain(..here);
         self.cleared -= here;
+        if self.held.is_empty() && self.held.capacity() > READ_BYTES {
+            self.held = Vec::new(); // a large head is rare, a connection may live for days
+        }
     }
 
     /// Reads and throws away. Pending until the end: hyper takes an end for the client's going away.
@@ -189,13 +233,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.interim.append(&mut self.talk.take_interim());
         }
         while !self.interim.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.interim))?;
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.interim);
+            let written = ready!(self.timed(cx, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.interim.drain(..written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The outcome of a write, which may be awaited only so long.
+    fn timed(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.sending.clear();
+        } else if self.send_timeout > Duration::ZERO {
+            self.sending.run(Instant::now() + self.send_timeout);
+            if self.sending.is_over(cx) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        written
     }
 }
 
@@ -210,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
             match this.ending {
                 Ending::None => {}
                 Ending::Refused => return this.poll_swallow(cx),
-                Ending::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Ending::Broken(kind) => return Poll::Ready(Err(kind.into())),
                 Ending::Silent => return Poll::Ready(Ok(())),
             }
             if this.guard.awaits_upgrade()
@@ -231,13 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(Turn::HandOver)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(Turn::Again)) => {}
-                Poll::Pending if this.is_late(cx) => {
-                    if this.has_part_of_a_head() {
-                        this.judge(Some(Bad::Late));
-                    } else {
-                        this.ending = Ending::Silent;
-                    }
-                }
+                Poll::Pending if this.is_late(cx) => this.give_up(),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -247,7 +299,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.timed(cx, written)
     }
 
     fn poll_write_vectored(
@@ -256,7 +309,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.timed(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

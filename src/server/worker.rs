@@ -26,7 +26,6 @@ use crate::face::outgoing::Rewriter;
 use crate::gate::Gate;
 use crate::gate::peer::Peer;
 use crate::http::conversation::Conversation;
-use crate::http::framing::Guard;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Upstream, sweep_forever};
@@ -201,8 +200,7 @@ impl Connection {
             let (proxy, peer, talk) = (self.proxy.clone(), self.peer.clone(), talk.clone());
             async move { Ok::<_, Infallible>(proxy.serve(&peer, &talk, number, request).await) }
         });
-        let guard = Guard::new(self.limits.header_bytes, self.limits.headers);
-        let wire = TokioIo::new(Wire::new(stream, talk.clone(), guard, self.limits.header_timeout));
+        let wire = TokioIo::new(Wire::new(stream, talk.clone(), &self.limits));
         let served = http.serve_connection(wire, service).with_upgrades();
         tokio::pin!(served);
         let result = tokio::select! {

@@ -56,6 +56,8 @@ pub struct Metrics {
     pub upstream_connects: Counter,
     /// Requests sent a second time because a kept connection had gone.
     pub upstream_retries: Counter,
+    /// Answers of LiteLLM that broke off.
+    pub upstream_cuts: Counter,
     /// Seconds until LiteLLM's answer began.
     pub upstream_first_byte: Histogram,
     /// Sign-ins of one person that disagree within one refresh.
@@ -95,6 +97,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             upstream_connects: Counter::default(),
             upstream_retries: Counter::default(),
+            upstream_cuts: Counter::default(),
             upstream_first_byte: Histogram::new([0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0]),
             role_flaps: Counter::default(),
             database_up: Gauge::default(),
@@ -109,6 +112,7 @@ impl Metrics {
         text.register("in_flight", "Requests in flight", metrics.in_flight.clone());
         text.register("upstream_connects", "Connections made to LiteLLM", metrics.upstream_connects.clone());
         text.register("upstream_retries", "Requests repeated on a new connection", metrics.upstream_retries.clone());
+        text.register("upstream_cuts", "Answers of LiteLLM that broke off", metrics.upstream_cuts.clone());
         text.register(
             "upstream_first_byte_seconds",
             "Time until LiteLLM's answer began",

@@ -4,5 +4,6 @@ mod connections;
 mod limits;
 mod refusals;
 mod requests;
+mod slowness;
 mod streams;
 mod upgrades;

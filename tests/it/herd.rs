@@ -83,7 +83,9 @@ async fn a_thousand_first_requests_of_one_person_make_one_row_and_one_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_different_people_make_a_thousand_rows() {
     // They queue for the database; how long that takes is a benchmark's business.
-    let stage = Stage::with(|setup| setup.with("database.connect_timeout", "40s")).await;
+    let stage =
+        Stage::with(|setup| setup.with("database.connect_timeout", "40s").with("database.statement_timeout", "40s"))
+            .await;
     let second = stage.setup.start().await;
     let clients = [stage.client(), second.client()];
     let requests =

@@ -7,12 +7,15 @@ use crate::config::problem::{KeyPath, literal, nearest};
 use crate::config::raw::{Person, RawDrain, RawLimits, RawLog};
 use crate::config::report::Report;
 use crate::config::{Drain, Limits, Log, LogFormat};
+use crate::http::framing::TARGET_BYTES_MAX;
 
 /// hyper panics on a `max_buf_size` below this.
 const HEADER_BYTES_MIN: usize = 8192;
 const HEADER_BYTES_MAX: usize = 1024 * 1024;
 const TARGET_BYTES_MIN: usize = 256;
 const HEADERS_MIN: usize = 16;
+/// A client faster than this needs no limit.
+const BODY_RATE_MAX: u64 = 1024 * 1024;
 const COUNT_MAX: usize = 1_000_000;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -33,11 +36,14 @@ pub(super) fn limits(raw: RawLimits, report: &mut Report) -> Limits {
             "limits.target_bytes",
             raw.target_bytes,
             8192,
-            TARGET_BYTES_MIN..=HEADER_BYTES_MAX,
+            TARGET_BYTES_MIN..=TARGET_BYTES_MAX,
             report,
         ),
         body_bytes: number("limits.body_bytes", raw.body_bytes, 0, 0..=u64::MAX, report),
         header_timeout: duration("limits.header_timeout", raw.header_timeout, seconds(10), none, report),
+        body_timeout: duration("limits.body_timeout", raw.body_timeout, seconds(30), none, report),
+        body_rate: number("limits.body_rate", raw.body_rate, 240, 0..=BODY_RATE_MAX, report),
+        send_timeout: duration("limits.send_timeout", raw.send_timeout, seconds(60), Zero::Allowed, report),
         keep_alive_timeout: duration("limits.keep_alive_timeout", raw.keep_alive_timeout, seconds(75), none, report),
         connections: number("limits.connections", raw.connections, 10_000, 1..=COUNT_MAX, report),
         in_flight_per_person: number("limits.in_flight_per_person", raw.in_flight_per_person, 0, 0..=COUNT_MAX, report),
@@ -47,6 +53,10 @@ pub(super) fn limits(raw: RawLimits, report: &mut Report) -> Limits {
         },
         upstream_first_byte_timeout: {
             duration("limits.upstream_first_byte_timeout", raw.upstream_first_byte_timeout, seconds(600), none, report)
+        },
+        upstream_read_timeout: {
+            let default = seconds(600);
+            duration("limits.upstream_read_timeout", raw.upstream_read_timeout, default, Zero::Allowed, report)
         },
         upstream_idle_timeout: {
             let default = Duration::from_millis(1500);

@@ -33,15 +33,23 @@ pub(super) enum Chunks {
     /// Before the CR, then the LF, after data.
     DataCr,
     DataLf,
-    /// In the trailer section: bytes so far, and whether this line has any.
+    /// In the trailer section: bytes so far, and where in a line.
     Trailer {
         bytes: usize,
-        is_empty: bool,
+        part: Part,
     },
     TrailerLf {
         bytes: usize,
         is_empty: bool,
     },
+}
+
+/// Where in a trailer's line the last byte was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Start,
+    Name,
+    Value,
 }
 
 // === impl Chunks ===
@@ -62,20 +70,33 @@ impl Chunks {
             (Self::Extension { size, bytes }, _) if is_text(byte) && bytes < CHUNK_LINE_BYTES_MAX => {
                 Self::Extension { size, bytes: bytes + 1 }
             }
-            (Self::SizeLf { size: 0 }, b'\n') => Self::Trailer { bytes: 0, is_empty: true },
+            (Self::SizeLf { size: 0 }, b'\n') => Self::Trailer { bytes: 0, part: Part::Start },
             (Self::SizeLf { size }, b'\n') => Self::Data { left: size },
             (Self::DataCr, b'\r') => Self::DataLf,
             (Self::DataLf, b'\n') => Self::START,
-            (Self::Trailer { bytes, is_empty }, b'\r') => Self::TrailerLf { bytes, is_empty },
-            // A trailer begins with a name: neither a fold nor an empty one.
-            (Self::Trailer { is_empty: true, .. }, _) if !is_token(byte) => return Err(Bad::Framing),
-            (Self::Trailer { bytes, .. }, _) if is_text(byte) && bytes < TRAILER_BYTES_MAX => {
-                Self::Trailer { bytes: bytes + 1, is_empty: false }
+            (Self::Trailer { bytes, part: Part::Start }, b'\r') => Self::TrailerLf { bytes, is_empty: true },
+            (Self::Trailer { bytes, part: Part::Value }, b'\r') => Self::TrailerLf { bytes, is_empty: false },
+            (Self::Trailer { bytes, part }, _) if bytes < TRAILER_BYTES_MAX => {
+                Self::Trailer { bytes: bytes + 1, part: part.after(byte)? }
             }
             (Self::TrailerLf { is_empty: true, .. }, b'\n') => return Ok(None),
-            (Self::TrailerLf { bytes, .. }, b'\n') => Self::Trailer { bytes, is_empty: true },
+            (Self::TrailerLf { bytes, .. }, b'\n') => Self::Trailer { bytes, part: Part::Start },
             _ => return Err(Bad::Framing),
         };
         Ok(Some(next))
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    /// A field line without its end: neither a fold nor a blank before the colon (RFC 9112 5.1, 5.2).
+    fn after(self, byte: u8) -> Result<Self, Bad> {
+        match self {
+            Self::Start | Self::Name if is_token(byte) => Ok(Self::Name),
+            Self::Name if byte == b':' => Ok(Self::Value),
+            Self::Value if is_text(byte) => Ok(Self::Value),
+            Self::Start | Self::Name | Self::Value => Err(Bad::Framing),
+        }
     }
 }

@@ -42,6 +42,7 @@ fn heads_that_are_not_written_as_http_asks_are_refused_whole() {
         "GET  / HTTP/1.1\r\n\r\n",
         "GET /a b HTTP/1.1\r\n\r\n",
         "GET /\u{e9} HTTP/1.1\r\n\r\n",
+        "GET  HTTP/1.1\r\n\r\n",
         "GET /\r\n\r\n",
         "get / HTTP/1.1\r\n\r\n",
         "GET / HTTP/2.0\r\n\r\n",
@@ -81,6 +82,15 @@ fn doubtful_framing_is_refused_before_the_body() {
     ] {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
         assert_eq!(scan(head.as_bytes()), Scan { pass: 0, bad: Some(Bad::Framing) }, "{fields:?}");
+    }
+    for target in ["/a#b", "/a<b", "/a>b", "/a`b", "/#", "http://", "http://a b", "//a b", "?", "http://[/"] {
+        let bad = scan(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).bad;
+        let expected = if target.contains(' ') { Bad::Head } else { Bad::Target };
+        assert_eq!(bad, Some(expected), "{target:?}");
+    }
+    for protocol in ["h2c", "websocket, H2C", "h2c-14,websocket", "h2"] {
+        let head = format!("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+        assert_eq!(scan(head.as_bytes()).bad, Some(Bad::Upgrade), "{protocol}");
     }
     let old = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(scan(old).bad, Some(Bad::Framing));
@@ -185,4 +195,80 @@ proptest! {
         let scan = scan(&bytes);
         prop_assert!(scan.pass <= bytes.len());
     }
+}
+
+fn answer(asked: Asked, bytes: &[u8]) -> (AnswerGuard, Scan<BadAnswer>) {
+    let mut guard = AnswerGuard::new(1024, 10);
+    guard.expect(asked);
+    let scan = guard.scan(bytes);
+    (guard, scan)
+}
+
+#[test]
+fn an_answer_ends_where_its_framing_says() {
+    for (asked, text) in [
+        (Asked::Plain, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        (Asked::Plain, "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"),
+        (Asked::Plain, "HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: 1\r\n\r\n"),
+        (Asked::Plain, "HTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"),
+        (Asked::Plain, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
+        (Asked::Plain, "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"),
+        (Asked::Head, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        (Asked::Head, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (Asked::Upgrade, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"),
+    ] {
+        let (mut guard, scan) = answer(asked, text.as_bytes());
+        assert_eq!(scan, Scan { pass: text.len(), bad: None }, "{text:?}");
+        assert!(guard.is_idle(), "{text:?}");
+        assert_eq!(guard.scan(b"x"), Scan { pass: 0, bad: Some(BadAnswer::Unasked) }, "{text:?}");
+        let (_, scan) = answer(asked, format!("{text}HTTP/1.1 200 OK\r\n").as_bytes());
+        assert_eq!(scan, Scan { pass: text.len(), bad: Some(BadAnswer::Unasked) }, "{text:?}");
+    }
+    let (guard, scan) = answer(Asked::Plain, b"HTTP/1.0 200 OK\r\n\r\nto the end");
+    assert_eq!((scan.bad, guard.is_idle()), (None, false));
+    let (mut guard, scan) = answer(Asked::Upgrade, b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x00\n");
+    assert_eq!(scan.bad, None);
+    assert_eq!(guard.scan(b"\n\n"), Scan { pass: 2, bad: None });
+}
+
+#[test]
+fn answers_that_two_readers_could_read_in_two_ways_are_refused() {
+    for head in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5, 5",
+        "HTTP/1.1 200 OK\r\nContent-Length: +5",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
+        "HTTP/1.1 100 Continue\r\nContent-Length: 5",
+        "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked",
+    ] {
+        let (_, scan) = answer(Asked::Plain, format!("{head}\r\n\r\n").as_bytes());
+        assert_eq!(scan, Scan { pass: 0, bad: Some(Bad::Framing.into()) }, "{head:?}");
+    }
+    for head in [
+        "HTTP/1.1 2000 OK",
+        "HTTP/1.1 20",
+        "HTTP/1.1 099 OK",
+        "HTTP/1.1 +20 OK",
+        "HTTP/2.0 200 OK",
+        "HTTP/1.1  200 OK",
+        "ICY 200 OK",
+        "HTTP/1.1 200 O\0K",
+        "HTTP/1.1 200 OK\nX: 1",
+        "HTTP/1.1 200 OK\r\nX : 1",
+        "HTTP/1.1 200 OK\r\nX: 1\r\n folded",
+        "HTTP/1.1 200 OK\r\nX: a\0b",
+        "HTTP/1.1 200 OK\r\nX: a\rb",
+    ] {
+        let (_, scan) = answer(Asked::Plain, format!("{head}\r\n\r\n").as_bytes());
+        assert_eq!(scan, Scan { pass: 0, bad: Some(Bad::Head.into()) }, "{head:?}");
+    }
+    assert_eq!(answer(Asked::Plain, b"HTTP/1.1 101 Switching\r\n\r\n").1.bad, Some(BadAnswer::Unasked));
+    let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1024));
+    assert_eq!(answer(Asked::Plain, large.as_bytes()).1.bad, Some(Bad::TooLarge.into()));
+    let hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    assert_eq!(answer(Asked::Plain, hints.repeat(100).as_bytes()).1, Scan { pass: hints.len() * 100, bad: None });
+    assert_eq!(answer(Asked::Plain, hints.repeat(101).as_bytes()).1.bad, Some(BadAnswer::Interim));
 }

@@ -202,7 +202,7 @@ async fn hop_by_hop_headers_stay_on_their_hop_both_ways() {
         .header("Proxy-Connection", "keep-alive")
         .header("Proxy-Authorization", "Basic eDp5")
         .header("TE", "trailers, gzip")
-        .header("Upgrade", "h2c")
+        .header("Upgrade", "TLS/1.0")
         .header("X-Kept", "yes")
         .send()
         .await;

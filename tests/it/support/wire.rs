@@ -1,6 +1,7 @@
 //! HTTP/1.1 as bytes, for both ends: nothing here knows hyper, so nothing here hides what hyper did.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::within;
@@ -9,6 +10,10 @@ use super::within;
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// The reading half alone.
+    From(OwnedReadHalf),
+    /// The writing half alone.
+    To(OwnedWriteHalf),
 }
 
 /// A socket with what was read from it and not yet used.
@@ -126,7 +131,27 @@ impl Wire {
         match &mut self.socket {
             Socket::Tcp(stream) => stream.write_all(bytes).await.is_ok(),
             Socket::Unix(stream) => stream.write_all(bytes).await.is_ok(),
+            Socket::To(stream) => stream.write_all(bytes).await.is_ok(),
+            Socket::From(_) => panic!("the reading half writes nothing"),
         }
+    }
+
+    /// The reading and the writing half, for two tasks.
+    pub(crate) fn split(self) -> (Self, Self) {
+        let Socket::Tcp(stream) = self.socket else { panic!("a whole TCP stream") };
+        let (from, to) = stream.into_split();
+        let half = |socket| Self { socket, ahead: Vec::new(), used: Vec::new() };
+        (half(Socket::From(from)), half(Socket::To(to)))
+    }
+
+    /// What was read and not yet used.
+    pub(crate) fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Waits for something to read; false at the end.
+    pub(crate) async fn peek(&mut self) -> bool {
+        !self.ahead.is_empty() || self.fill().await
     }
 
     /// Closes with a RST instead of a FIN.
@@ -134,6 +159,7 @@ impl Wire {
         match self.socket {
             Socket::Tcp(stream) => stream.set_zero_linger().expect("the socket takes the option"),
             Socket::Unix(_) => panic!("a unix socket has no RST"),
+            Socket::From(_) | Socket::To(_) => panic!("a half can't be reset"),
         }
     }
 
@@ -142,6 +168,8 @@ impl Wire {
         let read = match &mut self.socket {
             Socket::Tcp(stream) => stream.read_buf(&mut self.ahead).await,
             Socket::Unix(stream) => stream.read_buf(&mut self.ahead).await,
+            Socket::From(stream) => stream.read_buf(&mut self.ahead).await,
+            Socket::To(_) => panic!("the writing half reads nothing"),
         };
         read.is_ok_and(|count| count > 0)
     }

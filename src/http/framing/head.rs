@@ -1,0 +1,146 @@
+//! A head, read line by line as its bytes come: what frames the body, and what asks for another protocol.
+
+use std::str;
+
+use super::{Bad, are_text, is_token};
+
+/// Empty lines before a message that are passed over (RFC 9112 2.2 asks for one at least).
+const EMPTY_LINES_MAX: usize = 2;
+
+/// How much a head may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) bytes: usize,
+    pub(super) fields: usize,
+}
+
+/// What the first line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) is_11: bool,
+    /// Of an answer; 0 of a request.
+    pub(super) status: u16,
+}
+
+/// What of a head decides over the bytes behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) start: Start,
+    pub(super) length: Option<u64>,
+    pub(super) is_chunked: bool,
+    pub(super) asks_upgrade: bool,
+    /// `Upgrade` names HTTP/2.
+    pub(super) asks_http2: bool,
+}
+
+/// A head of which this much has been read. The same bytes are shown again, with more behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// Where the first line begins that is not whole yet, and how far its end has been looked for.
+    at: usize,
+    searched: usize,
+    empty_lines: usize,
+    fields: usize,
+    head: Option<Head>,
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Nothing has been read.
+    pub(super) const NEW: Self = Self { at: 0, searched: 0, empty_lines: 0, fields: 0, head: None };
+
+    /// Reads on to the empty line; gives the head and where it ends. `None` when the end is not there yet.
+    pub(super) fn read(
+        &mut self,
+        bytes: &[u8],
+        limits: Limits,
+        start_line: fn(&[u8]) -> Result<Start, Bad>,
+    ) -> Result<Option<(Head, usize)>, Bad> {
+        while let Some(line) = self.line(bytes)? {
+            if self.at > limits.bytes {
+                return Err(Bad::TooLarge);
+            }
+            match &mut self.head {
+                None if line.is_empty() && self.empty_lines < EMPTY_LINES_MAX => self.empty_lines += 1,
+                None => self.head = Some(Head::begun(start_line(line)?)),
+                Some(head) if line.is_empty() => return head.ended().map(|head| Some((head, self.at))),
+                Some(head) => {
+                    self.fields += 1;
+                    if self.fields > limits.fields {
+                        return Err(Bad::TooLarge);
+                    }
+                    head.line(line)?;
+                }
+            }
+        }
+        if bytes.len() > limits.bytes { Err(Bad::TooLarge) } else { Ok(None) }
+    }
+
+    /// The next whole line, without its CRLF. A bare LF is an error; a bare CR is left to who looks at the line's bytes.
+    fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Bad> {
+        let from = self.searched.max(self.at);
+        let Some(found) = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default()) else {
+            self.searched = bytes.len();
+            return Ok(None);
+        };
+        let line = bytes.get(self.at..from + found).and_then(|line| line.strip_suffix(b"\r"));
+        self.at = from + found + 1;
+        line.map(Some).ok_or(Bad::Head)
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    fn begun(start: Start) -> Self {
+        Self { start, length: None, is_chunked: false, asks_upgrade: false, asks_http2: false }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Bad> {
+        let colon = line.iter().position(|byte| !is_token(*byte)).ok_or(Bad::Head)?;
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").ok_or(Bad::Head)?;
+        if name.is_empty() || !are_text(value) {
+            return Err(Bad::Head);
+        }
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = length(value.trim_ascii()).ok_or(Bad::Framing)?;
+                if self.length.replace(length).is_some() {
+                    return Err(Bad::Framing); // twice, even the same: one of us may count the other
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.is_chunked || !self.start.is_11 || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Bad::Framing);
+                }
+                self.is_chunked = true;
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.asks_upgrade = true;
+                self.asks_http2 |= value.split(|byte| *byte == b',').any(is_http2);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ended(self) -> Result<Self, Bad> {
+        // RFC 9112 6.1
+        if self.is_chunked && self.length.is_some() { Err(Bad::Framing) } else { Ok(self) }
+    }
+}
+
+/// `h2c`, and the names that its drafts had.
+fn is_http2(protocol: &[u8]) -> bool {
+    protocol.trim_ascii().get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
+}
+
+/// Digits alone: no sign, no list, no blank (RFC 9110 8.6).
+fn length(value: &[u8]) -> Option<u64> {
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(value).ok()?.parse().ok()
+}

@@ -1,0 +1,218 @@
+//! A connection to LiteLLM as hyper's client sees it: answers well written, each for a request, and an early answer
+//! readable although LiteLLM takes no more of the request.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
+use crate::http::framing::{AnswerGuard, Asked, BadAnswer};
+
+/// Bytes of one read that can't go straight into hyper's buffer.
+const READ_BYTES: usize = 8192;
+
+/// What the one who sends requests and the connection's stream tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// What the next request asks; 0 = nothing.
+    asked: AtomicU8,
+    /// More came than an answer: nobody may use the connection again.
+    is_spoilt: AtomicBool,
+}
+
+/// A stream between hyper and LiteLLM.
+///
+/// An answer is awaited from the first byte of its request on: what lies there before it, left by an earlier answer or
+/// sent unasked, breaks the connection and not the request.
+pub(super) struct Wire<S> {
+    stream: S,
+    link: Arc<Link>,
+    guard: AnswerGuard,
+    /// Bytes read and not handed on; the first `cleared` of them may be.
+    held: Vec<u8>,
+    cleared: usize,
+    bad: Option<Ended>,
+    /// LiteLLM takes nothing more. Its answer may be there all the same, so writing goes on into nothing until the reading
+    /// side tells.
+    is_deaf: bool,
+}
+
+/// Why nothing more is handed on.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+enum Ended {
+    #[error("LiteLLM sent {0}")]
+    Bad(BadAnswer),
+    /// Not an end like that of an idle connection: LiteLLM has read the request, which must not be sent again.
+    #[error("LiteLLM's answer ended within its head")]
+    Half,
+}
+
+// === impl Link ===
+
+impl Link {
+    /// The next request that is written asks this.
+    pub(super) fn ask(&self, asked: Asked) {
+        let asked = match asked {
+            Asked::Plain => 1,
+            Asked::Head => 2,
+            Asked::Upgrade => 3,
+        };
+        self.asked.store(asked, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<Asked> {
+        match self.asked.swap(0, Ordering::AcqRel) {
+            0 => None,
+            2 => Some(Asked::Head),
+            3 => Some(Asked::Upgrade),
+            _ => Some(Asked::Plain),
+        }
+    }
+
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.is_spoilt.load(Ordering::Acquire)
+    }
+}
+
+// === impl Wire ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Wraps a fresh connection.
+    pub(super) fn new(stream: S, link: Arc<Link>) -> Self {
+        let guard = AnswerGuard::new(RESPONSE_HEAD_BYTES_MAX, RESPONSE_FIELDS_MAX);
+        Self { stream, link, guard, held: Vec::new(), cleared: 0, bad: None, is_deaf: false }
+    }
+
+    /// Reads into hyper's buffer and takes back what it may not have yet. Whether there is something for hyper.
+    fn poll_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let new = buf.filled().get(before..).unwrap_or_default();
+        if new.is_empty() {
+            return Poll::Ready(self.at_the_end().map(|()| true));
+        }
+        let scan = self.guard.scan(new);
+        self.held.extend_from_slice(new.get(scan.pass..).unwrap_or_default());
+        buf.set_filled(before + scan.pass);
+        self.judge(scan.bad);
+        Poll::Ready(Ok(scan.pass > 0))
+    }
+
+    /// Reads behind what is held.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut new = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut new))?;
+        if new.filled().is_empty() {
+            return Poll::Ready(self.at_the_end().map(|()| true));
+        }
+        self.held.extend_from_slice(new.filled());
+        let scan = self.guard.scan(&self.held);
+        self.cleared = scan.pass;
+        self.judge(scan.bad);
+        Poll::Ready(Ok(false))
+    }
+
+    fn judge(&mut self, bad: Option<BadAnswer>) {
+        if let Some(bad) = bad {
+            self.link.is_spoilt.store(true, Ordering::Release);
+            self.bad = Some(Ended::Bad(bad));
+            self.held.truncate(self.cleared);
+        }
+    }
+
+    fn at_the_end(&self) -> io::Result<()> {
+        if self.guard.is_in_later_head() || !self.held.is_empty() { Err(Ended::Half.into()) } else { Ok(()) }
+    }
+
+    /// The outcome of a write: that LiteLLM takes nothing more is for the reading side to tell.
+    fn written(&mut self, written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
+        if matches!(&written, Poll::Ready(Err(error)) if is_refused(error)) {
+            self.is_deaf = true;
+            return Poll::Ready(Ok(all));
+        }
+        written
+    }
+
+    fn begin(&mut self) {
+        if self.guard.is_idle()
+            && let Some(asked) = self.link.take()
+        {
+            self.guard.expect(asked);
+        }
+    }
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+impl From<Ended> for io::Error {
+    fn from(ended: Ended) -> Self {
+        Self::new(io::ErrorKind::InvalidData, ended)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if this.cleared > 0 {
+                let here = this.cleared.min(buf.remaining());
+                buf.put_slice(this.held.get(..here).unwrap_or_default());
+                this.held.drain(..here);
+                this.cleared -= here;
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(ended) = this.bad {
+                return Poll::Ready(Err(ended.into()));
+            }
+            let is_something = if this.held.is_empty() { this.poll_direct(cx, buf) } else { this.poll_behind(cx) };
+            if ready!(is_something)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.begin();
+        if self.is_deaf {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(written, buf.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.begin();
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        if self.is_deaf {
+            return Poll::Ready(Ok(all));
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(written, all)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_flush(cx) }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
