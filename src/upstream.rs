@@ -17,6 +17,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Limits, UpstreamUrl};
@@ -87,6 +88,7 @@ struct Idle {
 struct Spare {
     sender: SendRequest<RequestBody>,
     link: Arc<Link>,
+    task: AbortHandle,
 }
 
 // === impl Upstream ===
@@ -129,6 +131,15 @@ impl Upstream {
     pub fn sweep(&self) {
         let limit = self.shared.limits.upstream_idle_timeout;
         self.shared.idle().retain(|kept| kept.since.elapsed() < limit && !kept.spare.sender.is_closed());
+    }
+}
+
+// === impl Spare ===
+
+impl Spare {
+    /// Closes the connection, whatever hyper is still at: nobody would wake it for an upload that stands still.
+    fn end(&self) {
+        self.task.abort();
     }
 }
 
@@ -194,12 +205,12 @@ impl Shared {
         let link = Arc::new(Link::default());
         let wire = TokioIo::new(Wire::new(stream, link.clone()));
         let (sender, connection) = builder.handshake(wire).await.map_err(UpstreamError::Answer)?;
-        tokio::spawn(async move {
+        let running = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(cause = crate::telemetry::logs::chain(&error), "a connection to LiteLLM ended");
             }
         });
-        Ok(Spare { sender, link })
+        Ok(Spare { sender, link, task: running.abort_handle() })
     }
 
     /// One request, one answer. With the error comes the request, where nothing of it was written.
@@ -233,7 +244,7 @@ impl Shared {
         };
         match result {
             Ok(response) => {
-                let lease = is_reusable.then(|| Lease { spare, upload, shared: self.clone() });
+                let lease = is_reusable.then(|| Lease { spare: Some(spare), upload, shared: self.clone() });
                 Ok(ResponseBody::lend(lease, self.limits.upstream_read_timeout, response))
             }
             Err(_) if upload.is_broken() => Err((UpstreamError::ClientBody, None)),

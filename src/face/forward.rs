@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -168,11 +168,12 @@ impl Proxy {
             if is_chunked {
                 request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
-            if head.version == http::Version::HTTP_11 {
+            if head.version == Version::HTTP_11 {
                 let (talk, owned) = (talk.clone(), self.rewriter.owned.clone());
                 hyper::ext::on_informational(&mut request, move |answer| {
                     let mut headers = answer.headers().clone();
                     names::strip_answer(&mut headers, &owned);
+                    headers.remove(reply::REFUSAL);
                     talk.push_interim(answer.status(), &headers);
                 });
             }
@@ -233,7 +234,9 @@ impl Proxy {
         answer.map(|()| body)
     }
 
+    /// An answer as vestibule gives it: in its own version (RFC 9110 2.5), without what is the upstream's connection's.
     fn clean<B>(&self, mut response: Response<B>, request_id: &HeaderValue) -> Response<B> {
+        *response.version_mut() = Version::HTTP_11;
         let headers = response.headers_mut();
         names::strip_answer(headers, &self.rewriter.owned);
         self.rewriter.keep_sign_in(headers);

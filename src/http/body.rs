@@ -17,8 +17,7 @@ use super::names::Owned;
 const DONE: u8 = 1;
 const BROKEN: u8 = 2;
 const TOO_LARGE: u8 = 3;
-const ABANDONED: u8 = 4;
-const LATE: u8 = 5;
+const LATE: u8 = 4;
 
 /// How far a request's body has come.
 #[derive(Debug, Default)]
@@ -33,9 +32,6 @@ pub enum BodyError {
     /// The client's connection or framing broke.
     #[error("the request's body broke off")]
     Client(#[source] hyper::Error),
-    /// The answer has ended before it.
-    #[error("the request's body was not wanted any more")]
-    Abandoned,
     /// It is longer than the limit.
     #[error("the request's body is longer than the limit")]
     TooLarge,
@@ -72,11 +68,6 @@ impl Progress {
     /// It was too long.
     pub fn is_too_large(&self) -> bool {
         self.state.load(Ordering::Acquire) == TOO_LARGE
-    }
-
-    /// Nobody wants the rest any more: the answer has ended.
-    pub fn abandon(&self) {
-        self.end(ABANDONED);
     }
 
     /// Bytes handed on so far.
@@ -120,9 +111,6 @@ impl Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.progress.state.load(Ordering::Acquire) == ABANDONED {
-            return Poll::Ready(Some(Err(BodyError::Abandoned)));
-        }
         let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
         match ready!(Pin::new(incoming).poll_frame(cx)) {
             None => {

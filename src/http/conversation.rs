@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName};
 
 use super::framing::Bad;
 use super::hop::HOP_BY_HOP;
@@ -67,7 +68,9 @@ impl Conversation {
         queue.bytes.extend_from_slice(
             format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).as_bytes(),
         );
-        for (name, value) in headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name)) {
+        // RFC 9110 8.6: an interim answer has no length to tell.
+        let passes = |name: &HeaderName| !HOP_BY_HOP.contains(name) && *name != header::CONTENT_LENGTH;
+        for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 queue.bytes.extend_from_slice(part);
             }
@@ -177,6 +180,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("link", HeaderValue::from_static("</a>; rel=preload"));
         headers.insert("connection", HeaderValue::from_static("close"));
+        headers.insert("content-length", HeaderValue::from_static("0"));
         talk.push_interim(StatusCode::CONTINUE, &headers);
         assert!(!talk.has_interim());
         talk.push_interim(StatusCode::EARLY_HINTS, &headers);

@@ -24,19 +24,19 @@ pub fn websocket(method: &Method, version: Version, headers: &HeaderMap) -> Opti
     if *method != Method::GET || version != Version::HTTP_11 {
         return None;
     }
-    let asks = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(names::list)
-        .flatten()
-        .any(|option| option.eq_ignore_ascii_case("upgrade"));
     let protocol = names::exactly_one(headers, &header::UPGRADE).ok().flatten()?;
-    (asks && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")).then(|| protocol.clone())
+    (connection_is_upgrade(headers) && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")).then(|| protocol.clone())
 }
 
-/// Whether a response changes to the protocol that was asked for.
+fn connection_is_upgrade(headers: &HeaderMap) -> bool {
+    let options = headers.get_all(header::CONNECTION).iter().filter_map(names::list).flatten();
+    options.into_iter().any(|option| option.eq_ignore_ascii_case("upgrade"))
+}
+
+/// Whether a response changes to the protocol that was asked for (RFC 9110 7.8).
 pub fn is_switched_to(headers: &HeaderMap, asked: &HeaderValue) -> bool {
-    matches!(names::exactly_one(headers, &header::UPGRADE), Ok(Some(given)) if given.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
+    connection_is_upgrade(headers)
+        && matches!(names::exactly_one(headers, &header::UPGRADE), Ok(Some(given)) if given.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
 }
 
 /// Whether the client takes trailers: the one `TE` that may pass.

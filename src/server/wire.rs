@@ -148,7 +148,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         // An answer comes in this very task, so none can fall between the look and this word.
         self.talk.await_answer(self.is_queued || self.guard.awaits_upgrade());
         let Some(bad) = bad else {
-            if self.guard.is_in_head() && !self.is_ahead() && self.has_part_of_a_head() {
+            // The first head is awaited whatever comes; before a later one a client may be silent for longer.
+            let is_awaited = self.guard.heads() == 0 || self.has_part_of_a_head();
+            if self.guard.is_in_head() && !self.is_ahead() && is_awaited {
                 self.reading.run(Instant::now() + self.header_timeout);
             } else {
                 self.reading.clear();

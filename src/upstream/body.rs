@@ -34,11 +34,20 @@ pub enum AnswerError {
     Silent,
 }
 
-/// The right to give a connection back.
+/// The right to give a connection back. Where it is not given back it ends: half a request, half an answer, or what nobody
+/// asked for may be in it.
 pub(super) struct Lease {
-    pub(super) spare: Spare,
+    pub(super) spare: Option<Spare>,
     pub(super) upload: Arc<Progress>,
     pub(super) shared: Arc<Shared>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(spare) = &self.spare {
+            spare.end();
+        }
+    }
 }
 
 // === impl ResponseBody ===
@@ -55,12 +64,11 @@ impl ResponseBody {
     }
 
     fn give_back(&mut self) {
-        let Some(Lease { spare, upload, shared }) = self.lease.take() else { return };
-        // An answer that came before the upload's end leaves a connection with half a request in it.
-        if upload.is_done() {
-            shared.keep(spare);
-        } else {
-            upload.abandon(); // else it would go on without anybody to count it
+        if let Some(mut lease) = self.lease.take()
+            && lease.upload.is_done()
+            && let Some(spare) = lease.spare.take()
+        {
+            lease.shared.keep(spare);
         }
     }
 
@@ -89,7 +97,8 @@ impl Body for ResponseBody {
                 self.silence.clear();
                 let is_over = match &frame {
                     None => true,
-                    Some(Ok(_)) => self.incoming.is_end_stream(),
+                    // hyper's server asks for nothing after trailers.
+                    Some(Ok(frame)) => frame.is_trailers() || self.incoming.is_end_stream(),
                     Some(Err(_)) => false,
                 };
                 if is_over {

@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Reads into hyper's buffer and takes back what it may not have yet. Whether there is something for hyper.
     fn poll_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf)).map_err(|error| self.cause(error))?;
         let new = buf.filled().get(before..).unwrap_or_default();
         if new.is_empty() {
             return Poll::Ready(self.at_the_end().map(|()| true));
@@ -107,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
         let mut new = ReadBuf::uninit(&mut bytes);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut new))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut new)).map_err(|error| self.cause(error))?;
         if new.filled().is_empty() {
             return Poll::Ready(self.at_the_end().map(|()| true));
         }
@@ -127,7 +127,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn at_the_end(&self) -> io::Result<()> {
-        if self.guard.is_in_later_head() || !self.held.is_empty() { Err(Ended::Half.into()) } else { Ok(()) }
+        if self.has_half() { Err(Ended::Half.into()) } else { Ok(()) }
+    }
+
+    fn cause(&self, error: io::Error) -> io::Error {
+        if self.has_half() { Ended::Half.into() } else { error }
+    }
+
+    /// Part of an answer has come, and the rest of its head has not.
+    fn has_half(&self) -> bool {
+        self.guard.is_in_later_head() || !self.held.is_empty()
     }
 
     /// The outcome of a write: that LiteLLM takes nothing more is for the reading side to tell.

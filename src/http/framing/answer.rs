@@ -112,8 +112,7 @@ impl State {
             (101, Asked::Upgrade) => Ok(Self::Raw),
             (101, _) => Err(BadAnswer::Unasked),
             (100..=199, _) if interim >= INTERIM_MAX => Err(BadAnswer::Interim),
-            // RFC 9112 6.1: neither has a place in an interim answer, and a reader who believes it waits for a body.
-            (100..=199, _) if head.is_chunked || head.length.is_some() => Err(Bad::Framing.into()),
+            // Without a body whatever they say (6.3, rule 1).
             (100..=199, _) => Ok(Self::Head { asked, reading: Reading::NEW, interim: interim + 1 }),
             (204 | 304, _) | (_, Asked::Head) => Ok(Self::Idle),
             _ if head.is_chunked => Ok(Self::Body(Body::Chunks(Chunks::START))),

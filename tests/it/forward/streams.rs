@@ -250,3 +250,36 @@ async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
     let answer = wire.answer("POST").await;
     assert_eq!((answer.status, answer.text().as_str(), answer.refusal()), (413, "big", None));
 }
+
+#[tokio::test]
+async fn an_early_answer_reaches_the_client_although_the_upstream_closes_at_once() {
+    for reset in [false, true] {
+        let upstream = Upstream::answering(move |mut exchange| async move {
+            exchange.wire.read_exact(10).await;
+            exchange.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig").await;
+            // With unread bytes a close is a RST too; what was sent before it may still be read.
+            if reset {
+                exchange.wire.reset();
+            }
+            None
+        });
+        let stage = Stage::before(upstream.await).await;
+        for _ in 0..20 {
+            let request = stage
+                .client()
+                .request("POST", "/v1/files")
+                .from(&Person::named("alice"))
+                .header("Content-Length", "100000000");
+            let (mut from, mut to) = stage.client().connect().await.split();
+            to.send(request.bytes()).await;
+            let uploading = tokio::spawn(async move {
+                let piece = vec![b'x'; 64 * 1024];
+                while to.send(&piece).await {}
+            });
+            let answer = from.answer("POST").await;
+            assert_eq!((answer.status, answer.text().as_str(), answer.refusal()), (413, "big", None), "reset: {reset}");
+            drop(from);
+            within("the upload to end", uploading).await.expect("it only sends");
+        }
+    }
+}
