@@ -39,6 +39,21 @@ folders! {
     a_target_is_a_path_and_passes_unchanged: "targets",
     http_1_0_is_served_as_what_it_is: "http_1_0",
     a_request_names_one_host: "host",
+    fields_are_written_as_http_1_1_asks_and_stay_on_their_hop: "fields",
+    a_body_is_framed_in_one_way: "framing",
+    chunks_are_followed_byte_by_byte: "chunks",
+    trailers_pass_and_decide_nothing: "trailers",
+    requests_at_once_stay_apart: "pipelining",
+    an_expectation_is_met_or_refused: "expectation",
+    a_tunnel_opens_after_a_matching_101_alone: "upgrade",
+    what_is_too_large_is_refused: "limits",
+    an_answer_passes_but_for_what_is_its_hops: "answers",
+    a_broken_answer_is_a_502_and_ends_its_connection: "broken_answers",
+    what_follows_an_answer_is_never_another: "poison",
+    interim_answers_pass_and_are_no_answer: "interim",
+    an_end_before_the_end_looks_like_one: "endings",
+    a_request_is_sent_again_only_when_it_can_not_have_been_read: "stale",
+    what_takes_too_long_is_given_up: "time",
 }
 
 /// Files that are beside the folders.

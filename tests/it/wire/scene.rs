@@ -127,7 +127,9 @@ impl Scene<'_> {
                     self.connect().await?;
                 }
                 // A refusal may come, and close, before all is written; the next step says what must be.
-                let _ = self.client()?.stream.write_all(bytes).await;
+                let until = self.until();
+                let _ =
+                    timeout_at(until, self.client()?.stream.write_all(bytes)).await.map_err(|_| "nobody reads it")?;
             }
             Step::ClientHalfCloses => self.client()?.stream.shutdown().await.map_err(|error| error.to_string())?,
             Step::ClientCloses => drop(self.client.take()),
@@ -153,7 +155,9 @@ impl Scene<'_> {
             Step::UpstreamGets { bytes, is_new } => self.upstream_gets(bytes, *is_new).await?,
             Step::UpstreamGetsAtMost(bytes) => self.at_most = Some(bytes.clone()),
             Step::UpstreamSays(bytes) => {
-                let _ = self.upstream()?.stream.write_all(bytes).await;
+                let until = self.until();
+                let _ =
+                    timeout_at(until, self.upstream()?.stream.write_all(bytes)).await.map_err(|_| "nobody reads it")?;
             }
             Step::UpstreamHalfCloses => self.upstream()?.stream.shutdown().await.map_err(|error| error.to_string())?,
             Step::UpstreamCloses => {
