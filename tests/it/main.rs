@@ -28,3 +28,5 @@ mod spoofing;
 mod support;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod wire;
