@@ -140,7 +140,7 @@ pub fn owned_names(identity: &IdentityRules, trust: &crate::config::Trust, litel
     for name in &identity.all_names {
         owned.add(name.clone(), Owner::Identity);
     }
-    for name in forwarded::OURS.into_iter().chain([request_id::NAME, http::header::EXPECT]) {
+    for name in forwarded::OURS.into_iter().chain([request_id::NAME, refusal::HEADER, http::header::EXPECT]) {
         owned.add(name, Owner::Ours);
     }
     for name in hop::HOP_BY_HOP {

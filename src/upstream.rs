@@ -217,7 +217,7 @@ impl Shared {
     async fn exchange(
         self: &Arc<Self>,
         mut spare: Spare,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, (UpstreamError, Option<Box<Request<RequestBody>>>)> {
         let upload = request.body().progress();
         // A connection that has seen an upgrade, granted or not, is never used for another request.
@@ -225,6 +225,7 @@ impl Shared {
         if let Err(error) = spare.sender.ready().await {
             return Err((UpstreamError::Answer(error), Some(Box::new(request))));
         }
+        request.body_mut().leave_trailers(spare.link.trailing());
         spare.link.ask(match *request.method() {
             _ if !is_reusable => Asked::Upgrade,
             Method::HEAD => Asked::Head,

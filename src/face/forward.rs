@@ -18,7 +18,7 @@ use super::tunnel;
 use crate::gate::Gate;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
-use crate::gate::refusal::{Code, Refusal};
+use crate::gate::refusal::{self, Code, Refusal};
 use crate::gate::session::{InFlight, Session};
 use crate::http::body::RequestBody;
 use crate::http::conversation::Conversation;
@@ -82,9 +82,11 @@ impl Proxy {
         number: u64,
         request: Request<Incoming>,
     ) -> Response<ReplyBody> {
+        let takes_trailers = request.version() == Version::HTTP_11 && hop::takes_trailers(request.headers());
         let response = self.answer(peer, talk, number, request).await;
+        talk.answer();
         talk.answer_upgrade(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        response.map(|body| body.taking_turns(talk, number))
+        response.map(|body| body.taking_turns(talk, number, takes_trailers))
     }
 
     async fn answer(
@@ -173,7 +175,7 @@ impl Proxy {
                 hyper::ext::on_informational(&mut request, move |answer| {
                     let mut headers = answer.headers().clone();
                     names::strip_answer(&mut headers, &owned);
-                    headers.remove(reply::REFUSAL);
+                    headers.remove(refusal::HEADER);
                     talk.push_interim(answer.status(), &headers);
                 });
             }
@@ -241,7 +243,7 @@ impl Proxy {
         names::strip_answer(headers, &self.rewriter.owned);
         self.rewriter.keep_sign_in(headers);
         // A refusal is ours to say.
-        headers.remove(reply::REFUSAL);
+        headers.remove(refusal::HEADER);
         headers.insert(request_id::NAME, request_id.clone());
         response
     }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use serde_json::json;
 
 use super::record::Record;
-use crate::gate::refusal::{Code, Refusal};
+use crate::gate::refusal::{self, Code, Refusal};
 use crate::gate::session::InFlight;
 use crate::http::conversation::Conversation;
 use crate::http::names::Owned;
@@ -20,8 +20,6 @@ use crate::http::{names, request_id};
 use crate::litellm::routes;
 use crate::upstream::{AnswerError, ResponseBody};
 
-/// The refusal's code, on every refusal.
-pub const REFUSAL: HeaderName = HeaderName::from_static("x-vestibule-refusal");
 /// Methods that callers may expect to pass.
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
@@ -39,6 +37,7 @@ pub struct ReplyBody {
 struct Turn {
     talk: Conversation,
     number: u64,
+    takes_trailers: bool,
 }
 
 impl Drop for Turn {
@@ -123,7 +122,7 @@ pub fn refuse(refusal: &Refusal, head: &Parts, mut record: Record) -> Response<R
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-    headers.insert(REFUSAL, HeaderValue::from_static(code.as_str()));
+    headers.insert(refusal::HEADER, HeaderValue::from_static(code.as_str()));
     headers.insert(request_id::NAME, record.request_id().clone());
     if let Some(wait) = refusal.wait() {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -212,9 +211,18 @@ fn page(code: Code, id: &str) -> String {
 impl ReplyBody {
     /// Ends the turn of the connection's request of this number when it is dropped.
     #[must_use]
-    pub fn taking_turns(mut self, talk: &Conversation, number: u64) -> Self {
-        self.turn = Some(Turn { talk: talk.clone(), number });
+    pub fn taking_turns(mut self, talk: &Conversation, number: u64, takes_trailers: bool) -> Self {
+        self.turn = Some(Turn { talk: talk.clone(), number, takes_trailers });
         self
+    }
+
+    /// Leaves the trailers for whoever writes the body's end; a client that did not ask for them gets none.
+    fn leave(&self, trailers: &HeaderMap) {
+        if let (Some(turn), Source::Upstream(_, owned)) = (&self.turn, &self.source)
+            && turn.takes_trailers
+        {
+            turn.talk.trailing().leave(&owned.strip_trailers(trailers));
+        }
     }
 }
 
@@ -225,7 +233,14 @@ impl Body for ReplyBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let polled = match &mut self.source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Upstream(body, owned) => Pin::new(body).poll_frame(cx).map_ok(|frame| owned.strip_frame(frame)),
+            Source::Upstream(body, _) => Pin::new(body).poll_frame(cx),
+        };
+        let polled = match polled {
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
+                self.leave(frame.trailers_ref().unwrap_or(&HeaderMap::new()));
+                Poll::Ready(None)
+            }
+            other @ (Poll::Ready(_) | Poll::Pending) => other,
         };
         // hyper does not ask again for a body whose length it knows.
         let is_over =

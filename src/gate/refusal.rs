@@ -7,6 +7,9 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::HeaderName;
 
+/// The refusal's code, on every refusal, and on nothing that LiteLLM says.
+pub const HEADER: HeaderName = HeaderName::from_static("x-vestibule-refusal");
+
 /// A refusal: what the caller may know is its code, the rest is for the log.
 #[derive(Debug)]
 pub struct Refusal {

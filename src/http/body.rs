@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::names::Owned;
+use super::trailing::Trailing;
 
 // 0 while it runs.
 const DONE: u8 = 1;
@@ -45,6 +46,8 @@ pub struct RequestBody {
     left: u64,
     owned: Arc<Owned>,
     progress: Arc<Progress>,
+    /// Where trailers go; without a place they are dropped.
+    trailing: Option<Arc<Trailing>>,
 }
 
 // === impl Progress ===
@@ -90,14 +93,19 @@ impl RequestBody {
             progress.end(DONE);
         }
         let left = if limit == 0 { u64::MAX } else { limit };
-        Self { incoming: Some(incoming), left, owned, progress }
+        Self { incoming: Some(incoming), left, owned, progress, trailing: None }
     }
 
     /// No body, for a request that is sent again.
     pub fn empty(owned: Arc<Owned>) -> Self {
         let progress = Arc::new(Progress::default());
         progress.end(DONE);
-        Self { incoming: None, left: 0, owned, progress }
+        Self { incoming: None, left: 0, owned, progress, trailing: None }
+    }
+
+    /// Whoever writes the body takes its trailers from there.
+    pub fn leave_trailers(&mut self, trailing: Arc<Trailing>) {
+        self.trailing = Some(trailing);
     }
 
     /// The body's fate, for whoever sends it.
@@ -137,7 +145,15 @@ impl Body for RequestBody {
                         self.progress.end(DONE);
                     }
                 }
-                Poll::Ready(Some(Ok(self.owned.strip_frame(frame))))
+                if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(trailing) = &self.trailing {
+                        trailing.leave(&self.owned.strip_trailers(trailers));
+                    }
+                    self.incoming = None;
+                    self.progress.end(DONE);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Ok(frame)))
             }
         }
     }

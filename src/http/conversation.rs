@@ -3,7 +3,7 @@
 //!
 //! - Interim answers (1xx) on their way down. hyper's server sends `100 Continue` by itself and no other. The rest are
 //!   queued here by whoever has the upstream's, and written by the wire when hyper has nothing of an earlier answer left
-//!   to write and before it writes the final one.
+//!   to write, and before it writes the final one.
 //! - The refusal of bytes that never became a request. In their place the wire hands on a request of its own, and says
 //!   here which one it is, so that the refusal is answered in its turn.
 //! - Whether a request to change the protocol was granted, for the bytes that follow it.
@@ -18,6 +18,7 @@ use http::header::{self, HeaderMap, HeaderName};
 
 use super::framing::Bad;
 use super::hop::HOP_BY_HOP;
+use super::trailing::Trailing;
 
 /// Most bytes that wait to be written; an upstream that sends interim answers without end is not followed further.
 const QUEUE_BYTES_MAX: usize = 64 * 1024;
@@ -33,6 +34,8 @@ struct Shared {
     /// The connection's place among all connections, given back when the last who talks has ended: a tunnel outlives hyper.
     _seat: Option<Box<dyn Any + Send + Sync>>,
     has_interim: AtomicBool,
+    /// hyper holds bytes that are not written. An interim answer could get between them.
+    is_undrained: AtomicBool,
     has_bad: AtomicBool,
     /// The wire holds bytes until a request is answered. Else an answer wakes nobody: most requests have nothing behind them.
     is_awaited: AtomicBool,
@@ -41,6 +44,8 @@ struct Shared {
     /// The number of the request whose answer ended last.
     answered: AtomicU64,
     queue: Mutex<Queue>,
+    /// The trailers of the answer that goes down.
+    trailing: Trailing,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +100,24 @@ impl Conversation {
         std::mem::take(&mut queue.bytes)
     }
 
+    /// The wire says whether all that hyper has to write is written.
+    pub fn drained(&self, is_drained: bool) {
+        self.shared.is_undrained.store(!is_drained, Ordering::Release);
+    }
+
+    /// Whether what is written now goes behind all that came before, and before all that is to come.
+    pub fn is_drained(&self) -> bool {
+        !self.shared.is_undrained.load(Ordering::Acquire)
+    }
+
+    /// The service says that the final answer goes to hyper now. Interim answers that wait behind an earlier answer's bytes
+    /// would come after it: they are dropped, as any recipient may (RFC 9110 15.2).
+    pub fn answer(&self) {
+        if self.has_interim() && !self.is_drained() {
+            self.take_interim();
+        }
+    }
+
     /// The wire says: the request of this number, counted from 1, stands for bytes that were refused.
     pub fn refuse(&self, number: u64, bad: Bad) {
         self.queue().bad = Some((number, bad));
@@ -121,6 +144,11 @@ impl Conversation {
     pub fn upgrade(&self, number: u64) -> Option<bool> {
         let answered = self.shared.upgrade.load(Ordering::Acquire);
         (answered >> 1 == number).then_some(answered & 1 == 1)
+    }
+
+    /// Where an answer leaves its trailers.
+    pub fn trailing(&self) -> &Trailing {
+        &self.shared.trailing
     }
 
     /// The service says that the answer to the request of this number has ended.

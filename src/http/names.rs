@@ -6,10 +6,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http_body::Frame;
 
 /// Most options of `Connection`; each is looked for in all headers.
 const OPTIONS_MAX: usize = 32;
@@ -155,16 +153,9 @@ impl Owned {
         Ok(())
     }
 
-    /// A body's frame; of trailers what may not pass is taken out: what is owned in any spelling, and what frames or
-    /// routes a message, says what it holds, or whether it may be kept (RFC 9110 6.5.1).
-    pub fn strip_frame(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(self.strip_trailers(&trailers)),
-            Err(frame) => frame,
-        }
-    }
-
-    fn strip_trailers(&self, trailers: &HeaderMap) -> HeaderMap {
+    /// The trailers that may pass: not those that are owned in any spelling, nor what frames or routes a message, says
+    /// what it holds, or whether it may be kept (RFC 9110 6.5.1).
+    pub fn strip_trailers(&self, trailers: &HeaderMap) -> HeaderMap {
         let passes = |name: &HeaderName| {
             let folded = fold(name.as_str());
             !folded.starts_with("content-") && !NOT_IN_TRAILERS.iter().any(|other| other.as_str() == folded)

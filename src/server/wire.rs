@@ -2,6 +2,7 @@
 //! hyper's own, an ending that lets the last answer be read. Whoever is too slow, with a head, a body, or in taking an
 //! answer, is given up here.
 
+mod linger;
 mod pace;
 
 use std::io::{self, IoSlice};
@@ -11,12 +12,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use crate::config::Limits;
 use crate::http::clock::Clock;
 use crate::http::conversation::Conversation;
 use crate::http::framing::{Bad, Guard};
+use crate::http::hold::{Ahead, Held};
+use linger::{Linger, poll_throw};
 use pace::Pace;
 
 /// What hyper gets in place of a head that was refused: a request that the service knows by its number.
@@ -25,25 +28,19 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 const READ_BYTES: usize = 8192;
 /// Most bytes that are held while an answer is awaited.
 const EARLY_BYTES_MAX: usize = 64 * 1024;
-/// How long, and for how many bytes, an ended connection is still read, so that the client reads our last answer
-/// instead of meeting a reset (RFC 9112 9.6).
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// A stream between a client and hyper.
 ///
 /// Reading: bytes go straight into hyper's buffer and are looked at there; the beginning of a head is taken back and held
 /// until the rest has come. What the [`Guard`] refuses is never seen by hyper.
 ///
-/// Writing: interim answers are written when hyper has nothing of an earlier answer left: it flushes at each turn, and
-/// asks to flush here only when its own buffer is empty.
+/// Writing: interim answers are written when hyper has nothing of an earlier answer left. It flushes at each turn, and asks
+/// to flush here only when its own buffer is empty; what it writes first after that begins behind all that came before.
 pub struct Wire<S> {
     stream: S,
     talk: Conversation,
     guard: Guard,
-    /// Bytes read and not handed on; the first `cleared` of them may be.
-    held: Vec<u8>,
-    cleared: usize,
+    held: Held,
     /// What is held has not been looked at: it follows a request that was unanswered.
     is_queued: bool,
     header_timeout: Duration,
@@ -54,8 +51,8 @@ pub struct Wire<S> {
     /// Runs while the client takes nothing of what is there for it.
     sending: Clock,
     ending: Ending,
-    interim: Vec<u8>,
-    linger: Option<(Pin<Box<Sleep>>, usize)>,
+    ahead: Ahead,
+    linger: Option<Linger>,
 }
 
 /// What follows a read.
@@ -89,8 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             stream,
             talk,
             guard: Guard::new(limits.header_bytes, limits.headers),
-            held: Vec::new(),
-            cleared: 0,
+            held: Held::default(),
             is_queued: false,
             header_timeout: limits.header_timeout,
             send_timeout: limits.send_timeout,
@@ -98,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             pace: Pace::new(limits.body_timeout, limits.body_rate),
             sending: Clock::default(),
             ending: Ending::None,
-            interim: Vec::new(),
+            ahead: Ahead::default(),
             linger: None,
         }
     }
@@ -113,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         self.came(new.len());
         let scan = self.guard.scan(new, self.talk.answered());
-        self.held.extend_from_slice(new.get(scan.pass..).unwrap_or_default());
+        self.held.push(new.get(scan.pass..).unwrap_or_default());
         buf.set_filled(before + scan.pass);
         self.judge(scan.bad);
         Poll::Ready(Ok(if scan.pass > 0 { Turn::HandOver } else { Turn::Again }))
@@ -121,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Reads behind what is held.
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
-        if (self.guard.awaits_upgrade() || self.is_ahead()) && self.held.len() >= EARLY_BYTES_MAX {
+        if (self.guard.awaits_upgrade() || self.is_ahead()) && self.held.bytes().len() >= EARLY_BYTES_MAX {
             return Poll::Pending; // the answer that is awaited wakes this task
         }
         let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
@@ -131,20 +127,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Poll::Ready(Ok(Turn::HandOver));
         }
         self.came(new.filled().len());
-        self.held.extend_from_slice(new.filled());
+        self.held.push(new.filled());
         self.rescan();
         Poll::Ready(Ok(Turn::Again))
     }
 
     fn rescan(&mut self) {
-        let scan = self.guard.scan(&self.held, self.talk.answered());
-        self.cleared = scan.pass;
+        let scan = self.guard.scan(self.held.bytes(), self.talk.answered());
+        self.held.clear(&scan);
         self.judge(scan.bad);
     }
 
     /// Takes in a verdict, and has the clock run while a head is unfinished.
     fn judge(&mut self, bad: Option<Bad>) {
-        self.is_queued = bad.is_none() && self.is_ahead() && self.held.len() > self.cleared;
+        self.is_queued = bad.is_none() && self.is_ahead() && !self.held.rest().is_empty();
         // An answer comes in this very task, so none can fall between the look and this word.
         self.talk.await_answer(self.is_queued || self.guard.awaits_upgrade());
         let Some(bad) = bad else {
@@ -158,13 +154,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return;
         };
         self.reading.clear();
-        self.held.truncate(self.cleared);
         if self.guard.is_in_head() {
             self.talk.refuse(self.guard.heads() + 1, bad);
-            self.held.extend_from_slice(STAND_IN);
-            self.cleared = self.held.len();
+            self.held.replace_rest(STAND_IN);
             self.ending = Ending::Refused;
         } else {
+            self.held.replace_rest(b"");
             self.ending = Ending::Broken(io::ErrorKind::InvalidData);
         }
     }
@@ -205,42 +200,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Whether more than empty lines is held.
     fn has_part_of_a_head(&self) -> bool {
-        self.held.get(self.cleared..).unwrap_or_default().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
-    }
-
-    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
-        let here = self.cleared.min(buf.remaining());
-        buf.put_slice(self.held.get(..here).unwrap_or_default());
-        self.held.drain(..here);
-        self.cleared -= here;
-        if self.held.is_empty() && self.held.capacity() > READ_BYTES {
-            self.held = Vec::new(); // a large head is rare, a connection may live for days
-        }
+        self.held.rest().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
     /// Reads and throws away. Pending until the end: hyper takes an end for the client's going away.
     fn poll_swallow(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; READ_BYTES];
-        loop {
-            let mut thrown = ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut thrown))?;
-            if thrown.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
+        while ready!(poll_throw(cx, &mut self.stream))? > 0 {}
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.talk.has_interim() {
-            self.interim.append(&mut self.talk.take_interim());
+    /// Writes what goes before hyper's next bytes.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.talk.is_drained() && self.talk.has_interim() {
+            self.ahead.push(&self.talk.take_interim());
         }
-        while !self.interim.is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, &self.interim);
+        while !self.ahead.bytes().is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, self.ahead.bytes());
             let written = ready!(self.timed(cx, written))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.interim.drain(..written);
+            self.ahead.went(written)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -263,8 +240,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            if this.cleared > 0 {
-                this.hand_on(buf);
+            if this.held.is_cleared() {
+                this.held.hand_on(buf);
                 return Poll::Ready(Ok(()));
             }
             match this.ending {
@@ -299,10 +276,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interim(cx))?;
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.timed(cx, written)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -310,9 +285,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interim(cx))?;
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.timed(cx, written)
+        let this = &mut *self;
+        if let Some(gathered) = this.ahead.gather(this.talk.trailing(), bufs) {
+            return Poll::Ready(Ok(gathered));
+        }
+        ready!(this.poll_ahead(cx))?;
+        this.talk.drained(false);
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.timed(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -321,9 +301,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Registered first: what is said after the look wakes this task.
-        self.talk.wake_by(cx.waker());
-        ready!(self.poll_interim(cx))?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let this = &mut *self;
+        this.talk.wake_by(cx.waker());
+        this.ahead.finish(this.talk.trailing());
+        this.talk.drained(true);
+        ready!(this.poll_ahead(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     /// Ends our side, then reads on for a while. A tunnel's half is ended and no more: the other half lives.
@@ -334,20 +317,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             if this.guard.is_raw() {
                 return Poll::Ready(Ok(()));
             }
-            this.linger = Some((Box::pin(sleep(LINGER)), 0));
         }
-        let mut bytes = [0; READ_BYTES];
-        loop {
-            let Some((until, thrown)) = this.linger.as_mut() else { return Poll::Ready(Ok(())) };
-            let mut read = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if !read.filled().is_empty() && *thrown < LINGER_BYTES_MAX => {
-                    *thrown += read.filled().len();
-                }
-                // The client's end, its reset, or more than we care to read: all the same now.
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return until.as_mut().poll(cx).map(Ok),
-            }
-        }
+        this.linger.get_or_insert_with(Linger::new).poll(cx, &mut this.stream).map(Ok)
     }
 }
+
+#[cfg(test)]
+mod tests;

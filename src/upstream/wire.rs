@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::http::framing::{AnswerGuard, Asked, BadAnswer};
+use crate::http::hold::{Ahead, Held};
+use crate::http::trailing::Trailing;
 
 /// Bytes of one read that can't go straight into hyper's buffer.
 const READ_BYTES: usize = 8192;
@@ -23,6 +25,7 @@ pub(super) struct Link {
     asked: AtomicU8,
     /// More came than an answer: nobody may use the connection again.
     is_spoilt: AtomicBool,
+    trailing: Arc<Trailing>,
 }
 
 /// A stream between hyper and LiteLLM.
@@ -33,10 +36,9 @@ pub(super) struct Wire<S> {
     stream: S,
     link: Arc<Link>,
     guard: AnswerGuard,
-    /// Bytes read and not handed on; the first `cleared` of them may be.
-    held: Vec<u8>,
-    cleared: usize,
+    held: Held,
     bad: Option<Ended>,
+    ahead: Ahead,
     /// LiteLLM takes nothing more. Its answer may be there all the same, so writing goes on into nothing until the reading
     /// side tells.
     is_deaf: bool,
@@ -74,6 +76,11 @@ impl Link {
         }
     }
 
+    /// Where a request leaves its trailers.
+    pub(super) fn trailing(&self) -> Arc<Trailing> {
+        self.trailing.clone()
+    }
+
     pub(super) fn is_spoilt(&self) -> bool {
         self.is_spoilt.load(Ordering::Acquire)
     }
@@ -85,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Wraps a fresh connection.
     pub(super) fn new(stream: S, link: Arc<Link>) -> Self {
         let guard = AnswerGuard::new(RESPONSE_HEAD_BYTES_MAX, RESPONSE_FIELDS_MAX);
-        Self { stream, link, guard, held: Vec::new(), cleared: 0, bad: None, is_deaf: false }
+        Self { stream, link, guard, held: Held::default(), bad: None, ahead: Ahead::default(), is_deaf: false }
     }
 
     /// Reads into hyper's buffer and takes back what it may not have yet. Whether there is something for hyper.
@@ -97,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Poll::Ready(self.at_the_end().map(|()| true));
         }
         let scan = self.guard.scan(new);
-        self.held.extend_from_slice(new.get(scan.pass..).unwrap_or_default());
+        self.held.push(new.get(scan.pass..).unwrap_or_default());
         buf.set_filled(before + scan.pass);
         self.judge(scan.bad);
         Poll::Ready(Ok(scan.pass > 0))
@@ -111,9 +118,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if new.filled().is_empty() {
             return Poll::Ready(self.at_the_end().map(|()| true));
         }
-        self.held.extend_from_slice(new.filled());
-        let scan = self.guard.scan(&self.held);
-        self.cleared = scan.pass;
+        self.held.push(new.filled());
+        let scan = self.guard.scan(self.held.bytes());
+        self.held.clear(&scan);
         self.judge(scan.bad);
         Poll::Ready(Ok(false))
     }
@@ -122,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if let Some(bad) = bad {
             self.link.is_spoilt.store(true, Ordering::Release);
             self.bad = Some(Ended::Bad(bad));
-            self.held.truncate(self.cleared);
+            self.held.replace_rest(b"");
         }
     }
 
@@ -148,6 +155,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         written
     }
 
+    /// Writes the gathered end of a body.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.ahead.bytes().is_empty() {
+            let all = self.ahead.bytes().len();
+            let written = Pin::new(&mut self.stream).poll_write(cx, self.ahead.bytes());
+            let written = ready!(self.written(written, all))?;
+            self.ahead.went(written)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn begin(&mut self) {
         if self.guard.is_idle()
             && let Some(asked) = self.link.take()
@@ -171,11 +189,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            if this.cleared > 0 {
-                let here = this.cleared.min(buf.remaining());
-                buf.put_slice(this.held.get(..here).unwrap_or_default());
-                this.held.drain(..here);
-                this.cleared -= here;
+            if this.held.is_cleared() {
+                this.held.hand_on(buf);
                 return Poll::Ready(Ok(()));
             }
             if let Some(ended) = this.bad {
@@ -190,13 +205,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.begin();
-        if self.is_deaf {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.written(written, buf.len())
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -204,13 +214,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.begin();
+        let this = &mut *self;
+        this.begin();
         let all = bufs.iter().map(|buf| buf.len()).sum();
-        if self.is_deaf {
+        if this.is_deaf {
             return Poll::Ready(Ok(all));
         }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.written(written, all)
+        if let Some(gathered) = this.ahead.gather(&this.link.trailing, bufs) {
+            return Poll::Ready(Ok(gathered));
+        }
+        ready!(this.poll_ahead(cx))?;
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.written(written, all)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -218,7 +233,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.stream).poll_flush(cx) }
+        let this = &mut *self;
+        if this.is_deaf {
+            return Poll::Ready(Ok(()));
+        }
+        this.ahead.finish(&this.link.trailing);
+        ready!(this.poll_ahead(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

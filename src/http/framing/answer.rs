@@ -45,7 +45,8 @@ enum State {
 impl AnswerGuard {
     /// For a fresh connection.
     pub fn new(head_bytes_max: usize, fields_max: usize) -> Self {
-        Self { limits: Limits { bytes: head_bytes_max, fields: fields_max }, state: State::Idle }
+        let limits = Limits { bytes: head_bytes_max, fields: fields_max, empty_lines: 0 };
+        Self { limits, state: State::Idle }
     }
 
     /// A request goes up.

@@ -4,14 +4,13 @@ use std::str;
 
 use super::{Bad, are_text, is_token};
 
-/// Empty lines before a message that are passed over (RFC 9112 2.2 asks for one at least).
-const EMPTY_LINES_MAX: usize = 2;
-
 /// How much a head may hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) bytes: usize,
     pub(super) fields: usize,
+    /// Before the first line.
+    pub(super) empty_lines: usize,
 }
 
 /// What the first line says.
@@ -62,7 +61,7 @@ impl Reading {
                 return Err(Bad::TooLarge);
             }
             match &mut self.head {
-                None if line.is_empty() && self.empty_lines < EMPTY_LINES_MAX => self.empty_lines += 1,
+                None if line.is_empty() && self.empty_lines < limits.empty_lines => self.empty_lines += 1,
                 None => self.head = Some(Head::begun(start_line(line)?)),
                 Some(head) if line.is_empty() => return head.ended().map(|head| Some((head, self.at))),
                 Some(head) => {

@@ -8,6 +8,8 @@ use super::chunks::Chunks;
 use super::head::{Limits, Reading, Start};
 use super::{Bad, Body, Scan, is_token};
 
+/// Empty lines before a request that are passed over (RFC 9112 2.2 asks for one at least).
+const EMPTY_LINES_MAX: usize = 2;
 /// Longest method.
 const METHOD_BYTES_MAX: usize = 32;
 /// Longest target that `http::Uri` takes.
@@ -37,7 +39,8 @@ enum State {
 impl Guard {
     /// For a fresh connection.
     pub fn new(head_bytes_max: usize, fields_max: usize) -> Self {
-        Self { limits: Limits { bytes: head_bytes_max, fields: fields_max }, state: State::HEAD, heads: 0 }
+        let limits = Limits { bytes: head_bytes_max, fields: fields_max, empty_lines: EMPTY_LINES_MAX };
+        Self { limits, state: State::HEAD, heads: 0 }
     }
 
     /// How many heads have been handed on.

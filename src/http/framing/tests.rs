@@ -247,6 +247,7 @@ fn answers_that_two_readers_could_read_in_two_ways_are_refused() {
     }
     for head in [
         "HTTP/1.1 2000 OK",
+        "\r\nHTTP/1.1 200 OK",
         "HTTP/1.1 20",
         "HTTP/1.1 099 OK",
         "HTTP/1.1 +20 OK",

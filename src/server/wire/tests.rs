@@ -1,0 +1,101 @@
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+use crate::http::framing::TARGET_BYTES_MAX;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\n\r\n";
+
+fn limits() -> Limits {
+    Limits {
+        header_bytes: 65_536,
+        headers: 100,
+        target_bytes: TARGET_BYTES_MAX,
+        body_bytes: 0,
+        header_timeout: SECOND,
+        body_timeout: SECOND,
+        body_rate: 0,
+        send_timeout: SECOND,
+        keep_alive_timeout: SECOND,
+        connections: 1,
+        in_flight_per_person: 0,
+        in_flight: 0,
+        upstream_connect_timeout: SECOND,
+        upstream_first_byte_timeout: SECOND,
+        upstream_read_timeout: SECOND,
+        upstream_idle_timeout: SECOND,
+        upstream_idle_connections: 1,
+    }
+}
+
+/// A wire whose other end takes so many bytes before it is read.
+fn wire(room: usize) -> (Wire<DuplexStream>, Conversation, DuplexStream) {
+    let (near, far) = duplex(room);
+    let talk = Conversation::default();
+    (Wire::new(near, talk.clone(), &limits()), talk, far)
+}
+
+async fn read(far: &mut DuplexStream, count: usize) -> String {
+    let mut bytes = vec![0; count];
+    far.read_exact(&mut bytes).await.unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn an_interim_answer_never_gets_into_an_earlier_one() {
+    let (mut wire, talk, mut far) = wire(8);
+    assert_eq!(wire.write(b"answer one").await.unwrap(), 8);
+    talk.push_interim(StatusCode::EARLY_HINTS, &HeaderMap::new());
+    let reading = tokio::spawn(async move { (read(&mut far, 10 + HINTS.len() + 3).await, far) });
+    wire.write_all(b"ne").await.unwrap();
+    wire.flush().await.unwrap();
+    wire.write_all(b"two").await.unwrap();
+    wire.flush().await.unwrap();
+    assert_eq!(reading.await.unwrap().0, format!("answer one{HINTS}two"));
+}
+
+#[tokio::test]
+async fn an_interim_answer_that_could_only_come_too_late_does_not_come() {
+    let (mut wire, talk, mut far) = wire(8);
+    assert_eq!(wire.write(b"answer one").await.unwrap(), 8);
+    talk.push_interim(StatusCode::EARLY_HINTS, &HeaderMap::new());
+    talk.answer();
+    let reading = tokio::spawn(async move { (read(&mut far, 13).await, far) });
+    wire.write_all(b"netwo").await.unwrap();
+    wire.flush().await.unwrap();
+    assert_eq!(reading.await.unwrap().0, "answer onetwo");
+    assert!(!talk.has_interim());
+}
+
+#[tokio::test]
+async fn an_interim_answer_goes_before_the_final_one_that_is_there_already() {
+    let (mut wire, talk, mut far) = wire(1024);
+    wire.flush().await.unwrap();
+    talk.push_interim(StatusCode::EARLY_HINTS, &HeaderMap::new());
+    talk.answer();
+    wire.write_all(b"final").await.unwrap();
+    assert_eq!(read(&mut far, HINTS.len() + 5).await, format!("{HINTS}final"));
+}
+
+#[tokio::test]
+async fn trailers_go_behind_the_last_chunk_however_it_is_written() {
+    let (mut wire, talk, mut far) = wire(1024);
+    wire.write_all(b"2\r\nok\r\n").await.unwrap();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", "1".parse().unwrap());
+    talk.trailing().leave(&trailers);
+    for piece in [&b"3\r\nmore"[..], b"\r\n0\r\n", b"\r\n"] {
+        wire.write_all(piece).await.unwrap();
+    }
+    wire.flush().await.unwrap();
+    let whole = "2\r\nok\r\n3\r\nmore\r\n0\r\nx-sum: 1\r\n\r\n";
+    assert_eq!(read(&mut far, whole.len()).await, whole);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_takes_nothing_for_too_long_is_given_up() {
+    let (mut wire, _, _far) = wire(4);
+    let error = wire.write_all(b"too much").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
