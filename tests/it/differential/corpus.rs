@@ -283,14 +283,14 @@ const PIPELINES: &[(&str, &str)] = &[
     ),
     ("a body too long", "POST /1 HTTP/1.1\r\n{u}Content-Length: 3\r\n\r\nhello"),
     ("a body too short", "POST /1 HTTP/1.1\r\n{u}Content-Length: 30\r\n\r\nhello"),
-    ("a request as a body", "POST /1 HTTP/1.1\r\n{u}Content-Length: 28\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n"),
+    ("a request as a body", "POST /1 HTTP/1.1\r\n{u}Content-Length: 29\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n"),
     (
         "a request as chunk data",
-        "POST /1 HTTP/1.1\r\n{u}Transfer-Encoding: chunked\r\n\r\n1c\r\nGET /evil HTTP/1.1\r\nHost: x\r\n\r\n0\r\n\r\n",
+        "POST /1 HTTP/1.1\r\n{u}Transfer-Encoding: chunked\r\n\r\n1d\r\nGET /evil HTTP/1.1\r\nHost: x\r\n\r\n0\r\n\r\n",
     ),
     (
         "a request as a chunk extension",
-        "POST /1 HTTP/1.1\r\n{u}Transfer-Encoding: chunked\r\n\r\n2;\nxx\r\n2e\r\n0\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /1 HTTP/1.1\r\n{u}Transfer-Encoding: chunked\r\n\r\n2;\nxx\r\n24\r\n0\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n\r\n\r\n0\r\n\r\n",
     ),
     (
         "a request as trailers",
@@ -312,8 +312,8 @@ const PIPELINES: &[(&str, &str)] = &[
         "chunks without their last CRLF",
         "POST /1 HTTP/1.1\r\n{u}Transfer-Encoding: chunked\r\n\r\n0\r\nGET /2 HTTP/1.1\r\n{u}\r\n",
     ),
-    ("a GET with a length", "GET /1 HTTP/1.1\r\n{u}Content-Length: 28\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n"),
-    ("a HEAD with a length", "HEAD /1 HTTP/1.1\r\n{u}Content-Length: 28\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n"),
+    ("a GET with a length", "GET /1 HTTP/1.1\r\n{u}Content-Length: 29\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n"),
+    ("a HEAD with a length", "HEAD /1 HTTP/1.1\r\n{u}Content-Length: 29\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n"),
     ("a DELETE in chunks", "DELETE /1 HTTP/1.1\r\n{u}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
     ("an OPTIONS in chunks", "OPTIONS /1 HTTP/1.1\r\n{u}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
     ("behind close", "GET /1 HTTP/1.1\r\n{u}Connection: close\r\n\r\nGET /2 HTTP/1.1\r\n{u}\r\n"),
@@ -336,15 +336,15 @@ const PIPELINES: &[(&str, &str)] = &[
     ),
     (
         "an expectation with its body",
-        "POST /1 HTTP/1.1\r\n{u}Expect: 100-continue\r\nContent-Length: 28\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n",
+        "POST /1 HTTP/1.1\r\n{u}Expect: 100-continue\r\nContent-Length: 29\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n",
     ),
     (
         "an unknown expectation with its body",
-        "POST /1 HTTP/1.1\r\n{u}Expect: 200-ok\r\nContent-Length: 28\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n",
+        "POST /1 HTTP/1.1\r\n{u}Expect: 200-ok\r\nContent-Length: 29\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n",
     ),
     (
         "an obscured expectation",
-        "POST /1 HTTP/1.1\r\n{u}Expect: y 100-continue\r\nContent-Length: 28\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n",
+        "POST /1 HTTP/1.1\r\n{u}Expect: y 100-continue\r\nContent-Length: 29\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n",
     ),
     ("junk between", "GET /1 HTTP/1.1\r\n{u}\r\n\0\0GET /2 HTTP/1.1\r\n{u}\r\n"),
     ("blanks between", "GET /1 HTTP/1.1\r\n{u}\r\n  GET /2 HTTP/1.1\r\n{u}\r\n"),
