@@ -11,6 +11,8 @@ mod client_keys;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod forward;
 #[cfg(test)]
 mod herd;

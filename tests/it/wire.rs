@@ -23,7 +23,7 @@ use crate::support::vestibule::{Setup, Vestibule, field};
 /// One test a folder, and the list of the folders.
 macro_rules! folders {
     ($($test:ident: $folder:literal,)*) => {
-        const FOLDERS: &[&str] = &[$($folder),*];
+        pub(crate) const FOLDERS: &[&str] = &[$($folder),*];
         $(
             #[tokio::test]
             async fn $test() {

@@ -120,6 +120,14 @@ impl Case {
         self.steps.push(step);
         Ok(())
     }
+
+    /// The bytes of a case that begins with one send.
+    pub(crate) fn first_send(&self) -> Option<&[u8]> {
+        match self.steps.first() {
+            Some(Step::ClientSends(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
 }
 
 impl Step {
