@@ -137,8 +137,10 @@ impl Scene<'_> {
             Step::ClientGets(bytes) => self.client_gets(bytes).await?,
             Step::ClientIsAnswered { status, fields } => self.client_is_answered(*status, fields).await?,
             Step::ClientIsRefused { status, code, closed } => {
-                self.client_is_answered(*status, &[format!("x-vestibule-refusal: {code}"), "x-request-id".into()])
-                    .await?;
+                let mut fields = vec![format!("x-vestibule-refusal: {code}"), "x-request-id".to_owned()];
+                // RFC 9112 9.6: who closes says so.
+                fields.extend(closed.then(|| "connection: close".to_owned()));
+                self.client_is_answered(*status, &fields).await?;
                 if *closed {
                     self.client_sees_the_end().await?;
                 }
