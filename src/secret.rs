@@ -83,6 +83,11 @@ impl SessionSecrets {
         self.secrets.first().map_or(NONE, |(id, _)| id)
     }
 
+    /// The names of all of them, the first first.
+    pub fn ids(&self) -> impl Iterator<Item = &SecretId> {
+        self.secrets.iter().map(|(id, _)| id)
+    }
+
     /// Whether a stored id is one of ours.
     pub fn knows(&self, id: &str) -> bool {
         self.secrets.iter().any(|(known, _)| known.0 == id)

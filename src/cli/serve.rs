@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         eprintln!("error: {}", chain(&error));
         return ExitCode::FAILURE;
     }
-    match server::run(config) {
+    match server::run(config, source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(cause = chain(&error), "vestibule could not start");

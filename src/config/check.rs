@@ -59,6 +59,7 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         limits: limits::limits(raw.limits.unwrap_or_default(), report),
         drain: limits::drain(raw.drain.unwrap_or_default(), report),
         log: limits::log(raw.log.unwrap_or_default(), report),
+        files: report.files(),
         listen: listen?,
         session: session?,
     })

@@ -1,5 +1,7 @@
 //! Gathers problems: gives each its place, and its source line without secrets.
 
+use std::path::{Path, PathBuf};
+
 use crate::config::document::{Document, Part, SyntaxFault};
 use crate::config::excerpt::{Show, excerpt};
 use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
@@ -22,6 +24,8 @@ pub(super) struct Report {
     /// Nodes that were taken out of the tree: what is said of them later would only be an echo.
     broken: Vec<KeyPath>,
     found: Vec<(Problem, Show)>,
+    /// Files that were read besides the configuration's own.
+    files: Vec<PathBuf>,
 }
 
 // === impl Report ===
@@ -37,6 +41,7 @@ impl Report {
             hidden: Vec::new(),
             broken: Vec::new(),
             found: Vec::new(),
+            files: Vec::new(),
         };
         for secret in SECRETS.map(KeyPath::parse) {
             report.keep_private(&secret);
@@ -67,6 +72,16 @@ impl Report {
     /// Never shows what stands at and below a path.
     pub(super) fn keep_private(&mut self, path: &KeyPath) {
         self.private.extend(self.source.leaves(path));
+    }
+
+    /// Notes that a file is part of the configuration.
+    pub(super) fn reads(&mut self, file: &Path) {
+        self.files.push(file.to_owned());
+    }
+
+    /// The files that were noted.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
     }
 
     /// Notes that a node was taken out.

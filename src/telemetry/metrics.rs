@@ -66,6 +66,9 @@ pub struct Metrics {
     pub database_up: Gauge<i64, AtomicI64>,
     /// Session rows swept.
     pub swept: Counter,
+    reloads_done: Counter,
+    reloads_failed: Counter,
+    reload_succeeded: Gauge<i64, AtomicI64>,
 }
 
 // === impl Metrics ===
@@ -82,6 +85,7 @@ impl Metrics {
         let mut text = Registry::with_prefix("vestibule");
         let requests = Family::<Label, Counter>::default();
         let slots = Family::<Label, Counter>::default();
+        let reloads = Family::<Label, Counter>::default();
         let of = |family: &Family<Label, Counter>, name, value| family.get_or_create(&[(name, value)]).clone();
         let metrics = Self {
             forwarded: of(&requests, "outcome", "forwarded"),
@@ -102,6 +106,9 @@ impl Metrics {
             role_flaps: Counter::default(),
             database_up: Gauge::default(),
             swept: Counter::default(),
+            reloads_done: of(&reloads, "result", "done"),
+            reloads_failed: of(&reloads, "result", "failed"),
+            reload_succeeded: Gauge::default(),
             text: Registry::default(),
         };
         text.register("requests", "Requests by how they ended", requests);
@@ -125,6 +132,13 @@ impl Metrics {
             metrics.database_up.clone(),
         );
         text.register("swept_sessions", "Session rows swept", metrics.swept.clone());
+        text.register("config_reloads", "Reloads of the configuration by result", reloads);
+        metrics.reload_succeeded.set(1);
+        text.register(
+            "config_last_reload_succeeded",
+            "0 while the configuration on disk is not the one that runs",
+            metrics.reload_succeeded.clone(),
+        );
         Self { text, ..metrics }
     }
 
@@ -137,6 +151,12 @@ impl Metrics {
             Outcome::Abandoned => &self.abandoned,
         }
         .inc();
+    }
+
+    /// Counts a reload.
+    pub fn reload(&self, is_done: bool) {
+        if is_done { &self.reloads_done } else { &self.reloads_failed }.inc();
+        self.reload_succeeded.set(i64::from(is_done));
     }
 
     /// Counts a refusal.

@@ -23,6 +23,8 @@ mod litellm;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod spoofing;

@@ -57,9 +57,6 @@ fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, RegistryError
     (told, sessions)
 }
 
-// One granter for all: a grant's terms are known by their address.
-static GRANTER: std::sync::LazyLock<Mutex<Option<Granter>>> = std::sync::LazyLock::new(|| Mutex::new(None));
-
 fn somebody(email: &str) -> (Identity, Grant) {
     let identity = Identity::of(Person {
         issuer: "default".into(),
@@ -75,8 +72,7 @@ fn somebody(email: &str) -> (Identity, Grant) {
     });
     let rules =
         Rules { deny: vec![], allow: vec![], rules: vec![], default_role: Some(crate::config::Role::InternalUser) };
-    let mut granter = GRANTER.lock().unwrap();
-    let grant = granter.get_or_insert_with(|| Granter::new(rules)).grant(&identity).unwrap();
+    let grant = Granter::new(rules).grant(&identity).unwrap();
     (identity, grant)
 }
 

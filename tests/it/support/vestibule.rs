@@ -33,6 +33,7 @@ pub(crate) struct Vestibule {
     log: Arc<Log>,
     proxy: Option<SocketAddr>,
     admin: SocketAddr,
+    config: PathBuf,
     folder: Arc<Folder>,
 }
 
@@ -127,9 +128,9 @@ impl Setup {
         path
     }
 
-    fn command(&self) -> Command {
+    fn command(config: &Path) -> Command {
         let mut command = binary();
-        command.arg("serve").arg("--config").arg(self.write());
+        command.arg("serve").arg("--config").arg(config);
         command
     }
 
@@ -142,16 +143,17 @@ impl Setup {
 
     /// Starts it and waits until it listens.
     pub(crate) async fn start_unready(&self) -> Vestibule {
-        let mut child = self.command().stderr(Stdio::piped()).spawn().expect("the binary was built");
+        let config = self.write();
+        let mut child = Self::command(&config).stderr(Stdio::piped()).spawn().expect("the binary was built");
         let log = Log::of(child.stderr.take().expect("its standard error is piped"));
         let admin = log.listening("admin").await.expect("the admin port is TCP");
         let proxy = log.listening("proxy").await;
-        Vestibule { child, log, proxy, admin, folder: Arc::clone(&self.folder) }
+        Vestibule { child, log, proxy, admin, config, folder: Arc::clone(&self.folder) }
     }
 
     /// Starts it and waits until it gives up by itself.
     pub(crate) async fn give_up(&self) -> Ended {
-        ended(self.command()).await
+        ended(Self::command(&self.write())).await
     }
 }
 
@@ -292,6 +294,28 @@ impl Vestibule {
         self.wait().await;
     }
 
+    /// Puts another configuration in the place of its own, as a whole, and tells nobody.
+    pub(crate) fn rewrite(&self, setup: &Setup) {
+        std::fs::rename(setup.write(), &self.config).expect("both are in one folder");
+    }
+
+    /// Spoils its configuration with a text.
+    pub(crate) fn spoil(&self, text: &str) {
+        std::fs::write(&self.config, text).expect("the folder can be written");
+    }
+
+    /// Asks it to read its configuration again, and waits until so many reloads have come out so.
+    pub(crate) async fn reload(&self, result: &str, count: i64) {
+        signal("HUP", self.child.id());
+        self.reloaded(result, count).await;
+    }
+
+    /// Waits until so many reloads have come out so.
+    pub(crate) async fn reloaded(&self, result: &str, count: i64) {
+        let name = format!("vestibule_config_reloads_total{{result=\"{result}\"");
+        eventually("a reload", async || (self.metric(&name).await == count).then_some(())).await;
+    }
+
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
         signal("TERM", self.child.id());
@@ -305,6 +329,11 @@ impl Vestibule {
     /// Everything that it has logged.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lines()
+    }
+
+    /// Waits for a log line of which the function makes something.
+    pub(crate) async fn line<T>(&self, what: &str, read: impl Fn(&Value) -> Option<T>) -> T {
+        self.log.line(what, read).await
     }
 
     /// The log lines of requests, once there are so many.
