@@ -121,7 +121,7 @@ impl Peer {
     }
 
     /// So much of what came is in order.
-    fn taken(&mut self, count: usize) {
+    fn take(&mut self, count: usize) {
         self.taken += count;
     }
 }
@@ -233,7 +233,7 @@ impl Scene<'_> {
                 }
             }
         };
-        client.taken(length);
+        client.take(length);
         let head = message::head_length(&rest).map_or(&*rest, |length| &rest[..length]);
         let came = message::fields(head);
         let holds = |field: &String| match field.split_once(": ") {
@@ -383,7 +383,7 @@ fn reset(peer: &Peer) -> Result<(), String> {
 fn compare(peer: &mut Peer, expected: &[u8], address: SocketAddr) -> Option<Result<(), String>> {
     let rest = peer.rest(address);
     if rest.starts_with(expected) {
-        peer.taken(expected.len());
+        peer.take(expected.len());
         return Some(Ok(()));
     }
     let lines = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
