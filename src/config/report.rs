@@ -1,7 +1,7 @@
 //! Gathers problems: gives each its place, and its source line without secrets.
 
 use crate::config::document::{Document, Part, SyntaxFault};
-use crate::config::excerpt::{Show, excerpt};
+use crate::config::excerpt::{Show, excerpt, lines};
 use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
 
 /// The keys whose values are secrets. Each can also be given as `KEY_file`.
@@ -150,11 +150,12 @@ impl Report {
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
         let private: Vec<_> = self.private.iter().filter_map(|path| self.source.locate(path, Part::Value)).collect();
         let hidden: Vec<_> = self.hidden.iter().filter_map(|path| self.source.locate(path, Part::Key)).collect();
+        let lines = lines(self.source.text());
         let mut found = self.found;
         found.sort_by_key(|(problem, _)| (problem.line.is_none(), problem.line, problem.column));
         for (problem, show) in &mut found {
             let (Some(line), Some(column)) = (problem.line, problem.column) else { continue };
-            let Some(text) = self.source.text().lines().nth(line - 1) else { continue };
+            let Some(text) = lines.get(line - 1) else { continue };
             let private = private.iter().filter(|(on, _)| *on == line).map(|(_, column)| column - 1);
             let cut = hidden.iter().filter(|(on, _)| *on == line).map(|(_, column)| column - 1).min();
             problem.excerpt = excerpt(text, column - 1, *show, private.collect(), cut);
