@@ -17,7 +17,7 @@ pub(super) struct Report {
     origins: Vec<(KeyPath, Origin)>,
     /// Values that are never shown.
     private: Vec<KeyPath>,
-    /// Keys that nobody knows and that may be secrets themselves: nothing of their lines is shown from there on.
+    /// Keys that may be secrets themselves, since nobody knows them or they stand where a secret does: nothing of their lines is shown from there on.
     hidden: Vec<KeyPath>,
     /// Nodes that were taken out of the tree: what is said of them later would only be an echo.
     broken: Vec<KeyPath>,
@@ -40,12 +40,14 @@ impl Report {
         };
         for secret in SECRETS.map(KeyPath::parse) {
             report.keep_private(&secret);
+            report.hide_keys(&secret);
             // Where a section of secrets is no mapping, a secret may stand in its place.
             let mut above = secret.parent();
             while let Some(path) = above {
                 if !path.steps().is_empty() && report.source.kind(&path) != Some(crate::config::document::Kind::Mapping)
                 {
                     report.keep_private(&path);
+                    report.hide_keys(&path);
                 }
                 above = path.parent();
             }
@@ -67,6 +69,19 @@ impl Report {
     /// Never shows what stands at and below a path.
     pub(super) fn keep_private(&mut self, path: &KeyPath) {
         self.private.extend(self.source.leaves(path));
+    }
+
+    /// Never shows the keys below a path: of `secret: { SECRET }` YAML makes a mapping, and the secret a key of it.
+    fn hide_keys(&mut self, path: &KeyPath) {
+        for leaf in self.source.leaves(path) {
+            let mut below = Some(leaf);
+            while let Some(key) = below.filter(|key| key.steps().len() > path.steps().len()) {
+                below = key.parent();
+                if key.last_key().is_some() {
+                    self.hidden.push(key);
+                }
+            }
+        }
     }
 
     /// Notes that a node was taken out.
