@@ -2,7 +2,7 @@
 //!
 //! The input is header lines.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +15,7 @@ use vestibule::litellm::credentials;
 use super::lines;
 
 const CONFIG: &str = "trust: { secret_header: { name: X-Proof, value: 0123456789abcdef0123456789abcdef } }
-identity: { preset: vouch, reads: [user, groups], headers: { user: { name: X-My_User } } }
+identity: { preset: vouch, reads: [user, email, groups], headers: { user: { name: X-My_User }, email: { name: _My-Mail } } }
 session: { secret: 0123456789abcdef0123456789abcdef }
 litellm: { url: 'http://127.0.0.1:4000', database_url: 'postgres://u@h/d', key_header: X-My-Key }
 ";
@@ -36,10 +36,10 @@ const CLAIM_PREFIX: &str = "x-openwebui-";
 const MESSAGE: [&str; 3] = ["host", "content-length", "content-type"];
 const OPTIONS_MAX: usize = 32;
 
-/// The table under test, and the same rules written down plainly: name, owner, whether a twin of it is refused.
+/// The table under test, and the same rules written down plainly: by folded name, the name itself and its first owner.
 struct Table {
     owned: Owned,
-    plain: Vec<(String, Owner)>,
+    plain: HashMap<String, (String, Owner)>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
@@ -56,7 +56,9 @@ pub fn holds(text: &[u8]) {
 
 /// A few names that somebody owns, for those who make inputs.
 pub fn owned_spellings() -> Vec<String> {
-    TABLE.plain.iter().map(|(name, _)| name.clone()).collect()
+    let mut names: Vec<_> = TABLE.plain.values().map(|(name, _)| name.clone()).collect();
+    names.sort();
+    names
 }
 
 impl Table {
@@ -64,22 +66,25 @@ impl Table {
         let source = Source { text: Some(CONFIG.to_owned()), ..Source::default() };
         let (Config { identity, trust, litellm, .. }, _) = load(&source).expect("the configuration here is sound");
         let text = |name: &HeaderName| name.as_str().to_owned();
-        let plain = (identity.reads.values().map(|rule| (text(&rule.name), Owner::Identity)))
+        let names = (identity.reads.values().map(|rule| (text(&rule.name), Owner::Identity)))
             .chain([("x-proof".to_owned(), Owner::Credential)])
-            .chain(credentials::CREDENTIALS.iter().map(|name| (text(name), Owner::Credential)))
+            .chain(credentials::CREDENTIALS.into_iter().map(|name| (text(&name), Owner::Credential)))
             .chain([("x-my-key".to_owned(), Owner::Credential)])
             .chain(CLAIMS.map(|name| (name.to_owned(), Owner::Claim)))
             .chain(identity.all_names.iter().map(|name| (text(name), Owner::Identity)))
-            .chain(forwarded::OURS.iter().map(|name| (text(name), Owner::Ours)))
-            .chain([&request_id::NAME, &header::EXPECT].map(|name| (text(name), Owner::Ours)))
-            .chain(hop::HOP_BY_HOP.iter().map(|name| (text(name), Owner::Hop)))
-            .collect();
+            .chain(forwarded::OURS.into_iter().map(|name| (text(&name), Owner::Ours)))
+            .chain([request_id::NAME, header::EXPECT].map(|name| (text(&name), Owner::Ours)))
+            .chain(hop::HOP_BY_HOP.into_iter().map(|name| (text(&name), Owner::Hop)));
+        let mut plain = HashMap::new();
+        for (name, owner) in names {
+            plain.entry(fold(&name)).or_insert((name, owner));
+        }
         Self { owned: owned_names(&identity, &trust, &litellm), plain }
     }
 
     /// The first owner of a name in any spelling, and the spelling that is the name itself.
     fn find(&self, name: &str) -> Option<(&str, Owner)> {
-        self.plain.iter().find(|(real, _)| fold(real) == fold(name)).map(|(real, owner)| (real.as_str(), *owner))
+        self.plain.get(&fold(name)).map(|(real, owner)| (real.as_str(), *owner))
     }
 
     fn owner(&self, name: &str) -> Option<Owner> {

@@ -206,6 +206,15 @@ fn canonical(person: &Person, setup: Setup) {
         assert!(picture.starts_with("https://") && picture.len() <= PICTURE_BYTES_MAX, "{picture}");
     }
     assert!(groups.len() <= GROUPS_MAX);
+    for group in groups {
+        let item = group.strip_prefix("role:").unwrap_or(group);
+        let parts = match setup.separator {
+            Separator::Char(byte) => item.contains(char::from(byte)),
+            Separator::Quoted => item.contains('"'),
+            Separator::Json => false,
+        };
+        assert!(!parts, "{item:?} is more than one");
+    }
     assert!(groups.is_sorted_by(|one, other| one < other), "{groups:?} are sorted, each once");
 }
 
