@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::document::{Document, Part, SyntaxFault};
-use crate::config::excerpt::{Show, excerpt};
+use crate::config::excerpt::{Show, excerpt, lines};
 use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
 
 /// The keys whose values are secrets. Each can also be given as `KEY_file`.
@@ -19,7 +19,7 @@ pub(super) struct Report {
     origins: Vec<(KeyPath, Origin)>,
     /// Values that are never shown.
     private: Vec<KeyPath>,
-    /// Keys that nobody knows and that may be secrets themselves: nothing of their lines is shown from there on.
+    /// Keys that may be secrets themselves, since nobody knows them or they stand where a secret does: nothing of their lines is shown from there on.
     hidden: Vec<KeyPath>,
     /// Nodes that were taken out of the tree: what is said of them later would only be an echo.
     broken: Vec<KeyPath>,
@@ -45,12 +45,14 @@ impl Report {
         };
         for secret in SECRETS.map(KeyPath::parse) {
             report.keep_private(&secret);
+            report.hide_keys(&secret);
             // Where a section of secrets is no mapping, a secret may stand in its place.
             let mut above = secret.parent();
             while let Some(path) = above {
                 if !path.steps().is_empty() && report.source.kind(&path) != Some(crate::config::document::Kind::Mapping)
                 {
                     report.keep_private(&path);
+                    report.hide_keys(&path);
                 }
                 above = path.parent();
             }
@@ -82,6 +84,19 @@ impl Report {
     /// The files that were noted.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         self.files.clone()
+    }
+
+    /// Never shows the keys below a path: of `secret: { SECRET }` YAML makes a mapping, and the secret a key of it.
+    fn hide_keys(&mut self, path: &KeyPath) {
+        for leaf in self.source.leaves(path) {
+            let mut below = Some(leaf);
+            while let Some(key) = below.filter(|key| key.steps().len() > path.steps().len()) {
+                below = key.parent();
+                if key.last_key().is_some() {
+                    self.hidden.push(key);
+                }
+            }
+        }
     }
 
     /// Notes that a node was taken out.
@@ -165,11 +180,12 @@ impl Report {
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
         let private: Vec<_> = self.private.iter().filter_map(|path| self.source.locate(path, Part::Value)).collect();
         let hidden: Vec<_> = self.hidden.iter().filter_map(|path| self.source.locate(path, Part::Key)).collect();
+        let lines = lines(self.source.text());
         let mut found = self.found;
         found.sort_by_key(|(problem, _)| (problem.line.is_none(), problem.line, problem.column));
         for (problem, show) in &mut found {
             let (Some(line), Some(column)) = (problem.line, problem.column) else { continue };
-            let Some(text) = self.source.text().lines().nth(line - 1) else { continue };
+            let Some(text) = lines.get(line - 1) else { continue };
             let private = private.iter().filter(|(on, _)| *on == line).map(|(_, column)| column - 1);
             let cut = hidden.iter().filter(|(on, _)| *on == line).map(|(_, column)| column - 1).min();
             problem.excerpt = excerpt(text, column - 1, *show, private.collect(), cut);

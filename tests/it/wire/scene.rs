@@ -334,7 +334,7 @@ impl Scene<'_> {
             return Ok(());
         }
         let fields = ["x-vestibule-refusal: no_identity".to_owned(), "connection: close".to_owned()];
-        self.client_is_answered(401, &fields).await
+        self.client_is_answered(401, &fields, false).await
     }
 
     /// Takes in every connection that was opened before now: they come in their order, and ours comes last.
