@@ -8,6 +8,7 @@ pub mod admin;
 pub mod assembly;
 pub mod keeper;
 pub mod listener;
+pub mod process;
 pub mod reload;
 pub mod wire;
 pub mod worker;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Source};
 use crate::secret;
+use crate::telemetry::logs::Log;
 use crate::telemetry::metrics::Metrics;
 use assembly::Assembly;
 use keeper::{Keeper, Readiness};
@@ -51,15 +53,16 @@ pub enum StartError {
 }
 
 /// Serves until a signal ends it. The source is where a reload reads the configuration again.
-pub fn run(config: Config, source: Source) -> Result<(), StartError> {
+pub fn run(config: Config, source: Source, log: &Log) -> Result<(), StartError> {
+    process::keep_memory_private();
+    process::raise_descriptors(config.limits.connections);
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    runtime.block_on(serve(config, source))
+    runtime.block_on(serve(config, source, Arc::new(Metrics::new(log.dropped()))))
 }
 
-async fn serve(config: Config, source: Source) -> Result<(), StartError> {
+async fn serve(config: Config, source: Source, metrics: Arc<Metrics>) -> Result<(), StartError> {
     // The first random number of a process takes a while to gather: not at somebody's first sight.
     std::thread::spawn(secret::nonce);
-    let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
     let ending = Ending { stop: CancellationToken::new(), running: TaskTracker::new() };
     if let Some(address) = config.admin {

@@ -2,12 +2,15 @@
 
 use std::sync::atomic::AtomicI64;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tracing_appender::non_blocking::ErrorCounter;
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -33,6 +36,19 @@ pub enum SlotState {
     Stale,
     /// The request waited for the registry.
     Waited,
+}
+
+/// Log lines that found no place. The log counts them itself.
+#[derive(Debug)]
+struct LinesDropped(ErrorCounter);
+
+impl Collector for LinesDropped {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let count = u64::try_from(self.0.dropped_lines()).unwrap_or(u64::MAX);
+        let counter = ConstCounter::new(count);
+        let help = "Log lines dropped because nobody took them";
+        counter.encode(encoder.encode_descriptor("log_lines_dropped", help, None, counter.metric_type())?)
+    }
 }
 
 /// All metrics.
@@ -74,14 +90,19 @@ pub struct Metrics {
 // === impl Metrics ===
 
 impl Default for Metrics {
+    /// Without a log.
     fn default() -> Self {
-        Self::new()
+        Self::of(None)
     }
 }
 
 impl Metrics {
-    /// Fresh counters under their names.
-    pub fn new() -> Self {
+    /// Fresh counters under their names, and that of the log.
+    pub fn new(lines_dropped: ErrorCounter) -> Self {
+        Self::of(Some(lines_dropped))
+    }
+
+    fn of(lines_dropped: Option<ErrorCounter>) -> Self {
         let mut text = Registry::with_prefix("vestibule");
         let requests = Family::<Label, Counter>::default();
         let slots = Family::<Label, Counter>::default();
@@ -139,6 +160,9 @@ impl Metrics {
             "0 while the configuration on disk is not the one that runs",
             metrics.reload_succeeded.clone(),
         );
+        if let Some(dropped) = lines_dropped {
+            text.register_collector(Box::new(LinesDropped(dropped)));
+        }
         Self { text, ..metrics }
     }
 

@@ -19,6 +19,8 @@ mod herd;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod litellm;
 #[cfg(test)]
 mod registry;

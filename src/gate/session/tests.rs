@@ -52,8 +52,14 @@ fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, RegistryError
         gate: Semaphore::new(1000),
     });
     let secrets = SessionSecrets::parse(&SECRET.to_owned().into()).unwrap();
-    let sessions =
-        Sessions::new(told.clone(), tokio::runtime::Handle::current(), AGES, 100, secrets, Arc::new(Metrics::new()));
+    let sessions = Sessions::new(
+        told.clone(),
+        tokio::runtime::Handle::current(),
+        AGES,
+        100,
+        secrets,
+        Arc::new(Metrics::default()),
+    );
     (told, sessions)
 }
 

@@ -22,6 +22,7 @@ pub(crate) const SESSION_SECRET: &str = "canary-session-secret-5b0ad1c27f6e4f0c9
 pub(crate) struct Setup {
     config: Value,
     folder: Arc<Folder>,
+    descriptors: Option<usize>,
 }
 
 /// A temporary folder, removed with the last who uses it.
@@ -90,7 +91,7 @@ impl Setup {
             "drain": { "delay": "0s", "timeout": "5s" },
             "log": { "format": "json", "level": "info" },
         });
-        Self { config, folder: Arc::new(Folder::fresh()) }
+        Self { config, folder: Arc::new(Folder::fresh()), descriptors: None }
     }
 
     /// Sets the key at that path, such as `account.refresh`.
@@ -128,10 +129,21 @@ impl Setup {
         path
     }
 
-    fn command(config: &Path) -> Command {
+    fn command(&self, config: &Path) -> Command {
         let mut command = binary();
+        if let Some(count) = self.descriptors {
+            let program = command.get_program().to_owned();
+            command = Command::new("sh");
+            command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+            command.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(program);
+        }
         command.arg("serve").arg("--config").arg(config);
         command
+    }
+
+    /// Lets the process have so many open files and no more.
+    pub(crate) fn descriptors(self, count: usize) -> Self {
+        Self { descriptors: Some(count), ..self }
     }
 
     /// Starts it and waits until it is ready.
@@ -144,7 +156,7 @@ impl Setup {
     /// Starts it and waits until it listens.
     pub(crate) async fn start_unready(&self) -> Vestibule {
         let config = self.write();
-        let mut child = Self::command(&config).stderr(Stdio::piped()).spawn().expect("the binary was built");
+        let mut child = self.command(&config).stderr(Stdio::piped()).spawn().expect("the binary was built");
         let log = Log::of(child.stderr.take().expect("its standard error is piped"));
         let admin = log.listening("admin").await.expect("the admin port is TCP");
         let proxy = log.listening("proxy").await;
@@ -153,7 +165,7 @@ impl Setup {
 
     /// Starts it and waits until it gives up by itself.
     pub(crate) async fn give_up(&self) -> Ended {
-        ended(Self::command(&self.write())).await
+        ended(self.command(&self.write())).await
     }
 }
 
@@ -286,6 +298,12 @@ impl Vestibule {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux counts it");
         let kibibytes: usize = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
         kibibytes * 1024
+    }
+
+    /// Its limits, as the system tells them.
+    pub(crate) fn limits(&self) -> String {
+        #[expect(clippy::disallowed_methods, reason = "the system's own file needs no path in the error")]
+        std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("it runs")
     }
 
     /// Ends it without a last word.
