@@ -23,6 +23,8 @@ mod life;
 #[cfg(test)]
 mod litellm;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod reload;
