@@ -13,6 +13,8 @@ mod crash;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod forward;
 #[cfg(test)]
 mod herd;
