@@ -4,6 +4,7 @@
 
 mod linger;
 mod pace;
+mod patience;
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -21,7 +22,7 @@ use crate::http::framing::{Bad, Guard};
 use crate::http::hold::{Ahead, Held};
 use crate::http::liveness::Downstream;
 use linger::{Linger, poll_throw};
-use pace::Pace;
+use patience::{Awaited, Patience};
 
 /// What hyper gets in place of a head that was refused: a request that the service knows by its number.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -44,13 +45,8 @@ pub struct Wire<S: Downstream> {
     held: Held,
     /// What is held has not been looked at: it follows a request that was unanswered.
     is_queued: bool,
-    header_timeout: Duration,
-    keep_alive_timeout: Duration,
+    patience: Patience,
     send_timeout: Duration,
-    /// Runs while something is awaited of the client.
-    reading: Clock,
-    awaited: Awaited,
-    pace: Pace,
     /// Runs while the client takes nothing of what is there for it.
     sending: Clock,
     ending: Ending,
@@ -64,19 +60,6 @@ enum Turn {
     HandOver,
     /// Nothing for hyper yet.
     Again,
-}
-
-/// What the client is to send, and how long it may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Awaited {
-    /// It is our turn.
-    Nothing,
-    /// The first head, or the rest of a later one, by its number.
-    Head(u64),
-    /// Another request, if it has one; for once to twice the keep-alive time.
-    Request,
-    /// More of a body.
-    Body,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,21 +79,14 @@ enum Ending {
 impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
     /// Wraps a fresh connection.
     pub fn new(stream: S, talk: Conversation, limits: &Limits) -> Self {
-        let mut reading = Clock::default();
-        reading.run(Instant::now() + limits.header_timeout);
-        let awaited = Awaited::Head(0);
         Self {
             stream,
             talk,
             guard: Guard::new(limits.header_bytes, limits.headers),
             held: Held::default(),
             is_queued: false,
-            header_timeout: limits.header_timeout,
-            keep_alive_timeout: limits.keep_alive_timeout,
+            patience: Patience::new(limits),
             send_timeout: limits.send_timeout,
-            reading,
-            awaited,
-            pace: Pace::new(limits.body_timeout, limits.body_rate),
             sending: Clock::default(),
             ending: Ending::None,
             ahead: Ahead::default(),
@@ -126,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
         if new.is_empty() {
             return Poll::Ready(Ok(Turn::HandOver));
         }
-        self.came(new.len());
+        self.patience.came(new.len());
         let scan = self.guard.scan(new, self.talk.answered());
         self.held.push(new.get(scan.pass..).unwrap_or_default());
         buf.set_filled(before + scan.pass);
@@ -146,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
         if new.filled().is_empty() {
             return Poll::Ready(Ok(Turn::HandOver));
         }
-        self.came(new.filled().len());
+        self.patience.came(new.filled().len());
         self.held.push(new.filled());
         self.rescan();
         Poll::Ready(Ok(Turn::Again))
@@ -174,14 +150,6 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
         }
     }
 
-    /// Bytes came.
-    fn came(&mut self, count: usize) {
-        if self.awaited == Awaited::Body {
-            self.pace.came(count);
-            self.await_now(Awaited::Nothing);
-        }
-    }
-
     /// What is awaited of the client.
     fn awaits(&self) -> Awaited {
         if self.guard.is_in_body() {
@@ -194,37 +162,6 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
         } else {
             Awaited::Request
         }
-    }
-
-    fn await_now(&mut self, awaited: Awaited) {
-        if self.awaited != awaited {
-            self.awaited = awaited;
-            self.reading.clear();
-        }
-    }
-
-    /// Nothing comes: whether it has been so for too long.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        self.await_now(self.awaits());
-        if self.awaited != Awaited::Body {
-            self.pace.refill();
-        }
-        match self.awaited {
-            // Nobody wakes us at the answer's end, so the idle time is looked for now and then.
-            Awaited::Nothing => {
-                self.reading.run(Instant::now() + self.keep_alive_timeout);
-                if self.reading.is_over(cx) {
-                    self.reading.clear();
-                    self.reading.run(Instant::now() + self.keep_alive_timeout);
-                    let _runs = self.reading.is_over(cx);
-                }
-                return false;
-            }
-            Awaited::Head(_) => self.reading.run(Instant::now() + self.header_timeout),
-            Awaited::Request => self.reading.run(Instant::now() + self.keep_alive_timeout),
-            Awaited::Body => self.reading.run(self.pace.wait()),
-        }
-        self.reading.is_over(cx)
     }
 
     /// What becomes of a client that is late.
@@ -313,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> AsyncRead for Wire<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(Turn::HandOver)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(Turn::Again)) => {}
-                Poll::Pending if this.is_late(cx) => this.give_up(),
+                Poll::Pending if this.patience.is_over(this.awaits(), cx) => this.give_up(),
                 Poll::Pending => {
                     // An answer can end before hyper has ever flushed here; then it knows of nobody to wake but us.
                     if this.is_queued || this.guard.awaits_upgrade() {
