@@ -27,7 +27,7 @@ use crate::gate::identity::Reader;
 use crate::gate::recognition::Recognition;
 use crate::gate::session::{Ages, Sessions};
 use crate::gate::trust::Trust;
-use crate::gate::{self, Doors, Gate};
+use crate::gate::{self, Doors, Gate, ledger};
 use crate::registry::Registry;
 use crate::registry::postgres::Postgres;
 use crate::secret;
@@ -65,8 +65,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
     std::thread::spawn(secret::nonce);
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
-    let registry: Arc<dyn Registry> =
-        Arc::new(Postgres::connect(&config.database, &config.litellm, &config.account, &config.session));
+    let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
+    let registry: Arc<dyn Registry> = Arc::new(books.with_audit(config.audit.retention, config.log.person_in_clear));
     let ending = Ending { stop: CancellationToken::new(), running: TaskTracker::new() };
     if let Some(address) = config.admin {
         let address = admin::listen(address, metrics.clone(), readiness.clone()).await?;
@@ -99,9 +99,12 @@ fn start_workers(
     let upstream = config.litellm.url.clone();
     let limits = Arc::new(config.limits.clone());
     let is_person_in_clear = config.log.person_in_clear;
+    let books = registry.clone();
     let (gate, rewriter) = assemble(config, registry, metrics);
     let connections = Arc::new(tokio::sync::Semaphore::new(limits.connections));
     let (gate, rewriter) = (Arc::new(gate), Arc::new(rewriter));
+    let (ledger, notes) = ledger::ledger(metrics.clone());
+    tokio::spawn(notes.write(books));
     let mut starting = Vec::new();
     for (number, socket) in sockets.each.into_iter().enumerate() {
         let worker = Worker {
@@ -113,6 +116,7 @@ fn start_workers(
             metrics: metrics.clone(),
             ending: ending.clone(),
             is_person_in_clear,
+            ledger: ledger.clone(),
         };
         starting.push(worker.start(number, socket).map_err(StartError::Runtime)?);
     }

@@ -24,6 +24,7 @@ use crate::config::{Limits, UpstreamUrl};
 use crate::face::forward::Proxy;
 use crate::face::outgoing::Rewriter;
 use crate::gate::Gate;
+use crate::gate::ledger::Ledger;
 use crate::gate::peer::Peer;
 use crate::http::conversation::Conversation;
 use crate::telemetry::logs::chain;
@@ -54,6 +55,8 @@ pub struct Worker {
     pub ending: Ending,
     /// People's ids in clear in the log.
     pub is_person_in_clear: bool,
+    /// Writes down who was turned away; shared by all workers.
+    pub ledger: Ledger,
 }
 
 // === impl Worker ===
@@ -95,6 +98,7 @@ impl Worker {
             body_bytes: self.limits.body_bytes,
             in_flight: self.limits.in_flight,
             is_person_in_clear: self.is_person_in_clear,
+            ledger: self.ledger.clone(),
         });
         let http = self.http();
         loop {

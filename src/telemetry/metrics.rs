@@ -66,6 +66,8 @@ pub struct Metrics {
     pub database_up: Gauge<i64, AtomicI64>,
     /// Session rows swept.
     pub swept: Counter,
+    /// Refusals that the audit has not got: the queue was full, or the database away.
+    pub audit_dropped: Counter,
 }
 
 // === impl Metrics ===
@@ -102,6 +104,7 @@ impl Metrics {
             role_flaps: Counter::default(),
             database_up: Gauge::default(),
             swept: Counter::default(),
+            audit_dropped: Counter::default(),
             text: Registry::default(),
         };
         text.register("requests", "Requests by how they ended", requests);
@@ -125,6 +128,7 @@ impl Metrics {
             metrics.database_up.clone(),
         );
         text.register("swept_sessions", "Session rows swept", metrics.swept.clone());
+        text.register("audit_dropped", "Refusals that the audit has not got", metrics.audit_dropped.clone());
         Self { text, ..metrics }
     }
 

@@ -54,6 +54,7 @@ impl Settings {
                 pass_through_key_headers: Vec::new(),
                 keep_authorization: Vec::new(),
                 proxy_admin_id: None,
+                master_key: None,
             },
             account: AccountRules {
                 user_id: UserIdFrom::Subject,

@@ -35,7 +35,7 @@ async fn three_at_once_migrate_once() {
     let (a, b, c) = (settings.connect(), settings.connect(), settings.connect());
     let (a, b, c) = tokio::join!(a.prepare(), b.prepare(), c.prepare());
     assert!(a.is_ok() && b.is_ok() && c.is_ok(), "{a:?} {b:?} {c:?}");
-    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 1);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 2);
     settings.connect().prepare().await.unwrap();
 }
 
