@@ -21,6 +21,8 @@ mod identity;
 #[cfg(test)]
 mod litellm;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod rules;

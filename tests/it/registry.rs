@@ -5,6 +5,7 @@
 
 mod conflicts;
 mod first_sight;
+mod operator;
 mod prepare;
 mod repairs;
 mod roles;

@@ -7,7 +7,7 @@ use super::{OTHER_SECRET, Settings, person, ready, terms, viewer};
 use crate::support::postgres::TestDatabase;
 
 /// The least rights, as the module's documentation gives them.
-const LEAST: &str = r#"
+pub(super) const LEAST: &str = r#"
 GRANT USAGE ON SCHEMA public, vestibule TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA vestibule TO {role};
 GRANT SELECT (user_id, sso_user_id, user_email, user_alias, user_role, metadata),
