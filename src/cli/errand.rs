@@ -78,10 +78,13 @@ impl Configured {
         self.run_early(async |errand| {
             let versions = errand.registry.versions().await?;
             if versions.had < versions.wanted {
+                let state = match versions.had {
+                    0 => "not there yet".to_owned(),
+                    had => format!("of version {had}, and this program works with version {}", versions.wanted),
+                };
                 return Err(Failure::from(format!(
-                    "vestibule's tables are of version {}, and this program works with version {}\n  = help: run `vestibule \
-                     migrate`, or let `vestibule serve` of this version start first",
-                    versions.had, versions.wanted
+                    "vestibule's tables are {state}\n  = help: run `vestibule \
+                     migrate`, or let `vestibule serve` of this version start first"
                 )));
             }
             work(errand).await

@@ -46,7 +46,7 @@ impl Arguments {
         }
         let plan = if versions.had == 0 {
             format!(
-                "Make vestibule's tables (version {}) in schema `{schema}`, as role `{}`.\n",
+                "Make vestibule's tables (version {}) in schema `{schema}`, as role `{}`.",
                 versions.wanted, versions.role
             )
         } else {

@@ -169,7 +169,7 @@ impl Revoke {
 }
 
 fn plan(would: &[Session]) -> Plan {
-    let mut plan = Plan::to(format!("End {} and delete their keys in LiteLLM:", count(would.len(), "session")));
+    let mut plan = Plan::to(format!("End {}, and delete the keys in LiteLLM:", count(would.len(), "session")));
     for one in would.iter().take(NAMED_MAX) {
         plan.step(format!("{} of `{}`, made {}", one.session_id, shown(&one.user_id), one.created_at));
     }

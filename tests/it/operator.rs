@@ -5,9 +5,12 @@ mod changes;
 mod looks;
 mod replicas;
 
+use std::process::Command;
+
 use crate::support::client::Person;
 use crate::support::operator::operate;
 use crate::support::stage::Stage;
+use crate::support::vestibule::{Ended, binary, ended};
 
 /// Alice and bob have signed in.
 async fn two_people() -> Stage {
@@ -81,6 +84,29 @@ async fn what_changes_something_needs_a_yes_where_there_is_no_terminal() {
     assert_eq!(everything(&stage).await, before);
 }
 
+#[tokio::test]
+async fn on_a_terminal_only_a_yes_is_a_yes() {
+    let stage = two_people().await;
+    let blocked = "SELECT count(*) FROM vestibule.account WHERE blocked_at IS NOT NULL";
+    for (typed, code, count) in [("\n", 1, 0), ("no\n", 1, 0), ("yes please\n", 1, 0), ("y\n", 0, 1)] {
+        let ended = at_a_terminal(&stage, "users block alice", typed).await;
+        assert_eq!(ended.code, Some(code), "{typed:?}: {ended:?}");
+        assert!(ended.stdout.contains("Proceed? [y/N]"), "{ended:?}");
+        assert_eq!(stage.books.number(blocked).await, count, "{typed:?}");
+    }
+}
+
+/// A command on a terminal of its own, which `script` makes, with something typed.
+async fn at_a_terminal(stage: &Stage, words: &str, typed: &str) -> Ended {
+    let command = format!("{} {words} --config {}", env!("CARGO_BIN_EXE_vestibule"), stage.setup.write().display());
+    let typing = stage.setup.folder().join("typed");
+    std::fs::write(&typing, typed).expect("the folder can be written");
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    script.stdin(std::fs::File::open(&typing).expect("it was just written"));
+    ended(script).await
+}
+
 /// Every row that a command could change.
 async fn everything(stage: &Stage) -> Vec<String> {
     stage
@@ -129,9 +155,9 @@ async fn every_command_teaches_itself_with_an_example() {
         &["secret", "new"],
         &["secret", "id"],
     ] {
-        let mut command = crate::support::vestibule::binary();
+        let mut command = binary();
         command.args(words).arg("--help");
-        let help = crate::support::vestibule::ended(command).await;
+        let help = ended(command).await;
         assert_eq!(help.code, Some(0), "{help:?}");
         assert!(help.stdout.contains("Example"), "{words:?}: {}", help.stdout);
         assert!(help.stdout.contains(&format!("vestibule {}", words.join(" "))), "{words:?}: {}", help.stdout);

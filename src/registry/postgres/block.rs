@@ -152,7 +152,7 @@ impl Postgres {
     /// Locks the account's row: whether it is blocked, and what that did. `None` when it is another person's by now.
     async fn lock_account(&self, on: &mut PgConnection, account: &Account) -> Result<Option<(bool, Block)>, Fault> {
         let statement = format!(
-            "SELECT blocked_at IS NOT NULL AS blocked, block::text AS block FROM {}.account \
+            "SELECT blocked_at IS NOT NULL OR block IS NOT NULL AS blocked, block::text AS block FROM {}.account \
              WHERE id = $1 AND issuer = $2 AND subject = $3 FOR UPDATE",
             quoted(&self.own_schema)
         );

@@ -151,12 +151,42 @@ impl Postgres {
     fn denied(&self, error: sqlx::Error) -> Fault {
         if is_denied(&error) {
             return RegistryError::NotReady(format!(
-                "vestibule's own tables are not there, and this role may not make them in schema `{}`. Start vestibule once \
-                 as a role that may, or let this one do it: GRANT CREATE ON DATABASE … TO …",
+                "vestibule's own tables are not there or of an older version, and this role may not make them in schema \
+                 `{}`. Start vestibule once as a role that may, have it run what `vestibule migrate --print` prints, or let \
+                 this one do it: GRANT CREATE ON DATABASE … TO …",
                 self.own_schema
             ))
             .into();
         }
         error.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_grants_exactly_what_is_needed() {
+        let pages = [include_str!("../../../docs/database.md"), include_str!("../postgres.rs")];
+        for page in pages {
+            let words = page.split_whitespace().filter(|word| *word != "//!").collect::<Vec<_>>().join(" ");
+            for need in tables::NEEDS {
+                let columns =
+                    if need.columns.is_empty() { String::new() } else { format!(" ({})", need.columns.join(", ")) };
+                let right = format!("{}{columns}", need.privilege);
+                assert!(words.contains(&right), "not granted: {right}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_migrations_stays_in_our_schema() {
+        for migration in MIGRATIONS {
+            for line in migration.lines().filter(|line| line.contains("TABLE") || line.contains(" ON ")) {
+                let is_ours = line.contains("{schema}.") || line.trim_start().starts_with("--");
+                assert!(is_ours, "{line}");
+            }
+        }
     }
 }

@@ -92,7 +92,7 @@ async fn a_revocation_ends_the_key_and_the_next_request_makes_another() {
     let stage = two_people().await;
     let plan = operate(&stage.setup, &["sessions", "revoke", "alice", "--dry-run"]).await;
     let wanted = "\
-End 1 session and delete their keys in LiteLLM:
+End 1 session, and delete the keys in LiteLLM:
   - <SESSION1> of `alice`, made <TIME>
 This is no block: whoever comes again gets a new session.
 A dry run: nothing was changed.

@@ -40,6 +40,26 @@ async fn three_at_once_migrate_once() {
 }
 
 #[tokio::test]
+async fn tables_of_the_first_version_are_brought_to_this_one_with_what_is_in_them() {
+    let database = TestDatabase::fresh().await;
+    let first = include_str!("../../../src/registry/migrations/0001_accounts.sql").replace("{schema}", "vestibule");
+    database
+        .run(&format!(
+            "CREATE SCHEMA vestibule; CREATE TABLE vestibule._migrations (version int PRIMARY KEY, at timestamptz NOT NULL \
+             DEFAULT now()); {first} INSERT INTO vestibule._migrations (version) VALUES (1); \
+             INSERT INTO vestibule.account (id, issuer, subject, user_id, blocked_at) VALUES ('a', 'default', 'alice', 'alice', now()); \
+             INSERT INTO vestibule.audit (account_id, event) VALUES ('a', 'created')"
+        ))
+        .await;
+    let registry = Settings::new(database.url()).connect();
+    registry.prepare().await.unwrap();
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 2);
+    assert_eq!(database.one::<String>("SELECT actor FROM vestibule.audit").await, "vestibule");
+    let refused = super::refused(registry.open(&person("alice"), &viewer()).await);
+    assert!(matches!(refused, RegistryError::Blocked { .. }), "{refused:?}");
+}
+
+#[tokio::test]
 async fn nothing_of_ours_is_in_litellms_schema() {
     let objects = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     let database = TestDatabase::fresh().await;
