@@ -11,6 +11,7 @@ mod pattern;
 pub mod presets;
 pub mod problem;
 mod raw;
+mod reload;
 mod report;
 mod role;
 mod shape;
@@ -23,6 +24,7 @@ pub(crate) use self::load::testing;
 pub use self::load::{Source, load};
 pub use self::pattern::Pattern;
 pub use self::problem::{Problem, Problems};
+pub use self::reload::{Books, NeedsRestart};
 pub use self::role::Role;
 
 use std::collections::BTreeMap;
@@ -88,6 +90,8 @@ pub struct Config {
     pub log: Log,
     /// How long the audit is kept.
     pub audit: Audit,
+    /// The files that it was read from: its own, and those of secrets and certificates.
+    pub files: Vec<PathBuf>,
 }
 
 /// A listening address.
@@ -311,7 +315,7 @@ pub struct BudgetDuration {
 }
 
 /// How a person becomes a row.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountRules {
     /// What becomes LiteLLM's `user_id` of a new person.
     pub user_id: UserIdFrom,
@@ -412,7 +416,7 @@ pub enum UpstreamUrl {
 }
 
 /// Postgres, apart from its address.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
     /// The schema of vestibule's own tables.
     pub schema: String,

@@ -1,7 +1,6 @@
 //! What every command on the books begins with: the configuration, a runtime, the registry; and how it ends.
 
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,6 +13,7 @@ use crate::config::{Config, LogFormat, Problem, Source, load};
 use crate::registry::RegistryError;
 use crate::registry::books::{Cannot, Order};
 use crate::registry::postgres::Postgres;
+use crate::server::process;
 use crate::telemetry::logs::{self, chain};
 
 /// Which configuration.
@@ -39,10 +39,14 @@ pub(super) struct Failure {
 // === impl Configured ===
 
 impl Configured {
+    /// Where it is read, and read again.
+    pub(super) fn source(&self) -> Source {
+        Source { file: Some(self.config.clone()), environment: environment(), ..Source::default() }
+    }
+
     /// The configuration and its warnings, or the exit code after its problems were told.
     pub(super) fn load(&self) -> Result<(Config, Vec<Problem>), ExitCode> {
-        let source = Source { file: Some(self.config.clone()), environment: environment(), ..Source::default() };
-        load(&source).map_err(|problems| {
+        load(&self.source()).map_err(|problems| {
             say(&format!("{problems}\n"));
             ExitCode::from(EXIT_CONFIG)
         })
@@ -50,27 +54,33 @@ impl Configured {
 
     /// Runs a command on the books, whatever the version of our tables.
     pub(super) fn run_early(&self, work: impl AsyncFnOnce(&Errand) -> Result<ExitCode, Failure>) -> ExitCode {
+        process::keep_memory_private();
         let (config, _) = match self.load() {
             Ok(loaded) => loaded,
             Err(code) => return code,
         };
         // On a terminal the command's own words are enough; elsewhere its lines go where the service's go.
+        let mut log = None;
         if !io::stderr().is_terminal() {
             let as_text = config.log.format == LogFormat::Text;
-            if let Err(error) = logs::start("warn,vestibule::audit=info", Some(as_text)) {
-                return Failure::from(chain(&error)).told();
+            match logs::start("warn,vestibule::audit=info", Some(as_text)) {
+                Ok(started) => log = Some(started),
+                Err(error) => return Failure::from(chain(&error)).told(),
             }
         }
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return Failure::from(chain(&error)).told(),
         };
-        runtime.block_on(async {
+        let code = runtime.block_on(async {
             let registry = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session)
                 .with_audit(config.audit.retention, config.log.person_in_clear);
             let errand = Errand { config, registry };
             work(&errand).await.unwrap_or_else(Failure::told)
-        })
+        });
+        // Its last lines are written now.
+        drop(log);
+        code
     }
 
     /// Runs a command on the books, once our tables are of this program's version.
@@ -161,9 +171,8 @@ fn environment() -> Vec<(String, String)> {
 
 /// Who runs the command, as the audit names them. The process's owner, not a variable that anybody sets.
 fn actor() -> String {
-    let uid = std::fs::metadata("/proc/self").map(|process| process.uid()).ok();
-    let user = uid.map(|uid| name_of(uid).unwrap_or_else(|| uid.to_string()));
-    let user = user.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
+    let uid = rustix::process::getuid().as_raw();
+    let user = name_of(uid).unwrap_or_else(|| uid.to_string());
     let host = read_file(Path::new("/proc/sys/kernel/hostname")).ok().map(|host| host.trim().to_owned());
     format!("operator:{user}@{}", host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".to_owned()))
 }

@@ -14,14 +14,14 @@ use crate::secret;
 const ROTATE: &str = "\
 To change the session secret while everybody goes on working:
 
-  1. Put a new one LAST in the `session.secret_file` of every replica, and start each again:
+  1. Put a new one LAST in the `session.secret_file` of every replica:
        vestibule secret new >> session-secret
-     All honour it now, and none makes keys with it. (One replica alone can go on to step 2 at once.)
-  2. Put it FIRST in every file, and start each again. From now on it makes the keys; the others in the file (three in all
-     at most) are honoured.
+     Each reads the file again within seconds, and logs `reloaded`. All honour it now, and none makes keys with it. (One
+     replica alone can go on to step 2 at once.)
+  2. Put it FIRST in every file. From then on it makes the keys; the others (three in the file at most) are honoured.
   3. Wait until `vestibule secret id` says that the old one may go: `session.life` at most, since its keys are not renewed.
      `vestibule sessions revoke --all` ends them at once; everybody gets a new key without noticing.
-  4. Take the old secret out, and start each replica again.
+  4. Take the old secret out.
 
 If the old secret is known to somebody: steps 1 and 2, then `vestibule sessions revoke --all`, then step 4. A secret
 alone makes no key: that needs the rows of vestibule's tables as well.

@@ -30,11 +30,14 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         LogFormat::Text => Some(true),
         LogFormat::Json => Some(false),
     };
-    if let Err(error) = logs::start(&config.log.level, as_text) {
-        say(&format!("error: {}\n", chain(&error)));
-        return ExitCode::FAILURE;
-    }
-    match server::run(config) {
+    let log = match logs::start(&config.log.level, as_text) {
+        Ok(log) => log,
+        Err(error) => {
+            say(&format!("error: {}\n", chain(&error)));
+            return ExitCode::FAILURE;
+        }
+    };
+    match server::run(config, arguments.configured.source(), &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(cause = chain(&error), "vestibule could not start");

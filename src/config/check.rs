@@ -62,6 +62,7 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         drain: limits::drain(raw.drain.unwrap_or_default(), report),
         log: limits::log(raw.log.unwrap_or_default(), report),
         audit: limits::audit(raw.audit.unwrap_or_default(), report),
+        files: report.files(),
         listen: listen?,
         session: session?,
     })

@@ -15,6 +15,13 @@ pub(super) enum Show {
     Unparsed,
 }
 
+/// The lines of a text as the YAML crate counts them (YAML 1.1, 5.4): more than a line feed ends one, and whoever counts
+/// otherwise shows another line, whose secrets are not those that are hidden.
+pub(super) fn lines(text: &str) -> Vec<&str> {
+    let parts = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    parts.flat_map(|line| line.split(['\r', '\u{85}', '\u{2028}', '\u{2029}'])).collect()
+}
+
 /// The line as it may be shown, with a mark at `start`. Values that begin at the places of `private` are replaced; from
 /// `cut` on nothing is shown.
 pub(super) fn excerpt(
@@ -160,6 +167,11 @@ mod tests {
         let line = "h: { value: s3cret, name: bad }";
         assert_eq!(shown(line, 26, Show::Value, &[12]), Some(("h: { value: …, name: bad }".into(), 21, 3)));
         assert_eq!(shown(line, 12, Show::Value, &[12]), Some(("h: { value: …, name: bad }".into(), 12, 1)));
+    }
+
+    #[test]
+    fn lines_end_where_yaml_ends_them() {
+        assert_eq!(lines("a\nb\r\nc\rd\u{85}e\u{2028}f\u{2029}\n\ng"), ["a", "b", "c", "d", "e", "f", "", "", "g"]);
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub fn load(source: &Source) -> Result<(Config, Vec<Problem>), Problems> {
     let (document, faults) = Document::parse(text);
     let mut tree = document.clone();
     let mut report = Report::new(name, document);
+    if let Some(file) = &source.file {
+        report.reads(file);
+    }
     let broken = faults.iter().any(|fault| fault.duplicate.is_none());
     for fault in faults {
         report.syntax(fault);

@@ -204,7 +204,9 @@ impl fmt::Display for Problem {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{severity}: {}\n  --> {}", self.message, self.origin)?;
+        // A key, a variable's name or explanation may hold a control, which a terminal would obey.
+        let plain = |text: &dyn fmt::Display| text.to_string().replace(char::is_control, "?");
+        write!(f, "{severity}: {}\n  --> {}", plain(&self.message), plain(&self.origin))?;
         if let (Some(line), Some(column)) = (self.line, self.column) {
             write!(f, ":{line}:{column}")?;
         }
@@ -213,7 +215,7 @@ impl fmt::Display for Problem {
             write!(f, "\n     |\n{line:>4} | {}\n     | {blank}{marks}", excerpt.text)?;
         }
         if let Some(remedy) = &self.remedy {
-            write!(f, "\n     = help: {remedy}")?;
+            write!(f, "\n     = help: {}", plain(remedy))?;
         }
         Ok(())
     }
@@ -296,6 +298,17 @@ mod tests {
         assert_eq!(literal("a\u{1b}[31mb"), "`a?[31mb`");
         assert_eq!(literal(" a b"), "` a…`");
         assert!(literal(&"x".repeat(10_000)).len() < 100);
+        let problem = Problem {
+            severity: Severity::Error,
+            path: KeyPath::default(),
+            origin: Origin::Environment("A\u{1b}".into()),
+            line: None,
+            column: None,
+            excerpt: None,
+            message: "`k\u{9b}1m`".into(),
+            remedy: Some("a\nb".into()),
+        };
+        assert_eq!(problem.to_string(), "error: `k?1m`\n  --> environment variable `A?`\n     = help: a?b");
         let excerpt = Excerpt::new(&format!("\tk\u{7}: {}", "y".repeat(10_000)), 9_000, 50);
         assert!(excerpt.text.starts_with(" k : yyy") && excerpt.text.chars().count() <= LINE_CHARS_MAX + 1);
         assert!(excerpt.start <= LINE_CHARS_MAX + 1);

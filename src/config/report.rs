@@ -1,7 +1,9 @@
 //! Gathers problems: gives each its place, and its source line without secrets.
 
+use std::path::{Path, PathBuf};
+
 use crate::config::document::{Document, Part, SyntaxFault};
-use crate::config::excerpt::{Show, excerpt};
+use crate::config::excerpt::{Show, excerpt, lines};
 use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
 
 /// The keys whose values are secrets. Each can also be given as `KEY_file`.
@@ -22,11 +24,13 @@ pub(super) struct Report {
     origins: Vec<(KeyPath, Origin)>,
     /// Values that are never shown.
     private: Vec<KeyPath>,
-    /// Keys that nobody knows and that may be secrets themselves: nothing of their lines is shown from there on.
+    /// Keys that may be secrets themselves, since nobody knows them or they stand where a secret does: nothing of their lines is shown from there on.
     hidden: Vec<KeyPath>,
     /// Nodes that were taken out of the tree: what is said of them later would only be an echo.
     broken: Vec<KeyPath>,
     found: Vec<(Problem, Show)>,
+    /// Files that were read besides the configuration's own.
+    files: Vec<PathBuf>,
 }
 
 // === impl Report ===
@@ -42,15 +46,18 @@ impl Report {
             hidden: Vec::new(),
             broken: Vec::new(),
             found: Vec::new(),
+            files: Vec::new(),
         };
         for secret in SECRETS.map(KeyPath::parse) {
             report.keep_private(&secret);
+            report.hide_keys(&secret);
             // Where a section of secrets is no mapping, a secret may stand in its place.
             let mut above = secret.parent();
             while let Some(path) = above {
                 if !path.steps().is_empty() && report.source.kind(&path) != Some(crate::config::document::Kind::Mapping)
                 {
                     report.keep_private(&path);
+                    report.hide_keys(&path);
                 }
                 above = path.parent();
             }
@@ -72,6 +79,29 @@ impl Report {
     /// Never shows what stands at and below a path.
     pub(super) fn keep_private(&mut self, path: &KeyPath) {
         self.private.extend(self.source.leaves(path));
+    }
+
+    /// Notes that a file is part of the configuration.
+    pub(super) fn reads(&mut self, file: &Path) {
+        self.files.push(file.to_owned());
+    }
+
+    /// The files that were noted.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
+    /// Never shows the keys below a path: of `secret: { SECRET }` YAML makes a mapping, and the secret a key of it.
+    fn hide_keys(&mut self, path: &KeyPath) {
+        for leaf in self.source.leaves(path) {
+            let mut below = Some(leaf);
+            while let Some(key) = below.filter(|key| key.steps().len() > path.steps().len()) {
+                below = key.parent();
+                if key.last_key().is_some() {
+                    self.hidden.push(key);
+                }
+            }
+        }
     }
 
     /// Notes that a node was taken out.
@@ -155,11 +185,12 @@ impl Report {
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
         let private: Vec<_> = self.private.iter().filter_map(|path| self.source.locate(path, Part::Value)).collect();
         let hidden: Vec<_> = self.hidden.iter().filter_map(|path| self.source.locate(path, Part::Key)).collect();
+        let lines = lines(self.source.text());
         let mut found = self.found;
         found.sort_by_key(|(problem, _)| (problem.line.is_none(), problem.line, problem.column));
         for (problem, show) in &mut found {
             let (Some(line), Some(column)) = (problem.line, problem.column) else { continue };
-            let Some(text) = self.source.text().lines().nth(line - 1) else { continue };
+            let Some(text) = lines.get(line - 1) else { continue };
             let private = private.iter().filter(|(on, _)| *on == line).map(|(_, column)| column - 1);
             let cut = hidden.iter().filter(|(on, _)| *on == line).map(|(_, column)| column - 1).min();
             problem.excerpt = excerpt(text, column - 1, *show, private.collect(), cut);

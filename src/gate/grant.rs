@@ -1,5 +1,6 @@
 //! What may they: the rules in their order, first match wins.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::identity::Identity;
@@ -11,6 +12,8 @@ use crate::registry::Person;
 #[derive(Debug, Clone)]
 pub struct Grant {
     terms: Arc<Terms>,
+    /// Of the terms' values: the same terms of two configurations are the same.
+    digest: u64,
     rule: Option<usize>,
 }
 
@@ -24,6 +27,18 @@ pub struct Granter {
 // === impl Grant ===
 
 impl Grant {
+    fn new(terms: Arc<Terms>, rule: Option<usize>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        // The debug form holds every value, floats too.
+        format!("{terms:?}").hash(&mut hasher);
+        Self { terms, digest: hasher.finish(), rule }
+    }
+
+    /// Stands for the terms in comparisons.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// Role and limits.
     pub fn terms(&self) -> &Arc<Terms> {
         &self.terms
@@ -55,9 +70,9 @@ impl Granter {
         match rules.iter().enumerate().find(|(_, rule)| matches(&rule.when, person)) {
             Some((at, rule)) => {
                 let terms = rule.terms.clone().ok_or(Code::NotAdmitted)?;
-                Ok(Grant { terms, rule: Some(at) })
+                Ok(Grant::new(terms, Some(at)))
             }
-            None => Ok(Grant { terms: self.default.clone().ok_or(Code::NoRole)?, rule: None }),
+            None => Ok(Grant::new(self.default.clone().ok_or(Code::NoRole)?, None)),
         }
     }
 }

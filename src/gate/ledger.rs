@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_noted_once_a_person_code_and_minute() {
-        let (ledger, mut notes) = ledger(Arc::new(Metrics::new()));
+        let (ledger, mut notes) = ledger(Arc::new(Metrics::default()));
         for _ in 0..3 {
             ledger.note(&refusal(Code::NoRole, "alice"));
             ledger.note(&refusal(Code::AccountBlocked, "alice"));
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_says_something_of_a_known_person_is_noted() {
-        let (ledger, mut notes) = ledger(Arc::new(Metrics::new()));
+        let (ledger, mut notes) = ledger(Arc::new(Metrics::default()));
         ledger.note(&Refusal::from(Code::NoRole));
         ledger.note(&refusal(Code::StoreUnavailable, "alice"));
         ledger.note(&refusal(Code::TooManyRequests, "alice"));
@@ -122,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_queue_has_no_room_for_is_counted() {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::default());
         let (ledger, _notes) = ledger(metrics.clone());
         for number in 0..QUEUE_MAX + 7 {
             ledger.note(&refusal(Code::NoRole, &number.to_string()));

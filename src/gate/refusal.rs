@@ -70,11 +70,11 @@ codes! {
     HeaderTooLarge = "header_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The request's headers are too large.";
     /// The head did not come within `limits.header_timeout`.
     HeaderTimeout = "header_timeout" REQUEST_TIMEOUT "The request's headers did not come in time.";
-    /// CONNECT and TRACE are never proxied.
+    /// CONNECT, TRACE and PRI are never proxied.
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED "This method is not proxied.";
     /// The Host header is missing, repeated, not a host, or differs from an absolute target.
     BadHost = "bad_host" BAD_REQUEST "The Host header is missing, repeated or not a host.";
-    /// The target is neither a path nor `*` with OPTIONS, or holds what servers read differently: a fragment, a broken percent escape, `%00`, another scheme than `http`.
+    /// The target is neither a path nor `*` with OPTIONS, or holds what servers read differently: a fragment, a broken percent escape, `%00`, a way above the root, another scheme than `http`.
     BadTarget = "bad_target" BAD_REQUEST "The request's target is not a path.";
     /// The target is longer than `limits.target_bytes`.
     TargetTooLong = "target_too_long" URI_TOO_LONG "The request's target is too long.";

@@ -248,8 +248,7 @@ impl Sessions {
 
     /// Over what decides what is written: the e-mail, and the terms in which the groups have had their say already.
     fn fingerprint(&self, person: &Person, grant: &Grant) -> u64 {
-        // A rule's terms are one allocation for the life of the configuration, so their address stands for them.
-        self.shared.hasher.hash_one((&person.email, Arc::as_ptr(grant.terms()).addr()))
+        self.shared.hasher.hash_one((&person.email, grant.digest()))
     }
 
     /// Joins the flight of this fingerprint, or starts one.

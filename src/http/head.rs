@@ -8,11 +8,12 @@ use http::uri::Scheme;
 use http::{Method, Uri, Version};
 
 use super::names;
+use super::query::percent_decode;
 
 /// What is wrong with a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadHead {
-    /// CONNECT or TRACE.
+    /// CONNECT, TRACE or PRI.
     Method,
     /// The target is no path that all servers read alike.
     Target,
@@ -26,7 +27,8 @@ pub enum BadHead {
 
 /// Looks at method, target, Host and Expect. `target_bytes` is the longest path and query.
 pub fn check(head: &Parts, target_bytes: usize) -> Result<(), BadHead> {
-    if head.method == Method::CONNECT || head.method == Method::TRACE {
+    // RFC 9113 11.6 keeps PRI for its preface.
+    if head.method == Method::CONNECT || head.method == Method::TRACE || head.method.as_str() == "PRI" {
         return Err(BadHead::Method);
     }
     let target = head.uri.path_and_query().ok_or(BadHead::Target)?.as_str();
@@ -34,7 +36,7 @@ pub fn check(head: &Parts, target_bytes: usize) -> Result<(), BadHead> {
         return Err(BadHead::TargetTooLong);
     }
     let is_form = target.starts_with('/') || (target == "*" && head.method == Method::OPTIONS);
-    if !is_form || !is_http(&head.uri) || !is_well_escaped(head.uri.path()) {
+    if !is_form || !is_http(&head.uri) || !is_well_escaped(head.uri.path()) || climbs(head.uri.path()) {
         return Err(BadHead::Target);
     }
     check_host(head)?;
@@ -58,6 +60,24 @@ fn is_well_escaped(path: &str) -> bool {
         [high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
         _ => false,
     })
+}
+
+/// The path leads above its root. Nobody means it, and nginx refuses it.
+fn climbs(path: &str) -> bool {
+    if !path.contains("..") && !path.contains('%') {
+        return false;
+    }
+    let decoded = percent_decode(path.as_bytes());
+    let mut depth = 0_usize;
+    for segment in decoded.split(|byte| *byte == b'/').skip(1) {
+        match segment {
+            b"" | b"." => {}
+            b".." if depth == 0 => return true,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
 }
 
 /// RFC 9112 3.2: one Host, also beside an absolute target, of which it is a copy. HTTP/1.0 may go without.
@@ -91,7 +111,8 @@ fn is_host(text: &[u8]) -> bool {
         let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
         let (host, rest) = text.split_at(end);
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-        (!host.is_empty() && host.iter().all(plain), rest)
+        let is_name = !host.starts_with(b".") && !host.is_empty() && host.iter().all(plain);
+        (is_name, rest)
     };
     match rest.split_first() {
         None => host,
@@ -125,7 +146,7 @@ mod tests {
         }
         for bad in [
             "", "a b", "u@a", "a/b", "a,b", "a:", "a:x", "a:99999", "a:80:80", "a?b", "ü", "a:+1", "[::1", "[a]",
-            "[::1]x", ":80",
+            "[::1]x", ":80", ".", "..", ".a",
         ] {
             assert_eq!(host(&[("host", bad)]), Err(BadHead::Host), "{bad}");
         }
@@ -146,10 +167,24 @@ mod tests {
         assert_eq!(ask("TRACE", "/", Version::HTTP_11, &host), Err(BadHead::Method));
         assert_eq!(ask("CONNECT", "a:80", Version::HTTP_11, &host), Err(BadHead::Method));
         assert_eq!(ask("OPTIONS", "*", Version::HTTP_11, &host), Ok(()));
-        for target in ["/%2F%7e", "/?%", "http://a/?%", "/%C3%BC"] {
+        for target in ["/a/../b", "/...", "/a..b/%2e%2e%2f", "/x/..", "/%2F%7e", "/?%", "http://a/?%", "/%C3%BC"] {
             assert_eq!(ask("GET", target, Version::HTTP_11, &host), Ok(()), "{target}");
         }
-        for target in ["http://a?x", "/%", "/a%2", "/%zz", "/%u002f", "/a%00", "/%0", "ftp://a/"] {
+        for target in [
+            "/../x",
+            "/a/../../b",
+            "/%2e%2e/x",
+            "/..",
+            "/.%2E",
+            "http://a?x",
+            "/%",
+            "/a%2",
+            "/%zz",
+            "/%u002f",
+            "/a%00",
+            "/%0",
+            "ftp://a/",
+        ] {
             assert_eq!(ask("GET", target, Version::HTTP_11, &host), Err(BadHead::Target), "{target}");
         }
         assert_eq!(ask("GET", "*", Version::HTTP_11, &host), Err(BadHead::Target));

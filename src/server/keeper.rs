@@ -3,8 +3,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::assembly::Books;
 use crate::registry::{Registry, RegistryError, Swept};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
@@ -19,12 +21,12 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// Whether requests should be sent here.
 pub struct Readiness {
-    grace: Duration,
     state: RwLock<State>,
 }
 
 #[derive(Default)]
 struct State {
+    grace: Duration,
     last_contact: Option<Instant>,
     trouble: Option<String>,
     /// The trouble as it was last logged, causes included.
@@ -46,8 +48,8 @@ pub enum Verdict {
 
 /// The registry's caretaker.
 pub struct Keeper {
-    /// The registry.
-    pub registry: Arc<dyn Registry>,
+    /// The registry, now and after a reload.
+    pub books: watch::Receiver<Books>,
     /// Where it is told.
     pub readiness: Arc<Readiness>,
     /// Where it is counted.
@@ -59,7 +61,7 @@ pub struct Keeper {
 impl Readiness {
     /// Not ready until the first contact.
     pub fn new(grace: Duration) -> Self {
-        Self { grace, state: RwLock::default() }
+        Self { state: RwLock::new(State { grace, ..State::default() }) }
     }
 
     /// The present verdict.
@@ -71,11 +73,16 @@ impl Readiness {
         match (state.last_contact, &state.trouble) {
             (None, trouble) => Verdict::NotReady(trouble.clone().unwrap_or_else(|| "starting".into())),
             (Some(_), None) => Verdict::Ready,
-            (Some(at), Some(trouble)) if !state.is_fatal && at.elapsed() < self.grace => {
+            (Some(at), Some(trouble)) if !state.is_fatal && at.elapsed() < state.grace => {
                 Verdict::Degraded(trouble.clone())
             }
             (Some(_), Some(trouble)) => Verdict::NotReady(trouble.clone()),
         }
+    }
+
+    /// Another grace, after a reload.
+    pub fn set_grace(&self, grace: Duration) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).grace = grace;
     }
 
     /// From now on not ready.
@@ -113,7 +120,8 @@ impl Keeper {
         let mut swept_at: Option<Instant> = None;
         let mut wait = RETRY_MIN;
         loop {
-            match self.registry.prepare().await {
+            let registry = self.books.borrow().registry.clone();
+            match registry.prepare().await {
                 Ok(()) => {
                     if self.readiness.verdict() != Verdict::Ready {
                         tracing::info!("the database is ready");
@@ -122,7 +130,7 @@ impl Keeper {
                     self.metrics.database_up.set(1);
                     wait = RETRY_MIN;
                     if swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-                        self.sweep().await;
+                        self.sweep(&*registry).await;
                         swept_at = Some(Instant::now());
                     }
                     tokio::time::sleep(LOOK_EVERY).await;
@@ -141,8 +149,8 @@ impl Keeper {
         }
     }
 
-    async fn sweep(&self) {
-        match self.registry.sweep().await {
+    async fn sweep(&self, registry: &dyn Registry) {
+        match registry.sweep().await {
             Ok(swept) => {
                 self.metrics.swept.inc_by(swept.sessions);
                 if swept != Swept::default() {

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,16 +16,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::AbortHandle;
 
 use super::Ending;
+use super::assembly::Assembly;
 use super::listener::{Listener, Socket, Stream};
 use super::wire::Wire;
-use crate::config::{Limits, UpstreamUrl};
+use crate::config::Limits;
 use crate::face::forward::Proxy;
-use crate::face::outgoing::Rewriter;
-use crate::gate::Gate;
-use crate::gate::ledger::Ledger;
 use crate::gate::peer::Peer;
 use crate::http::conversation::Conversation;
 use crate::telemetry::logs::chain;
@@ -39,24 +39,14 @@ const HYPER_HEADERS_MAX: usize = 100;
 
 /// What a worker is made of.
 pub struct Worker {
-    /// Decides; shared by all workers.
-    pub gate: Arc<Gate>,
-    /// Writes heads; shared by all workers.
-    pub rewriter: Arc<Rewriter>,
-    /// Where LiteLLM is.
-    pub upstream: UpstreamUrl,
-    /// Every limit.
-    pub limits: Arc<Limits>,
+    /// What it serves with, now and after a reload; shared by all workers.
+    pub assembly: watch::Receiver<Arc<Assembly>>,
     /// Places for connections, of all workers together.
     pub connections: Arc<Semaphore>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How it ends.
     pub ending: Ending,
-    /// People's ids in clear in the log.
-    pub is_person_in_clear: bool,
-    /// Writes down who was turned away; shared by all workers.
-    pub ledger: Ledger,
 }
 
 // === impl Worker ===
@@ -85,22 +75,9 @@ impl Worker {
     }
 
     async fn accept(self, listener: Listener) {
-        let limits = (*self.limits).clone();
-        let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
-        let upstream = Upstream::new(self.upstream.clone(), limits, self.metrics.clone());
-        tokio::spawn(sweep_forever(upstream.clone(), every));
-        let proxy = Arc::new(Proxy {
-            gate: self.gate.clone(),
-            rewriter: self.rewriter.clone(),
-            upstream,
-            metrics: self.metrics.clone(),
-            tunnels: self.ending.running.clone(),
-            body_bytes: self.limits.body_bytes,
-            in_flight: self.limits.in_flight,
-            is_person_in_clear: self.is_person_in_clear,
-            ledger: self.ledger.clone(),
-        });
-        let http = self.http();
+        let mut reloaded = self.assembly.clone();
+        let mut serving = self.serving(&reloaded.borrow_and_update().clone());
+        let proxy = Arc::new(ArcSwap::new(serving.proxy.clone()));
         loop {
             let next = async {
                 // The place comes first: at the limit new connections wait in the backlog.
@@ -109,6 +86,12 @@ impl Worker {
             };
             let accepted = tokio::select! {
                 () = self.ending.stop.cancelled() => break,
+                Ok(()) = reloaded.changed() => {
+                    // Connections that are open go on to the new proxy with their next request.
+                    serving = self.serving(&reloaded.borrow_and_update().clone());
+                    proxy.store(serving.proxy.clone());
+                    continue;
+                }
                 accepted = next => accepted,
             };
             match accepted {
@@ -117,7 +100,7 @@ impl Worker {
                     tracing::warn!(cause = chain(&error), "can't accept a connection");
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
-                Some((place, Ok((stream, peer)))) => self.spawn(&http, &proxy, stream, peer, place),
+                Some((place, Ok((stream, peer)))) => self.spawn(&serving, &proxy, stream, peer, place),
             }
         }
         drop(listener);
@@ -125,44 +108,78 @@ impl Worker {
         self.ending.running.wait().await;
     }
 
-    fn http(&self) -> http1::Builder {
+    /// Puts together what this worker serves with.
+    fn serving(&self, assembly: &Assembly) -> Serving {
+        let limits = &assembly.limits;
+        let upstream = Upstream::new(assembly.upstream.clone(), (**limits).clone(), self.metrics.clone());
+        let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
+        let sweeping = tokio::spawn(sweep_forever(upstream.clone(), every)).abort_handle();
+        let proxy = Arc::new(Proxy {
+            gate: assembly.gate.clone(),
+            rewriter: assembly.rewriter.clone(),
+            upstream,
+            metrics: self.metrics.clone(),
+            tunnels: self.ending.running.clone(),
+            body_bytes: limits.body_bytes,
+            in_flight: limits.in_flight,
+            is_person_in_clear: assembly.is_person_in_clear,
+            ledger: assembly.ledger.clone(),
+        });
+        Serving { proxy, http: Self::http(limits), limits: limits.clone(), sweeping }
+    }
+
+    fn http(limits: &Limits) -> http1::Builder {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(self.limits.keep_alive_timeout) // the head itself is the wire's to time
-            .max_header_size(self.limits.header_bytes)
-            .max_buf_size(self.limits.header_bytes);
+            .header_read_timeout(limits.keep_alive_timeout) // the head itself is the wire's to time
+            .max_header_size(limits.header_bytes)
+            .max_buf_size(limits.header_bytes);
         // The wire has counted the fields. hyper's own limit is raised only where it would be the lower one: as a setting
         // it costs an allocation a request.
-        if self.limits.headers > HYPER_HEADERS_MAX {
-            http.max_headers(self.limits.headers);
+        if limits.headers > HYPER_HEADERS_MAX {
+            http.max_headers(limits.headers);
         }
         http
     }
 
     fn spawn(
         &self,
-        http: &http1::Builder,
-        proxy: &Arc<Proxy>,
+        serving: &Serving,
+        proxy: &Arc<ArcSwap<Proxy>>,
         stream: Stream,
         peer: Peer,
         place: OwnedSemaphorePermit,
     ) {
         let connection = Connection {
             proxy: proxy.clone(),
-            limits: self.limits.clone(),
+            limits: serving.limits.clone(),
             peer: Arc::new(peer),
             seat: Seat::new(self.metrics.clone(), place),
             stop: self.ending.stop.clone(),
         };
         match stream {
-            Stream::Tcp(stream) => self.ending.running.spawn(connection.serve(http.clone(), stream)),
-            Stream::Unix(stream) => self.ending.running.spawn(connection.serve(http.clone(), stream)),
+            Stream::Tcp(stream) => self.ending.running.spawn(connection.serve(serving.http.clone(), stream)),
+            Stream::Unix(stream) => self.ending.running.spawn(connection.serve(serving.http.clone(), stream)),
         };
     }
 }
 
-struct Connection {
+/// What a worker serves with until the next reload.
+struct Serving {
     proxy: Arc<Proxy>,
+    http: http1::Builder,
+    limits: Arc<Limits>,
+    sweeping: AbortHandle,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.sweeping.abort();
+    }
+}
+
+struct Connection {
+    proxy: Arc<ArcSwap<Proxy>>,
     limits: Arc<Limits>,
     peer: Arc<Peer>,
     seat: Seat,
@@ -201,7 +218,7 @@ impl Connection {
         let count = AtomicU64::new(0);
         let service = service_fn(|request: Request<Incoming>| {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-            let (proxy, peer, talk) = (self.proxy.clone(), self.peer.clone(), talk.clone());
+            let (proxy, peer, talk) = (self.proxy.load_full(), self.peer.clone(), talk.clone());
             async move { Ok::<_, Infallible>(proxy.serve(&peer, &talk, number, request).await) }
         });
         let wire = TokioIo::new(Wire::new(stream, talk.clone(), &self.limits));

@@ -2,12 +2,15 @@
 
 use std::sync::atomic::AtomicI64;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tracing_appender::non_blocking::ErrorCounter;
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -33,6 +36,19 @@ pub enum SlotState {
     Stale,
     /// The request waited for the registry.
     Waited,
+}
+
+/// Log lines that found no place. The log counts them itself.
+#[derive(Debug)]
+struct LinesDropped(ErrorCounter);
+
+impl Collector for LinesDropped {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let count = u64::try_from(self.0.dropped_lines()).unwrap_or(u64::MAX);
+        let counter = ConstCounter::new(count);
+        let help = "Log lines dropped because nobody took them";
+        counter.encode(encoder.encode_descriptor("log_lines_dropped", help, None, counter.metric_type())?)
+    }
 }
 
 /// All metrics.
@@ -68,22 +84,31 @@ pub struct Metrics {
     pub swept: Counter,
     /// Refusals that the audit has not got: the queue was full, or the database away.
     pub audit_dropped: Counter,
+    reloads_done: Counter,
+    reloads_failed: Counter,
+    reload_succeeded: Gauge<i64, AtomicI64>,
 }
 
 // === impl Metrics ===
 
 impl Default for Metrics {
+    /// Without a log.
     fn default() -> Self {
-        Self::new()
+        Self::of(None)
     }
 }
 
 impl Metrics {
-    /// Fresh counters under their names.
-    pub fn new() -> Self {
+    /// Fresh counters under their names, and that of the log.
+    pub fn new(lines_dropped: ErrorCounter) -> Self {
+        Self::of(Some(lines_dropped))
+    }
+
+    fn of(lines_dropped: Option<ErrorCounter>) -> Self {
         let mut text = Registry::with_prefix("vestibule");
         let requests = Family::<Label, Counter>::default();
         let slots = Family::<Label, Counter>::default();
+        let reloads = Family::<Label, Counter>::default();
         let of = |family: &Family<Label, Counter>, name, value| family.get_or_create(&[(name, value)]).clone();
         let metrics = Self {
             forwarded: of(&requests, "outcome", "forwarded"),
@@ -105,6 +130,9 @@ impl Metrics {
             database_up: Gauge::default(),
             swept: Counter::default(),
             audit_dropped: Counter::default(),
+            reloads_done: of(&reloads, "result", "done"),
+            reloads_failed: of(&reloads, "result", "failed"),
+            reload_succeeded: Gauge::default(),
             text: Registry::default(),
         };
         text.register("requests", "Requests by how they ended", requests);
@@ -129,6 +157,16 @@ impl Metrics {
         );
         text.register("swept_sessions", "Session rows swept", metrics.swept.clone());
         text.register("audit_dropped", "Refusals that the audit has not got", metrics.audit_dropped.clone());
+        text.register("config_reloads", "Reloads of the configuration by result", reloads);
+        metrics.reload_succeeded.set(1);
+        text.register(
+            "config_last_reload_succeeded",
+            "0 while the configuration on disk is not the one that runs",
+            metrics.reload_succeeded.clone(),
+        );
+        if let Some(dropped) = lines_dropped {
+            text.register_collector(Box::new(LinesDropped(dropped)));
+        }
         Self { text, ..metrics }
     }
 
@@ -141,6 +179,12 @@ impl Metrics {
             Outcome::Abandoned => &self.abandoned,
         }
         .inc();
+    }
+
+    /// Counts a reload.
+    pub fn reload(&self, is_done: bool) {
+        if is_done { &self.reloads_done } else { &self.reloads_failed }.inc();
+        self.reload_succeeded.set(i64::from(is_done));
     }
 
     /// Counts a refusal.

@@ -19,11 +19,15 @@ mod herd;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod litellm;
 #[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]

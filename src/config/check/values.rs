@@ -150,6 +150,7 @@ pub(super) fn secret(
 }
 
 fn secret_file(path: &str, file: &str, report: &mut Report) -> Option<SecretString> {
+    report.reads(Path::new(file));
     match read_file(Path::new(file)) {
         Ok(mut text) => {
             if text.ends_with('\n') {

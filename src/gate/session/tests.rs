@@ -57,13 +57,16 @@ fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, RegistryError
         gate: Semaphore::new(1000),
     });
     let secrets = SessionSecrets::parse(&SECRET.to_owned().into()).unwrap();
-    let sessions =
-        Sessions::new(told.clone(), tokio::runtime::Handle::current(), AGES, 100, secrets, Arc::new(Metrics::new()));
+    let sessions = Sessions::new(
+        told.clone(),
+        tokio::runtime::Handle::current(),
+        AGES,
+        100,
+        secrets,
+        Arc::new(Metrics::default()),
+    );
     (told, sessions)
 }
-
-// One granter for all: a grant's terms are known by their address.
-static GRANTER: std::sync::LazyLock<Mutex<Option<Granter>>> = std::sync::LazyLock::new(|| Mutex::new(None));
 
 fn somebody(email: &str) -> (Identity, Grant) {
     let identity = Identity::of(Person {
@@ -80,8 +83,7 @@ fn somebody(email: &str) -> (Identity, Grant) {
     });
     let rules =
         Rules { deny: vec![], allow: vec![], rules: vec![], default_role: Some(crate::config::Role::InternalUser) };
-    let mut granter = GRANTER.lock().unwrap();
-    let grant = granter.get_or_insert_with(|| Granter::new(rules)).grant(&identity).unwrap();
+    let grant = Granter::new(rules).grant(&identity).unwrap();
     (identity, grant)
 }
 

@@ -56,10 +56,9 @@ impl Reading {
         limits: Limits,
         start_line: fn(&[u8]) -> Result<Start, Bad>,
     ) -> Result<Option<(Head, usize)>, Bad> {
-        while let Some(line) = self.line(bytes)? {
-            if self.at > limits.bytes {
-                return Err(Bad::TooLarge);
-            }
+        // What lies beyond the limit is not looked at, whether it is there already or not.
+        let allowed = bytes.get(..limits.bytes).unwrap_or(bytes);
+        while let Some(line) = self.line(allowed)? {
             match &mut self.head {
                 None if line.is_empty() && self.empty_lines < limits.empty_lines => self.empty_lines += 1,
                 None => self.head = Some(Head::begun(start_line(line)?)),

@@ -136,6 +136,9 @@ fn limits_hold_for_whole_and_for_unfinished_heads() {
     assert_eq!(scan(long.as_bytes()).bad, Some(Bad::TooLarge));
     assert_eq!(scan(&long.as_bytes()[..1024]), Scan { pass: 0, bad: None });
     assert_eq!(scan(&long.as_bytes()[..1025]).bad, Some(Bad::TooLarge));
+    // The fault is where nobody looks, whether it is there yet or not.
+    let odd = format!("GET /{} HTTP/1.1\nHost: a\n\n", "x".repeat(1024));
+    assert_eq!(scan(odd.as_bytes()).bad, Some(Bad::TooLarge));
     let extension = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;{}\r\n", "x".repeat(5000));
     assert_eq!(scan(extension.as_bytes()).bad, Some(Bad::Framing));
     let trailers = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: {}\r\n", "x".repeat(20_000));

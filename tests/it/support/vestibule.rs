@@ -22,6 +22,7 @@ pub(crate) const SESSION_SECRET: &str = "canary-session-secret-5b0ad1c27f6e4f0c9
 pub(crate) struct Setup {
     config: Value,
     folder: Arc<Folder>,
+    descriptors: Option<usize>,
 }
 
 /// A temporary folder, removed with the last who uses it.
@@ -33,6 +34,7 @@ pub(crate) struct Vestibule {
     log: Arc<Log>,
     proxy: Option<SocketAddr>,
     admin: SocketAddr,
+    config: PathBuf,
     folder: Arc<Folder>,
 }
 
@@ -89,7 +91,7 @@ impl Setup {
             "drain": { "delay": "0s", "timeout": "5s" },
             "log": { "format": "json", "level": "info" },
         });
-        Self { config, folder: Arc::new(Folder::fresh()) }
+        Self { config, folder: Arc::new(Folder::fresh()), descriptors: None }
     }
 
     /// Sets the key at that path, such as `account.refresh`.
@@ -127,10 +129,21 @@ impl Setup {
         path
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, config: &Path) -> Command {
         let mut command = binary();
-        command.arg("serve").arg("--config").arg(self.write());
+        if let Some(count) = self.descriptors {
+            let program = command.get_program().to_owned();
+            command = Command::new("sh");
+            command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+            command.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(program);
+        }
+        command.arg("serve").arg("--config").arg(config);
         command
+    }
+
+    /// Lets the process have so many open files and no more.
+    pub(crate) fn descriptors(self, count: usize) -> Self {
+        Self { descriptors: Some(count), ..self }
     }
 
     /// Starts it and waits until it is ready.
@@ -142,16 +155,17 @@ impl Setup {
 
     /// Starts it and waits until it listens.
     pub(crate) async fn start_unready(&self) -> Vestibule {
-        let mut child = self.command().stderr(Stdio::piped()).spawn().expect("the binary was built");
+        let config = self.write();
+        let mut child = self.command(&config).stderr(Stdio::piped()).spawn().expect("the binary was built");
         let log = Log::of(child.stderr.take().expect("its standard error is piped"));
         let admin = log.listening("admin").await.expect("the admin port is TCP");
         let proxy = log.listening("proxy").await;
-        Vestibule { child, log, proxy, admin, folder: Arc::clone(&self.folder) }
+        Vestibule { child, log, proxy, admin, config, folder: Arc::clone(&self.folder) }
     }
 
     /// Starts it and waits until it gives up by itself.
     pub(crate) async fn give_up(&self) -> Ended {
-        ended(self.command()).await
+        ended(self.command(&self.write())).await
     }
 }
 
@@ -286,10 +300,38 @@ impl Vestibule {
         kibibytes * 1024
     }
 
+    /// Its limits, as the system tells them.
+    pub(crate) fn limits(&self) -> String {
+        #[expect(clippy::disallowed_methods, reason = "the system's own file needs no path in the error")]
+        std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("it runs")
+    }
+
     /// Ends it without a last word.
     pub(crate) async fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.wait().await;
+    }
+
+    /// Puts another configuration in the place of its own, as a whole, and tells nobody.
+    pub(crate) fn rewrite(&self, setup: &Setup) {
+        std::fs::rename(setup.write(), &self.config).expect("both are in one folder");
+    }
+
+    /// Spoils its configuration with a text.
+    pub(crate) fn spoil(&self, text: &str) {
+        std::fs::write(&self.config, text).expect("the folder can be written");
+    }
+
+    /// Asks it to read its configuration again, and waits until so many reloads have come out so.
+    pub(crate) async fn reload(&self, result: &str, count: i64) {
+        signal("HUP", self.child.id());
+        self.reloaded(result, count).await;
+    }
+
+    /// Waits until so many reloads have come out so.
+    pub(crate) async fn reloaded(&self, result: &str, count: i64) {
+        let name = format!("vestibule_config_reloads_total{{result=\"{result}\"");
+        eventually("a reload", async || (self.metric(&name).await == count).then_some(())).await;
     }
 
     /// Asks it to end.
@@ -305,6 +347,11 @@ impl Vestibule {
     /// Everything that it has logged.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lines()
+    }
+
+    /// Waits for a log line of which the function makes something.
+    pub(crate) async fn line<T>(&self, what: &str, read: impl Fn(&Value) -> Option<T>) -> T {
+        self.log.line(what, read).await
     }
 
     /// The log lines of requests, once there are so many.

@@ -16,6 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The same where the case is expected to fail.
 const PENDING_PATIENCE: Duration = Duration::from_millis(700);
 
+/// What an idle client asks at a case's end. vestibule refuses it by itself, so its answer tells that nothing of the case
+/// was still on its way: no request that nobody sent, no body that was taken for one.
+const FAREWELL: &[u8] = b"GET /farewell HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
+
 /// What cases of one configuration share.
 pub(crate) struct Place {
     pub(crate) vestibule: SocketAddr,
@@ -59,11 +63,17 @@ pub(crate) async fn play(place: &Place, case: &Case) -> Result<(), String> {
         }
     }
     let result = match result {
-        Ok(()) => scene.finish().await.map_err(|why| format!("at the end: {why}")),
+        Ok(()) => scene.finish(is_at_rest(case)).await.map_err(|why| format!("at the end: {why}")),
         Err(why) => Err(why + &scene.so_far()),
     };
     scene.clear().await;
     result
+}
+
+/// Whether the case ends with a whole answer.
+fn is_at_rest(case: &Case) -> bool {
+    let last = case.steps.iter().rfind(|step| **step != Step::Nothing && !matches!(step, Step::UpstreamGetsAtMost(_)));
+    matches!(last, Some(Step::ClientGets(_) | Step::ClientIsAnswered { .. } | Step::ClientIsRefused { .. }))
 }
 
 fn name(step: &Step) -> String {
@@ -111,7 +121,7 @@ impl Peer {
     }
 
     /// So much of what came is in order.
-    fn taken(&mut self, count: usize) {
+    fn take(&mut self, count: usize) {
         self.taken += count;
     }
 }
@@ -135,10 +145,10 @@ impl Scene<'_> {
             Step::ClientCloses => drop(self.client.take()),
             Step::ClientResets => self.client.take().map_or(Ok(()), |client| reset(&client))?,
             Step::ClientGets(bytes) => self.client_gets(bytes).await?,
-            Step::ClientIsAnswered { status, fields } => self.client_is_answered(*status, fields).await?,
+            Step::ClientIsAnswered { status, fields } => self.client_is_answered(*status, fields, false).await?,
             Step::ClientIsRefused { status, code, closed } => {
-                self.client_is_answered(*status, &[format!("x-vestibule-refusal: {code}"), "x-request-id".into()])
-                    .await?;
+                let fields = [format!("x-vestibule-refusal: {code}"), "x-request-id".to_owned()];
+                self.client_is_answered(*status, &fields, *closed).await?;
                 if *closed {
                     self.client_sees_the_end().await?;
                 }
@@ -207,7 +217,7 @@ impl Scene<'_> {
         }
     }
 
-    async fn client_is_answered(&mut self, status: u16, fields: &[String]) -> Result<(), String> {
+    async fn client_is_answered(&mut self, status: u16, fields: &[String], closes: bool) -> Result<(), String> {
         let (until, address) = (self.until(), self.address);
         let client = self.client()?;
         let (rest, length) = loop {
@@ -221,14 +231,16 @@ impl Scene<'_> {
                 }
             }
         };
-        client.taken(length);
+        client.take(length);
         let head = message::head_length(&rest).map_or(&*rest, |length| &rest[..length]);
         let came = message::fields(head);
         let holds = |field: &String| match field.split_once(": ") {
             None => came.iter().any(|(name, _)| name == field),
             Some((name, value)) => came.iter().any(|(other, given)| other == name && given == value),
         };
-        if message::status(&rest) == Some(status) && fields.iter().all(holds) {
+        // RFC 9112 9.6: who closes says so, and who answers in HTTP/1.0 has said it.
+        let says_so = !closes || rest.starts_with(b"HTTP/1.0") || holds(&"connection: close".to_owned());
+        if message::status(&rest) == Some(status) && fields.iter().all(holds) && says_so {
             return Ok(());
         }
         Err(format!("expected {status} with {fields:?}, got:\n{}", escaped(&rest[..length]).join("\n")))
@@ -282,8 +294,11 @@ impl Scene<'_> {
     }
 
     /// The client goes, every connection is read to its end, and not a byte may be left that the case does not list.
-    async fn finish(&mut self) -> Result<(), String> {
+    async fn finish(&mut self, is_at_rest: bool) -> Result<(), String> {
         let (until, address) = (self.until(), self.address);
+        if is_at_rest && self.client.is_some() {
+            self.say_farewell().await.map_err(|why| format!("the farewell: {why}"))?;
+        }
         if let Some(client) = &mut self.client {
             let _ = client.stream.shutdown().await;
             client.read_to_end(until).await.map_err(|why| format!("the client's side: {why}"))?;
@@ -305,6 +320,21 @@ impl Scene<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The connection is in step, or ended without another word.
+    async fn say_farewell(&mut self) -> Result<(), String> {
+        let (until, address) = (self.until(), self.address);
+        let client = self.client()?;
+        let _ = client.stream.write_all(FAREWELL).await;
+        while client.rest(address).is_empty() && !client.is_over {
+            timeout_at(until, client.read()).await.map_err(|_| "no answer in time")?;
+        }
+        if client.rest(address).is_empty() {
+            return Ok(());
+        }
+        let fields = ["x-vestibule-refusal: no_identity".to_owned(), "connection: close".to_owned()];
+        self.client_is_answered(401, &fields, false).await
     }
 
     /// Takes in every connection that was opened before now: they come in their order, and ours comes last.
@@ -353,11 +383,12 @@ fn reset(peer: &Peer) -> Result<(), String> {
 fn compare(peer: &mut Peer, expected: &[u8], address: SocketAddr) -> Option<Result<(), String>> {
     let rest = peer.rest(address);
     if rest.starts_with(expected) {
-        peer.taken(expected.len());
+        peer.take(expected.len());
         return Some(Ok(()));
     }
+    // Of a line that is not whole nobody knows yet what stands for what in it.
     let lines = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let is_wrong = rest.len() >= expected.len() || !expected.starts_with(&rest[..lines]);
+    let is_wrong = !expected.starts_with(&rest[..lines]);
     (is_wrong || peer.is_over)
         .then(|| Err(format!("not the bytes that the case says:\n{}", difference(expected, &rest))))
 }

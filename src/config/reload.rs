@@ -1,0 +1,76 @@
+//! What of a configuration a reload can't change in passing.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use secrecy::ExposeSecret;
+
+use super::{AccountRules, Config, Database, Listen, Log};
+use crate::secret::SecretId;
+
+/// What the registry, and what is remembered of it, are made of. As long as it is the same, a reload keeps both. It holds
+/// digests and names of secrets, not secrets.
+#[derive(PartialEq, Eq)]
+pub struct Books {
+    database: Database,
+    account: AccountRules,
+    secrets: Vec<SecretId>,
+    rest: Vec<String>,
+    address: Vec<u8>,
+}
+
+/// What only a restart changes.
+pub struct NeedsRestart {
+    listen: Listen,
+    admin: Option<std::net::SocketAddr>,
+    workers: usize,
+    connections: usize,
+    log: Log,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// What the registry is made of.
+    pub fn books(&self) -> Books {
+        let (session, litellm) = (&self.session, &self.litellm);
+        let rest = [
+            format!("{:?} {:?} {:?}", session.life, session.max_age, session.offline_grace),
+            format!("{} {:?} {:?}", litellm.schema, litellm.cache_ttl, litellm.proxy_admin_id),
+            format!("{:?} {:?}", self.audit.retention, self.log.person_in_clear),
+        ];
+        Books {
+            database: self.database.clone(),
+            account: self.account.clone(),
+            secrets: session.secrets.ids().cloned().collect(),
+            rest: rest.into(),
+            address: digest(&SHA256, litellm.database_url.expose_secret().as_bytes()).as_ref().into(),
+        }
+    }
+
+    /// What only a restart changes.
+    pub fn needs_restart(&self) -> NeedsRestart {
+        NeedsRestart {
+            listen: self.listen.clone(),
+            admin: self.admin,
+            workers: self.workers,
+            connections: self.limits.connections,
+            log: self.log.clone(),
+        }
+    }
+}
+
+// === impl NeedsRestart ===
+
+impl NeedsRestart {
+    /// The keys that are different in the other.
+    pub fn changed(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("listen", self.listen != other.listen),
+            ("admin", self.admin != other.admin),
+            ("workers", self.workers != other.workers),
+            ("limits.connections", self.connections != other.connections),
+            ("log.level", self.log.level != other.log.level),
+            ("log.format", self.log.format != other.log.format),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}

@@ -1,0 +1,120 @@
+//! What a configuration makes, apart from sockets and threads: the gate, the rewriter, where LiteLLM is, the limits. A
+//! reload makes another one; a request is served by the one that is current when it comes.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tokio::runtime;
+
+use crate::config::{Config, Drain, Limits, Listen, UpstreamUrl};
+use crate::face::outgoing::Rewriter;
+use crate::gate::grant::Granter;
+use crate::gate::identity::Reader;
+use crate::gate::ledger::Ledger;
+use crate::gate::recognition::Recognition;
+use crate::gate::session::{Ages, Sessions};
+use crate::gate::trust::Trust;
+use crate::gate::{self, Doors, Gate, ledger};
+use crate::registry::Registry;
+use crate::registry::postgres::Postgres;
+use crate::telemetry::metrics::Metrics;
+
+/// All that a worker needs to serve.
+pub struct Assembly {
+    /// Decides.
+    pub gate: Arc<Gate>,
+    /// Writes heads.
+    pub rewriter: Arc<Rewriter>,
+    /// Where LiteLLM is.
+    pub upstream: UpstreamUrl,
+    /// Every limit.
+    pub limits: Arc<Limits>,
+    /// How an ending goes.
+    pub drain: Drain,
+    /// People's ids in clear in the log.
+    pub is_person_in_clear: bool,
+    /// Writes down who was turned away.
+    pub ledger: Ledger,
+}
+
+/// The registry, and what is remembered of it. A reload that changes nothing about it keeps it: people known before a
+/// reload are served from memory after it, also while the database is away.
+#[derive(Clone)]
+pub struct Books {
+    /// Where accounts and sessions are kept.
+    pub registry: Arc<dyn Registry>,
+    sessions: Sessions,
+    ledger: Ledger,
+}
+
+// === impl Books ===
+
+impl Books {
+    /// Connects to nothing yet. To be called on the runtime that the registry is to live on.
+    pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+        let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
+        let registry: Arc<dyn Registry> =
+            Arc::new(books.with_audit(config.audit.retention, config.log.person_in_clear));
+        let (ledger, notes) = ledger::ledger(metrics.clone());
+        // It ends with the last who notes: a reload's other books have a ledger of their own.
+        tokio::spawn(notes.write(registry.clone()));
+        let ages = Ages {
+            refresh: config.account.refresh,
+            offline_grace: config.session.offline_grace,
+            cache_ttl: config.litellm.cache_ttl,
+        };
+        let here = runtime::Handle::current();
+        let secrets = config.session.secrets.clone();
+        let sessions = Sessions::new(registry.clone(), here, ages, config.account.max_cached, secrets, metrics.clone());
+        Self { registry, sessions, ledger }
+    }
+}
+
+// === impl Assembly ===
+
+impl Assembly {
+    /// Puts the stages together.
+    pub fn new(config: Config, books: &Books) -> Self {
+        let Config { trust, identity, rules, account, litellm, limits, .. } = config;
+        let is_socket = matches!(config.listen, Listen::Unix { .. });
+        let owned = Arc::new(gate::owned_names(&identity, &trust, &litellm));
+        let doors = Doors {
+            client_keys: config.client_keys,
+            key_headers: gate::key_headers(&litellm),
+            public_paths: config.public_paths,
+            own_prefix: config.own_prefix,
+            target_bytes: limits.target_bytes,
+            in_flight_per_person: limits.in_flight_per_person,
+        };
+        let recognition = Recognition::new(Reader::new(identity), Granter::new(rules), account.max_cached);
+        let trust = Trust::new(trust, is_socket);
+        let gate = Gate::new(trust, recognition, books.sessions.clone(), owned.clone(), doors);
+        let is_https = config.public_url.as_ref().is_some_and(|url| url.https);
+        let rewriter = Rewriter {
+            owned,
+            key_header: litellm.key_header,
+            keep_authorization: litellm.keep_authorization,
+            sign_in_cookies: config.sign_in_cookies,
+            public_scheme: if is_https { "https" } else { "http" },
+            upstream_host: upstream_host(&litellm.url),
+        };
+        Self {
+            gate: Arc::new(gate),
+            rewriter: Arc::new(rewriter),
+            upstream: litellm.url,
+            limits: Arc::new(limits),
+            drain: config.drain,
+            is_person_in_clear: config.log.person_in_clear,
+            ledger: books.ledger.clone(),
+        }
+    }
+}
+
+/// What a Host header calls LiteLLM.
+fn upstream_host(url: &UpstreamUrl) -> HeaderValue {
+    let named = match url {
+        UpstreamUrl::Tcp { .. } => HeaderValue::try_from(url.to_string()).ok(),
+        UpstreamUrl::Unix(_) => None,
+    };
+    named.unwrap_or(HeaderValue::from_static("localhost"))
+}

@@ -1,0 +1,159 @@
+//! Another configuration without a restart: on SIGHUP, and when the file or a file of a secret changes. What is wrong
+//! changes nothing: it is logged and counted, and what runs goes on.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::StartError;
+use super::assembly::{Assembly, Books};
+use super::keeper::Readiness;
+use crate::config::{Books as BooksConfig, Config, NeedsRestart, Source, load};
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+
+/// Between two looks at the files. Kubernetes swaps mounted secrets through symlinks, which a look by name follows.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Time for another database to show that it is ready.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Makes and hands out assemblies.
+pub struct Reloader {
+    source: Source,
+    books: Books,
+    /// What made the books, and what only a restart can change.
+    made_of: BooksConfig,
+    fixed: NeedsRestart,
+    files: Vec<PathBuf>,
+    assembly: watch::Sender<Arc<Assembly>>,
+    registry: watch::Sender<Books>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    hangup: Signal,
+}
+
+/// What tells a changed file from the same one: device, inode, size and times. `None` while it is not there.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error("the configuration has problems")]
+    Problems(#[from] crate::config::Problems),
+    #[error("the registry that the configuration names is not ready")]
+    Registry(#[source] crate::registry::RegistryError),
+    #[error("the registry that the configuration names did not answer in time")]
+    RegistryLate,
+}
+
+// === impl Reloader ===
+
+impl Reloader {
+    /// With the configuration that the process was started with.
+    pub fn new(
+        config: Config,
+        source: Source,
+        readiness: Arc<Readiness>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+        let books = Books::new(&config, &metrics);
+        let (made_of, fixed, files) = (config.books(), config.needs_restart(), config.files.clone());
+        let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &books)));
+        let registry = watch::Sender::new(books.clone());
+        Ok(Self { source, books, made_of, fixed, files, assembly, registry, readiness, metrics, hangup })
+    }
+
+    /// What workers serve with.
+    pub fn assembly(&self) -> watch::Receiver<Arc<Assembly>> {
+        self.assembly.subscribe()
+    }
+
+    /// What the keeper looks after.
+    pub fn registry(&self) -> watch::Receiver<Books> {
+        self.registry.subscribe()
+    }
+
+    /// Reloads for as long as it is polled.
+    pub async fn watch(mut self) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut loaded = stamps(&self.files);
+        let mut seen = loaded.clone();
+        loop {
+            let is_asked = tokio::select! {
+                asked = self.hangup.recv() => asked.is_some(),
+                _ = ticks.tick() => false,
+            };
+            let now = stamps(&self.files);
+            // A file that is being written is left alone until it has been the same for two looks.
+            let is_settled = now == seen && now != loaded;
+            seen.clone_from(&now);
+            if is_asked || is_settled {
+                self.reload().await;
+                loaded = if is_settled { now } else { stamps(&self.files) };
+                seen.clone_from(&loaded);
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        match self.try_reload().await {
+            Ok(()) => {
+                self.metrics.reload(true);
+                tracing::info!("reloaded");
+            }
+            Err(error) => {
+                self.metrics.reload(false);
+                match &error {
+                    ReloadError::Problems(problems) => {
+                        tracing::error!(%problems, "not reloaded: what ran goes on");
+                    }
+                    ReloadError::Registry(_) | ReloadError::RegistryLate => {
+                        tracing::error!(cause = chain(&error), "not reloaded: what ran goes on");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_reload(&mut self) -> Result<(), ReloadError> {
+        let (config, warnings) = load(&self.source)?;
+        for warning in warnings {
+            tracing::warn!(%warning, "the configuration");
+        }
+        let made_of = config.books();
+        if made_of != self.made_of {
+            let books = Books::new(&config, &self.metrics);
+            let prepared = timeout(PREPARE_TIMEOUT, books.registry.prepare()).await;
+            prepared.map_err(|_| ReloadError::RegistryLate)?.map_err(ReloadError::Registry)?;
+            self.books = books;
+            self.made_of = made_of;
+            self.registry.send_replace(self.books.clone());
+        }
+        let changed = self.fixed.changed(&config.needs_restart());
+        if !changed.is_empty() {
+            tracing::warn!(keys = changed.join(", "), "changed, and needs a restart");
+        }
+        self.readiness.set_grace(config.session.offline_grace);
+        self.files.clone_from(&config.files);
+        self.assembly.send_replace(Arc::new(Assembly::new(config, &self.books)));
+        Ok(())
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    files
+        .iter()
+        .map(|path| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+        })
+        .collect()
+}
