@@ -31,7 +31,7 @@ pub use body::{AnswerError, ResponseBody};
 use wire::{Link, Wire};
 
 /// Most bytes of an answer's head. It is hyper's limit for one read too, and so for what a stalled stream holds.
-const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+const RESPONSE_HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Most fields of an answer: hyper's limit where none is set (`DEFAULT_MAX_HEADERS`).
 const RESPONSE_FIELDS_MAX: usize = 100;
 
@@ -85,11 +85,13 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection that carries no request.
+/// A connection, which ends with whoever holds it: half a request, half an answer, or what nobody asked for may be in it.
+/// Nobody would wake hyper for an upload that stands still, so its task is ended from outside.
 struct Spare {
     sender: SendRequest<RequestBody>,
     link: Arc<Link>,
     task: AbortHandle,
+    is_detached: bool,
 }
 
 // === impl Upstream ===
@@ -138,9 +140,17 @@ impl Upstream {
 // === impl Spare ===
 
 impl Spare {
-    /// Closes the connection, whatever hyper is still at: nobody would wake it for an upload that stands still.
-    fn end(&self) {
-        self.task.abort();
+    /// Lets the connection go on by itself: it has seen a request to change the protocol, and may be a tunnel.
+    fn detach(mut self) {
+        self.is_detached = true;
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if !self.is_detached {
+            self.task.abort();
+        }
     }
 }
 
@@ -160,7 +170,8 @@ impl Shared {
                 idle.clear();
                 return None;
             }
-            if !kept.spare.sender.is_closed() {
+            // Not `is_closed`: the end of an upload may still be unwritten, and hyper takes nothing before it is.
+            if kept.spare.sender.is_ready() {
                 return Some(kept.spare);
             }
         }
@@ -211,7 +222,7 @@ impl Shared {
                 tracing::debug!(cause = crate::telemetry::logs::chain(&error), "a connection to LiteLLM ended");
             }
         });
-        Ok(Spare { sender, link, task: running.abort_handle() })
+        Ok(Spare { sender, link, task: running.abort_handle(), is_detached: false })
     }
 
     /// One request, one answer. With the error comes the request, where nothing of it was written.
@@ -246,7 +257,12 @@ impl Shared {
         };
         match result {
             Ok(response) => {
-                let lease = is_reusable.then(|| Lease { spare: Some(spare), upload, shared: self.clone() });
+                let lease = if is_reusable {
+                    Some(Lease { spare, upload, shared: self.clone() })
+                } else {
+                    spare.detach();
+                    None
+                };
                 Ok(ResponseBody::lend(lease, self.limits.upstream_read_timeout, response))
             }
             Err(_) if upload.is_broken() => Err((UpstreamError::ClientBody, None)),

@@ -87,14 +87,15 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         // A client that awaits our word before it sends its body learns that the word will not come (RFC 9110 10.1.1).
         let is_waiting = request.headers().contains_key(header::EXPECT) && !request.body().is_end_stream();
-        let takes_trailers = request.version() == Version::HTTP_11 && hop::takes_trailers(request.headers());
+        let version = request.version();
+        let takes_trailers = version == Version::HTTP_11 && hop::takes_trailers(request.headers());
         let mut response = self.answer(peer, talk, number, request).await;
         if is_waiting && response.headers().contains_key(refusal::HEADER) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         talk.answer();
         talk.answer_upgrade(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        response.map(|body| body.taking_turns(talk, number, takes_trailers))
+        response.map(|body| body.taking_turns(talk, number, version, takes_trailers))
     }
 
     async fn answer(

@@ -1,6 +1,5 @@
 //! One line a request: made when it arrives, written when its answer has ended, whichever way.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::gate::peer::Peer;
 use crate::gate::refusal::Refusal;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, Outcome};
+use crate::upstream::AnswerError;
 
 /// A request's line in the log and its place in the metrics; both are written when it is dropped.
 pub struct Record {
@@ -91,15 +91,19 @@ impl Record {
         self.outcome = Outcome::Refused;
     }
 
-    /// An answer begins.
+    /// vestibule answers by itself.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         if self.refusal.is_none() {
-            let first_byte = self.started.elapsed();
-            self.first_byte = Some(first_byte);
-            self.metrics.upstream_first_byte.observe(first_byte.as_secs_f64());
-            self.outcome = Outcome::Forwarded;
+            self.outcome = Outcome::Answered;
         }
+    }
+
+    /// LiteLLM's answer begins.
+    pub fn relayed(&mut self, status: StatusCode) {
+        let first_byte = self.started.elapsed();
+        self.metrics.upstream_first_byte.observe(first_byte.as_secs_f64());
+        (self.status, self.first_byte, self.outcome) = (Some(status), Some(first_byte), Outcome::Forwarded);
     }
 
     /// A websocket was opened.
@@ -113,8 +117,11 @@ impl Record {
     }
 
     /// The answer broke off.
-    pub fn broke(&mut self, error: &dyn Error) {
-        self.metrics.upstream_cuts.inc();
+    pub fn broke(&mut self, error: &AnswerError) {
+        match error {
+            AnswerError::Broken(_) | AnswerError::Silent => _ = self.metrics.upstream_cuts.inc(),
+            AnswerError::Upload => {}
+        }
         self.broken = Some(chain(error));
     }
 

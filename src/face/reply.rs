@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Bytes;
 use serde_json::json;
@@ -37,6 +37,7 @@ pub struct ReplyBody {
 struct Turn {
     talk: Conversation,
     number: u64,
+    version: Version,
     takes_trailers: bool,
 }
 
@@ -65,7 +66,7 @@ pub fn relay(
     place: Option<InFlight>,
     mut record: Record,
 ) -> Response<ReplyBody> {
-    record.answered(response.status());
+    record.relayed(response.status());
     response.map(|body| {
         if body.is_end_stream() {
             record.finished();
@@ -76,13 +77,13 @@ pub fn relay(
 
 /// LiteLLM's answer whose body has been read already.
 pub fn read(response: Response<Bytes>, mut record: Record) -> Response<ReplyBody> {
-    record.answered(response.status());
+    record.relayed(response.status());
     response.map(|bytes| own(Some(bytes), record))
 }
 
 /// A websocket's opening answer has no body; its record goes on with the tunnel.
 pub fn opening<B>(mut record: Record, answer: &Response<B>) -> (ReplyBody, Record) {
-    record.answered(answer.status());
+    record.relayed(answer.status());
     (ReplyBody { turn: None, source: Source::Own(None), record: None, _place: None }, record)
 }
 
@@ -211,8 +212,8 @@ fn page(code: Code, id: &str) -> String {
 impl ReplyBody {
     /// Ends the turn of the connection's request of this number when it is dropped.
     #[must_use]
-    pub fn taking_turns(mut self, talk: &Conversation, number: u64, takes_trailers: bool) -> Self {
-        self.turn = Some(Turn { talk: talk.clone(), number, takes_trailers });
+    pub fn taking_turns(mut self, talk: &Conversation, number: u64, version: Version, takes_trailers: bool) -> Self {
+        self.turn = Some(Turn { talk: talk.clone(), number, version, takes_trailers });
         self
     }
 
@@ -245,10 +246,17 @@ impl Body for ReplyBody {
         // hyper does not ask again for a body whose length it knows.
         let is_over =
             matches!(polled, Poll::Ready(None)) || matches!(polled, Poll::Ready(Some(Ok(_))) if self.is_end_stream());
-        if let Some(record) = &mut self.record {
+        let this = &mut *self;
+        if let Some(record) = &mut this.record {
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Poll::Ready(Some(Err(error))) => record.broke(error),
+                Poll::Ready(Some(Err(error))) => {
+                    record.broke(error);
+                    // HTTP/1.0 tells an answer's end by the connection's alone.
+                    if let Some(turn) = this.turn.as_ref().filter(|turn| turn.version < Version::HTTP_11) {
+                        turn.talk.cut();
+                    }
+                }
                 Poll::Ready(None) | Poll::Pending => {}
             }
             if is_over {

@@ -68,6 +68,11 @@ impl Progress {
         self.state.load(Ordering::Acquire) == BROKEN
     }
 
+    /// It broke off, came too late or was too long.
+    pub fn has_failed(&self) -> bool {
+        self.is_broken() || self.is_late() || self.is_too_large()
+    }
+
     /// It was too long.
     pub fn is_too_large(&self) -> bool {
         self.state.load(Ordering::Acquire) == TOO_LARGE

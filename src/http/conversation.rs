@@ -7,6 +7,8 @@
 //! - The refusal of bytes that never became a request. In their place the wire hands on a request of its own, and says
 //!   here which one it is, so that the refusal is answered in its turn.
 //! - Whether a request to change the protocol was granted, for the bytes that follow it.
+//! - Whose turn it is: the wire leaves a request until the one before it has been answered.
+//! - The trailers of an answer, and whether an answer broke off: how the answer's bytes must end.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +39,7 @@ struct Shared {
     /// hyper holds bytes that are not written. An interim answer could get between them.
     is_undrained: AtomicBool,
     has_bad: AtomicBool,
+    is_cut: AtomicBool,
     /// The wire holds bytes until a request is answered. Else an answer wakes nobody: most requests have nothing behind them.
     is_awaited: AtomicBool,
     /// The number of the request answered last, twice, and 1 more where its change of protocol was granted.
@@ -151,6 +154,16 @@ impl Conversation {
         &self.shared.trailing
     }
 
+    /// The service says that an answer broke off.
+    pub fn cut(&self) {
+        self.shared.is_cut.store(true, Ordering::Release);
+    }
+
+    /// Whether an answer broke off: the connection's end must not look like the answer's.
+    pub fn is_cut(&self) -> bool {
+        self.shared.is_cut.load(Ordering::Acquire)
+    }
+
     /// The service says that the answer to the request of this number has ended.
     pub fn end(&self, number: u64) {
         self.shared.answered.store(number, Ordering::Release);
@@ -165,6 +178,12 @@ impl Conversation {
     /// The wire says whether it waits for an answer.
     pub fn await_answer(&self, awaits: bool) {
         self.shared.is_awaited.store(awaits, Ordering::SeqCst);
+    }
+
+    /// Whether the wire waits for an answer.
+    #[cfg(test)]
+    pub fn awaits_answer(&self) -> bool {
+        self.shared.is_awaited.load(Ordering::SeqCst)
     }
 
     fn wake_who_awaits(&self) {

@@ -12,7 +12,6 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use super::StartError;
 use crate::config::Listen;
 use crate::gate::peer::Peer;
-use crate::http::liveness;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -133,7 +132,6 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                liveness::watch(&stream)?;
                 Ok((Stream::Tcp(stream), Peer::tcp(address)))
             }
             Self::Unix(listener) => {

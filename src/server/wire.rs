@@ -19,6 +19,7 @@ use crate::http::clock::Clock;
 use crate::http::conversation::Conversation;
 use crate::http::framing::{Bad, Guard};
 use crate::http::hold::{Ahead, Held};
+use crate::http::liveness::Downstream;
 use linger::{Linger, poll_throw};
 use pace::Pace;
 
@@ -26,7 +27,7 @@ use pace::Pace;
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 /// Bytes of one read that can't go straight into hyper's buffer.
 const READ_BYTES: usize = 8192;
-/// Most bytes that are held while an answer is awaited.
+/// Most bytes that are held while an answer is awaited; who sends more is cut off.
 const EARLY_BYTES_MAX: usize = 64 * 1024;
 
 /// A stream between a client and hyper.
@@ -36,7 +37,7 @@ const EARLY_BYTES_MAX: usize = 64 * 1024;
 ///
 /// Writing: interim answers are written when hyper has nothing of an earlier answer left. It flushes at each turn, and asks
 /// to flush here only when its own buffer is empty; what it writes first after that begins behind all that came before.
-pub struct Wire<S> {
+pub struct Wire<S: Downstream> {
     stream: S,
     talk: Conversation,
     guard: Guard,
@@ -44,9 +45,11 @@ pub struct Wire<S> {
     /// What is held has not been looked at: it follows a request that was unanswered.
     is_queued: bool,
     header_timeout: Duration,
+    keep_alive_timeout: Duration,
     send_timeout: Duration,
-    /// Runs while the first head, the rest of a later one, or more of a body is awaited.
+    /// Runs while something is awaited of the client.
     reading: Clock,
+    awaited: Awaited,
     pace: Pace,
     /// Runs while the client takes nothing of what is there for it.
     sending: Clock,
@@ -63,6 +66,19 @@ enum Turn {
     Again,
 }
 
+/// What the client is to send, and how long it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// It is our turn.
+    Nothing,
+    /// The first head, or the rest of a later one, by its number.
+    Head(u64),
+    /// Another request, if it has one; for once to twice the keep-alive time.
+    Request,
+    /// More of a body.
+    Body,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     /// Not yet.
@@ -77,11 +93,12 @@ enum Ending {
 
 // === impl Wire ===
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
     /// Wraps a fresh connection.
     pub fn new(stream: S, talk: Conversation, limits: &Limits) -> Self {
         let mut reading = Clock::default();
         reading.run(Instant::now() + limits.header_timeout);
+        let awaited = Awaited::Head(0);
         Self {
             stream,
             talk,
@@ -89,8 +106,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             held: Held::default(),
             is_queued: false,
             header_timeout: limits.header_timeout,
+            keep_alive_timeout: limits.keep_alive_timeout,
             send_timeout: limits.send_timeout,
             reading,
+            awaited,
             pace: Pace::new(limits.body_timeout, limits.body_rate),
             sending: Clock::default(),
             ending: Ending::None,
@@ -118,7 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Reads behind what is held.
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
         if (self.guard.awaits_upgrade() || self.is_ahead()) && self.held.bytes().len() >= EARLY_BYTES_MAX {
-            return Poll::Pending; // the answer that is awaited wakes this task
+            // Behind so much we would not see that the client goes away.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
         let mut new = ReadBuf::uninit(&mut bytes);
@@ -138,22 +158,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.judge(scan.bad);
     }
 
-    /// Takes in a verdict, and has the clock run while a head is unfinished.
+    /// Takes in a verdict.
     fn judge(&mut self, bad: Option<Bad>) {
         self.is_queued = bad.is_none() && self.is_ahead() && !self.held.rest().is_empty();
         // An answer comes in this very task, so none can fall between the look and this word.
         self.talk.await_answer(self.is_queued || self.guard.awaits_upgrade());
-        let Some(bad) = bad else {
-            // The first head is awaited whatever comes; before a later one a client may be silent for longer.
-            let is_awaited = self.guard.heads() == 0 || self.has_part_of_a_head();
-            if self.guard.is_in_head() && !self.is_ahead() && is_awaited {
-                self.reading.run(Instant::now() + self.header_timeout);
-            } else {
-                self.reading.clear();
-            }
-            return;
-        };
-        self.reading.clear();
+        let Some(bad) = bad else { return };
         if self.guard.is_in_head() {
             self.talk.refuse(self.guard.heads() + 1, bad);
             self.held.replace_rest(STAND_IN);
@@ -166,18 +176,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Bytes came.
     fn came(&mut self, count: usize) {
-        if self.guard.is_in_body() {
+        if self.awaited == Awaited::Body {
             self.pace.came(count);
+            self.await_now(Awaited::Nothing);
+        }
+    }
+
+    /// What is awaited of the client.
+    fn awaits(&self) -> Awaited {
+        if self.guard.is_in_body() {
+            Awaited::Body
+        } else if !self.guard.is_in_head() || self.is_ahead() {
+            Awaited::Nothing
+        } else if self.guard.heads() == 0 || self.has_part_of_a_head() {
+            // The first head is awaited whatever comes; before a later one a client may be silent for longer.
+            Awaited::Head(self.guard.heads())
+        } else {
+            Awaited::Request
+        }
+    }
+
+    fn await_now(&mut self, awaited: Awaited) {
+        if self.awaited != awaited {
+            self.awaited = awaited;
             self.reading.clear();
         }
     }
 
     /// Nothing comes: whether it has been so for too long.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.guard.is_in_body() {
-            self.reading.run(self.pace.wait());
-        } else {
+        self.await_now(self.awaits());
+        if self.awaited != Awaited::Body {
             self.pace.refill();
+        }
+        match self.awaited {
+            // Nobody wakes us at the answer's end, so the idle time is looked for now and then.
+            Awaited::Nothing => {
+                self.reading.run(Instant::now() + self.keep_alive_timeout);
+                if self.reading.is_over(cx) {
+                    self.reading.clear();
+                    self.reading.run(Instant::now() + self.keep_alive_timeout);
+                    let _runs = self.reading.is_over(cx);
+                }
+                return false;
+            }
+            Awaited::Head(_) => self.reading.run(Instant::now() + self.header_timeout),
+            Awaited::Request => self.reading.run(Instant::now() + self.keep_alive_timeout),
+            Awaited::Body => self.reading.run(self.pace.wait()),
         }
         self.reading.is_over(cx)
     }
@@ -236,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
@@ -269,13 +314,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 Poll::Ready(Ok(Turn::HandOver)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(Turn::Again)) => {}
                 Poll::Pending if this.is_late(cx) => this.give_up(),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // An answer can end before hyper has ever flushed here; then it knows of nobody to wake but us.
+                    if this.is_queued || this.guard.awaits_upgrade() {
+                        this.talk.wake_by(cx.waker());
+                    }
+                    return Poll::Pending;
+                }
             }
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
@@ -319,6 +370,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             }
         }
         this.linger.get_or_insert_with(Linger::new).poll(cx, &mut this.stream).map(Ok)
+    }
+}
+
+impl<S: Downstream> Drop for Wire<S> {
+    fn drop(&mut self) {
+        if self.talk.is_cut() {
+            self.stream.reset();
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::config::Limits;
 use crate::face::forward::Proxy;
 use crate::gate::peer::Peer;
 use crate::http::conversation::Conversation;
+use crate::http::liveness::{self, Downstream};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Upstream, sweep_forever};
@@ -131,7 +132,7 @@ impl Worker {
     fn http(limits: &Limits) -> http1::Builder {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(limits.keep_alive_timeout) // the head itself is the wire's to time
+            .header_read_timeout(None) // the wire's to time: hyper sees no head before it is whole
             .max_header_size(limits.header_bytes)
             .max_buf_size(limits.header_bytes);
         // The wire has counted the fields. hyper's own limit is raised only where it would be the lower one: as a setting
@@ -158,7 +159,12 @@ impl Worker {
             stop: self.ending.stop.clone(),
         };
         match stream {
-            Stream::Tcp(stream) => self.ending.running.spawn(connection.serve(serving.http.clone(), stream)),
+            Stream::Tcp(stream) => {
+                if let Err(error) = liveness::watch_client(&stream, serving.limits.send_timeout) {
+                    tracing::debug!(cause = chain(&error), "a connection can't be watched over");
+                }
+                self.ending.running.spawn(connection.serve(serving.http.clone(), stream))
+            }
             Stream::Unix(stream) => self.ending.running.spawn(connection.serve(serving.http.clone(), stream)),
         };
     }
@@ -212,7 +218,7 @@ impl Drop for Seat {
 impl Connection {
     async fn serve<S>(self, http: http1::Builder, stream: S)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Downstream + Unpin + Send + 'static,
     {
         let talk = Conversation::seated(self.seat);
         let count = AtomicU64::new(0);

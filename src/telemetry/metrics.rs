@@ -19,6 +19,8 @@ type Label = [(&'static str, &'static str); 1];
 pub enum Outcome {
     /// LiteLLM answered.
     Forwarded,
+    /// vestibule answered by itself.
+    Answered,
     /// vestibule said no.
     Refused,
     /// A websocket was opened.
@@ -56,6 +58,7 @@ impl Collector for LinesDropped {
 pub struct Metrics {
     text: Registry,
     forwarded: Counter,
+    answered: Counter,
     refused: Counter,
     tunnelled: Counter,
     abandoned: Counter,
@@ -112,6 +115,7 @@ impl Metrics {
         let of = |family: &Family<Label, Counter>, name, value| family.get_or_create(&[(name, value)]).clone();
         let metrics = Self {
             forwarded: of(&requests, "outcome", "forwarded"),
+            answered: of(&requests, "outcome", "answered"),
             refused: of(&requests, "outcome", "refused"),
             tunnelled: of(&requests, "outcome", "tunnelled"),
             abandoned: of(&requests, "outcome", "abandoned"),
@@ -174,6 +178,7 @@ impl Metrics {
     pub fn request(&self, outcome: Outcome) {
         match outcome {
             Outcome::Forwarded => &self.forwarded,
+            Outcome::Answered => &self.answered,
             Outcome::Refused => &self.refused,
             Outcome::Tunnelled => &self.tunnelled,
             Outcome::Abandoned => &self.abandoned,

@@ -29,25 +29,19 @@ pub enum AnswerError {
     /// The connection or the framing broke.
     #[error("LiteLLM's answer broke off")]
     Broken(#[source] hyper::Error),
+    /// The client broke its upload off while the answer ran.
+    #[error("the request's body broke off while LiteLLM answered")]
+    Upload,
     /// Nothing came for too long.
     #[error("LiteLLM was silent within its answer")]
     Silent,
 }
 
-/// The right to give a connection back. Where it is not given back it ends: half a request, half an answer, or what nobody
-/// asked for may be in it.
+/// The right to give a connection back. One that is not given back ends.
 pub(super) struct Lease {
-    pub(super) spare: Option<Spare>,
+    pub(super) spare: Spare,
     pub(super) upload: Arc<Progress>,
     pub(super) shared: Arc<Shared>,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(spare) = &self.spare {
-            spare.end();
-        }
-    }
 }
 
 // === impl ResponseBody ===
@@ -64,11 +58,19 @@ impl ResponseBody {
     }
 
     fn give_back(&mut self) {
-        if let Some(mut lease) = self.lease.take()
-            && lease.upload.is_done()
-            && let Some(spare) = lease.spare.take()
+        if let Some(Lease { spare, upload, shared }) = self.lease.take()
+            && upload.is_done()
         {
-            lease.shared.keep(spare);
+            shared.keep(spare);
+        }
+    }
+
+    /// Whose fault it was: hyper ends the answer too when an upload breaks.
+    fn cause(&self, error: hyper::Error) -> AnswerError {
+        if self.lease.as_ref().is_some_and(|lease| lease.upload.has_failed()) {
+            AnswerError::Upload
+        } else {
+            AnswerError::Broken(error)
         }
     }
 
@@ -104,7 +106,7 @@ impl Body for ResponseBody {
                 if is_over {
                     self.give_back();
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(AnswerError::Broken)))
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| self.cause(error))))
             }
         }
     }

@@ -134,7 +134,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn at_the_end(&self) -> io::Result<()> {
-        if self.has_half() { Err(Ended::Half.into()) } else { Ok(()) }
+        if self.has_half() {
+            Err(Ended::Half.into())
+        } else if self.is_deaf && !self.guard.is_idle() {
+            // The system tells of a reset once, and a write has heard it. An answer up to the end has not ended so.
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn cause(&self, error: io::Error) -> io::Error {
@@ -148,7 +155,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// The outcome of a write: that LiteLLM takes nothing more is for the reading side to tell.
     fn written(&mut self, written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
-        if matches!(&written, Poll::Ready(Err(error)) if is_refused(error)) {
+        let is_refused = matches!(&written, Poll::Ready(Err(error)) if is_refused(error));
+        // A tunnel has no answer to wait for: there it is the end.
+        if is_refused && !self.guard.is_raw() {
             self.is_deaf = true;
             return Poll::Ready(Ok(all));
         }
@@ -244,5 +253,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reset_that_a_write_has_heard_is_no_tidy_end_of_an_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let link = Arc::new(Link::default());
+        let mut wire = Wire::new(near, link.clone());
+        link.ask(Asked::Plain);
+        wire.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n").await.unwrap();
+        assert!(far.read(&mut [0; 1024]).await.unwrap() > 0);
+        far.write_all(b"HTTP/1.1 200 OK\r\n\r\npart").await.unwrap();
+        wire.read_exact(&mut [0; 23]).await.unwrap();
+        socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(far);
+        // The client's upload goes on until a write hears of it; then hyper reads.
+        while !wire.is_deaf {
+            wire.write_all(b"x").await.unwrap();
+        }
+        assert_eq!(wire.read(&mut [0; 64]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -56,6 +56,16 @@ async fn requests_refusals_and_slots_are_counted_without_names() {
 }
 
 #[tokio::test]
+async fn an_options_answered_here_is_no_answer_of_litellms() {
+    let stage = Stage::plain().await;
+    let request = stage.client().request("OPTIONS", "/v1/models").from(&Person::named("alice"));
+    let answer = request.header("Max-Forwards", "0").send().await;
+    assert_eq!((answer.status, stage.upstream.count()), (200, 0));
+    assert_eq!(stage.vestibule.metric("vestibule_requests_total{outcome=\"answered\"").await, 1);
+    assert_eq!(stage.vestibule.metric("vestibule_upstream_first_byte_seconds_count").await, 0);
+}
+
+#[tokio::test]
 async fn each_request_is_one_json_line_without_the_persons_name() {
     let stage = Stage::plain().await;
     let answer = stage.client().get("/v1/models?secret-query=1").from(&Person::named("alice")).send().await;

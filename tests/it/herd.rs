@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, books::Books};
 const HERD: usize = 1000;
 
 /// Sends all requests at once.
-async fn stampede(requests: Vec<Request>) -> Vec<Answer> {
+pub(crate) async fn stampede(requests: Vec<Request>) -> Vec<Answer> {
     let barrier = Arc::new(Barrier::new(requests.len()));
     let running: Vec<_> = requests
         .into_iter()

@@ -13,6 +13,8 @@ mod crash;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod forward;
 #[cfg(test)]
 mod herd;
@@ -24,6 +26,8 @@ mod life;
 mod litellm;
 #[cfg(test)]
 mod operator;
+#[cfg(test)]
+mod outages;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]

@@ -59,6 +59,11 @@ impl AnswerGuard {
         self.state == State::Idle
     }
 
+    /// Whether another protocol is spoken.
+    pub fn is_raw(&self) -> bool {
+        self.state == State::Raw
+    }
+
     /// Whether an interim answer has come and the final one is awaited.
     pub fn is_in_later_head(&self) -> bool {
         matches!(self.state, State::Head { interim: 1.., .. })

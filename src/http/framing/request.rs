@@ -159,8 +159,9 @@ fn target_is_uri(target: &[u8]) -> Result<(), Bad> {
     if target.iter().any(|byte| matches!(byte, b'#' | b'<' | b'>' | b'`')) {
         return Err(Bad::Target);
     }
-    // A path is made of such bytes and no more; what else there is comes seldom.
-    if target.starts_with(b"/") || str::from_utf8(target).is_ok_and(|text| text.parse::<Uri>().is_ok()) {
+    // What is left makes a path, and a query but for the quote; other forms come seldom.
+    let is_path = target.starts_with(b"/") && !target.contains(&b'"');
+    if is_path || str::from_utf8(target).is_ok_and(|text| text.parse::<Uri>().is_ok()) {
         Ok(())
     } else {
         Err(Bad::Target)

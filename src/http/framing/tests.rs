@@ -83,7 +83,9 @@ fn doubtful_framing_is_refused_before_the_body() {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
         assert_eq!(scan(head.as_bytes()), Scan { pass: 0, bad: Some(Bad::Framing) }, "{fields:?}");
     }
-    for target in ["/a#b", "/a<b", "/a>b", "/a`b", "/#", "http://", "http://a b", "//a b", "?", "http://[/"] {
+    for target in
+        ["/a?q=\"b\"", "/a#b", "/a<b", "/a>b", "/a`b", "/#", "http://", "http://a b", "//a b", "?", "http://[/"]
+    {
         let bad = scan(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).bad;
         let expected = if target.contains(' ') { Bad::Head } else { Bad::Target };
         assert_eq!(bad, Some(expected), "{target:?}");
@@ -273,4 +275,15 @@ fn answers_that_two_readers_could_read_in_two_ways_are_refused() {
     let hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
     assert_eq!(answer(Asked::Plain, hints.repeat(100).as_bytes()).1, Scan { pass: hints.len() * 100, bad: None });
     assert_eq!(answer(Asked::Plain, hints.repeat(101).as_bytes()).1.bad, Some(BadAnswer::Interim));
+}
+
+#[test]
+fn no_target_is_left_for_hyper_to_refuse() {
+    for byte in 0..=255_u8 {
+        for form in ["/@", "/?@", "/a?b=@c", "*@", "http://a/@", "http://a/?@", "http://a@/"] {
+            let target: Vec<u8> = form.bytes().map(|sign| if sign == b'@' { byte } else { sign }).collect();
+            let head = [b"GET ", target.as_slice(), b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+            assert!(scan(&head).bad.is_some() || http::Uri::try_from(&*target).is_ok(), "{}", target.escape_ascii());
+        }
+    }
 }

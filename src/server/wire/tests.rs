@@ -4,6 +4,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::*;
 use crate::http::framing::TARGET_BYTES_MAX;
 
+impl Downstream for DuplexStream {
+    fn reset(&self) {}
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\n\r\n";
 
@@ -98,4 +102,73 @@ async fn whoever_takes_nothing_for_too_long_is_given_up() {
     let (mut wire, _, _far) = wire(4);
     let error = wire.write_all(b"too much").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A connection whose first request has been read and answered.
+async fn kept() -> (Wire<DuplexStream>, DuplexStream) {
+    let (mut wire, talk, mut far) = wire(1024);
+    far.write_all(REQUEST).await.unwrap();
+    let mut bytes = [0; REQUEST.len()];
+    wire.read_exact(&mut bytes).await.unwrap();
+    talk.end(1);
+    (wire, far)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_ends_in_its_time() {
+    let (mut wire, _far) = kept().await;
+    let begin = Instant::now();
+    assert_eq!(wire.read(&mut [0; 64]).await.unwrap(), 0);
+    assert_eq!(begin.elapsed().as_secs(), limits().keep_alive_timeout.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_begins_late_in_the_idle_time_has_its_own() {
+    let (mut wire, mut far) = kept().await;
+    let writing = tokio::spawn(async move {
+        for part in REQUEST.chunks(REQUEST.len() / 2 + 1) {
+            tokio::time::sleep(limits().keep_alive_timeout * 4 / 5).await;
+            far.write_all(part).await.unwrap();
+        }
+        far
+    });
+    let mut bytes = [0; REQUEST.len()];
+    wire.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(bytes, *REQUEST);
+    writing.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_whole_is_refused_also_when_the_idle_time_is_shorter() {
+    let (near, mut far) = duplex(1024);
+    let talk = Conversation::default();
+    let limits = Limits { keep_alive_timeout: SECOND / 2, ..limits() };
+    let mut wire = Wire::new(near, talk.clone(), &limits);
+    far.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let mut bytes = [0; STAND_IN.len()];
+    wire.read_exact(&mut bytes).await.unwrap();
+    assert_eq!((bytes.as_slice(), talk.bad(1)), (STAND_IN, Some(Bad::Late)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_answer_wakes_who_waits_behind_it_also_before_anything_was_flushed() {
+    let (mut wire, talk, mut far) = wire(1024);
+    far.write_all(REQUEST).await.unwrap();
+    let mut bytes = [0; REQUEST.len()];
+    wire.read_exact(&mut bytes).await.unwrap();
+    far.write_all(REQUEST).await.unwrap();
+    let reading = tokio::spawn(async move {
+        wire.read_exact(&mut bytes).await.unwrap();
+        bytes
+    });
+    // The reader has looked, and found that it is not its turn.
+    while !talk.awaits_answer() {
+        tokio::task::yield_now().await;
+    }
+    talk.end(1);
+    let begin = Instant::now();
+    assert_eq!(reading.await.unwrap(), *REQUEST);
+    assert_eq!(begin.elapsed(), Duration::ZERO, "woken by the answer, not by a clock");
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::support::client::Person;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
+use crate::support::within;
 
 /// Answers the first request of each connection, and closes as it reads the head of the second.
 async fn closing_on_the_second() -> Upstream {
@@ -169,4 +170,20 @@ async fn a_request_that_has_come_through_here_before_is_a_loop() {
     let answer = stage.client().get("/v1/models").from(&Person::named("alice")).header("Via", via).send().await;
     answer.expect_refusal(508, "loop_detected");
     assert_eq!(stage.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_is_far_ahead_is_cut_off() {
+    let upstream = Upstream::answering(|mut exchange| async move {
+        exchange.wire.closed().await;
+        None
+    });
+    let stage = Stage::before(upstream.await).await;
+    let mut wire = stage.client().connect().await;
+    wire.send(stage.client().get("/v1/models").from(&Person::named("alice")).bytes()).await;
+    stage.upstream.requests(1).await;
+    // Behind so much nobody would see that it goes away.
+    wire.send(vec![b'x'; 80 * 1024]).await;
+    within("the end", wire.closed()).await;
+    stage.upstream.closed(1).await;
 }

@@ -110,10 +110,10 @@ async fn a_slow_reader_is_served_as_long_as_it_reads() {
     let stage = Stage::of(Upstream::answering(flood).await, |setup| setup.with("limits.send_timeout", "400ms")).await;
     let (_, mut wire) = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).open().await;
     let mut tick = interval(Duration::from_millis(40));
-    for _ in 0..40 {
+    for _ in 0..100 {
         tick.tick().await;
-        // More than the system's buffers take in at once, so that vestibule's end moves with each turn.
-        for _ in 0..32 {
+        // Far less than the system's buffers hold: that they move little is no sign that nobody reads.
+        for _ in 0..3 {
             assert!(matches!(within("a chunk", wire.read_chunk()).await, Ok(Some(_))));
         }
     }
@@ -206,4 +206,48 @@ async fn a_large_upload_passes_in_little_memory() {
     wire.answer("POST").await.expect_ok();
     let more = stage.vestibule.memory().saturating_sub(before);
     assert!(more <= 16 * MIB, "{more} bytes more for an upload of 256 MiB");
+}
+
+/// An upstream that takes the head of an upload and no more of it, and stays.
+async fn taking_nothing() -> Upstream {
+    Upstream::answering(|exchange| async move {
+        let _stays = exchange;
+        std::future::pending().await
+    })
+    .await
+}
+
+/// More than all buffers on the way hold.
+const STUCK: usize = 32 * 1024 * 1024;
+
+#[tokio::test]
+async fn an_upload_that_nobody_takes_leaves_nothing_behind_its_504() {
+    let stage =
+        Stage::of(taking_nothing().await, |setup| setup.with("limits.upstream_first_byte_timeout", "300ms")).await;
+    let (mut from, mut to) = stage.client().connect().await.split();
+    let request = upload(&stage, ("Content-Length", &STUCK.to_string())).bytes();
+    let sending = tokio::spawn(async move { to.send([request, vec![b'x'; STUCK]].concat()).await });
+    from.answer("POST").await.expect_refusal(504, "upstream_timeout");
+    within("the end of the connection", from.closed()).await;
+    assert!(!sending.await.expect("it only sends"), "nobody takes the rest");
+    crate::support::eventually("its place to be free", async || {
+        (stage.vestibule.metric("vestibule_connections").await == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_takes_and_whose_client_goes_away_leaves_nothing_behind() {
+    let stage = Stage::of(taking_nothing().await, |setup| setup.with("limits.upstream_first_byte_timeout", "1s")).await;
+    let (from, mut to) = stage.client().connect().await.split();
+    let request = upload(&stage, ("Content-Length", &STUCK.to_string())).bytes();
+    let sending = tokio::spawn(async move { to.send([request, vec![b'x'; STUCK]].concat()).await });
+    stage.upstream.requests(1).await;
+    drop(from);
+    sending.abort();
+    assert!(sending.await.is_err(), "nobody takes all of it");
+    crate::support::eventually("its place to be free", async || {
+        (stage.vestibule.metric("vestibule_connections").await == 0).then_some(())
+    })
+    .await;
 }

@@ -283,3 +283,29 @@ async fn an_early_answer_reaches_the_client_although_the_upstream_closes_at_once
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_reset_for_an_http_1_0_client() {
+    let gate = Gate::closed();
+    let waiting = gate.clone();
+    let upstream = Upstream::answering(move |mut exchange| {
+        let gate = waiting.clone();
+        async move {
+            exchange.body().await;
+            exchange.send(SSE).await;
+            exchange.send_chunk("hello").await;
+            gate.pass().await;
+            None
+        }
+    });
+    let stage = Stage::before(upstream.await).await;
+    let bytes = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
+    let bytes = String::from_utf8(bytes).expect("text").replace("HTTP/1.1", "HTTP/1.0");
+    let mut wire = stage.client().connect().await;
+    wire.send(bytes).await;
+    wire.expect_head("an answer").await;
+    assert_eq!(within("the first chunk", wire.read_exact(5)).await, b"hello");
+    gate.open();
+    // Without chunks or a length a tidy end would say that this was all.
+    assert!(within("the end", wire.is_reset()).await);
+}

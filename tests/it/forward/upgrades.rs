@@ -185,3 +185,27 @@ async fn a_websocket_needs_an_identity_like_any_request() {
     assert_eq!(answer.status, 401);
     assert_eq!(stage.upstream.count(), 0);
 }
+
+#[tokio::test]
+async fn a_tunnel_ends_when_the_upstream_takes_nothing_more() {
+    for reset in [false, true] {
+        let upstream = Upstream::answering(move |mut exchange| async move {
+            exchange.send(SWITCHING).await;
+            exchange.wire.read_exact(1).await;
+            if reset {
+                exchange.wire.reset();
+            }
+            None
+        });
+        let stage = Stage::before(upstream.await).await;
+        let (head, wire) = websocket(&stage).open().await;
+        assert_eq!(head.status(), 101);
+        let (_from, mut to) = wire.split();
+        within("the end of the tunnel", async {
+            while to.send("data").await {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}

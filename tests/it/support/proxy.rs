@@ -15,6 +15,8 @@ use super::within;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Pass,
+    /// What Postgres says passes a byte at a time.
+    Dribble,
     /// Nothing moves, nothing closes.
     Stall,
     /// All connections are closed, new ones at once.
@@ -73,6 +75,10 @@ impl Proxy {
 
     pub(crate) fn cut(&self) {
         self.control.mode.send_replace(Mode::Cut);
+    }
+
+    pub(crate) fn dribble(&self) {
+        self.control.mode.send_replace(Mode::Dribble);
     }
 
     pub(crate) fn pass(&self) {
@@ -137,7 +143,7 @@ impl Control {
     async fn passing(&self) -> bool {
         let mut mode = self.mode.subscribe();
         let mode = mode.wait_for(|mode| *mode != Mode::Stall).await.map(|mode| *mode);
-        mode.is_ok_and(|mode| mode == Mode::Pass)
+        mode.is_ok_and(|mode| mode != Mode::Cut)
     }
 
     async fn cut(&self) {
@@ -174,8 +180,12 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, control: &Cont
             control.held.send_replace(true);
             continue;
         }
-        if to.write_all(&buffer[..count]).await.is_err() {
-            return;
+        let piece = if *control.mode.borrow() == Mode::Dribble { 1 } else { count };
+        for bytes in buffer[..count].chunks(piece) {
+            if to.write_all(bytes).await.is_err() {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
     }
 }

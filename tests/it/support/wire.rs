@@ -174,6 +174,15 @@ impl Wire {
         read.is_ok_and(|count| count > 0)
     }
 
+    /// Whether the other side ends it with a reset.
+    pub(crate) async fn is_reset(&mut self) -> bool {
+        let Socket::Tcp(stream) = &mut self.socket else { panic!("a whole TCP stream") };
+        stream
+            .read_to_end(&mut self.ahead)
+            .await
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+    }
+
     fn take(&mut self, count: usize) -> Vec<u8> {
         let rest = self.ahead.split_off(count);
         let taken = std::mem::replace(&mut self.ahead, rest);

@@ -1,0 +1,95 @@
+//! A database that is there and does not do what it should: it refuses for a moment, it refuses for good, it has too few
+//! places, it answers a byte at a time.
+
+use crate::herd::stampede;
+use crate::support::books::Books;
+use crate::support::client::Person;
+use crate::support::proxy::Proxy;
+use crate::support::stage::Stage;
+use crate::support::upstream::Upstream;
+use crate::support::vestibule::Setup;
+
+/// Has each of the first so many inserts of a user fail with that SQLSTATE; none but those.
+async fn fail(books: &Books, code: &str, times: u32) {
+    // A sequence counts on when its transaction is undone.
+    books
+        .run(&format!(
+            "CREATE SEQUENCE failures;
+             CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               IF nextval('failures') <= {times} THEN RAISE EXCEPTION 'canary-words' USING ERRCODE = '{code}'; END IF;
+               RETURN NEW;
+             END $$;
+             CREATE TRIGGER fail BEFORE INSERT ON \"LiteLLM_UserTable\" FOR EACH ROW EXECUTE FUNCTION fail();"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn what_postgres_refuses_for_the_moment_is_tried_again_unseen() {
+    for code in ["40001", "40P01"] {
+        let stage = Stage::plain().await;
+        fail(&stage.books, code, 2).await;
+        stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+        assert_eq!(
+            stage.books.number("SELECT last_value FROM failures").await,
+            3,
+            "{code}: two failures and a success"
+        );
+        assert_eq!((stage.books.user_count().await, stage.books.key_count().await), (1, 1), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn what_postgres_refuses_for_good_is_a_503_in_words_of_our_own_and_heals() {
+    // Read-only, no more connections, no right, a check of somebody's own, shutting down.
+    for code in ["25006", "53300", "42501", "23514", "57P01"] {
+        let stage = Stage::plain().await;
+        fail(&stage.books, code, 1000).await;
+        let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+        let answer = request.send().await;
+        answer.expect_refusal(503, "store_unavailable");
+        assert!(answer.head.value("retry-after").is_some(), "{code}");
+        assert!(!answer.text().contains("canary-words") && !answer.text().contains(code), "{code}: {}", answer.text());
+        assert_eq!(stage.upstream.count(), 0, "{code}: nobody passes without a key");
+        stage.books.run("DROP TRIGGER fail ON \"LiteLLM_UserTable\"").await;
+        crate::support::eventually("the person to get in", async || (request.send().await.status == 200).then_some(()))
+            .await;
+        assert_eq!((stage.books.user_count().await, stage.books.orphan_keys().await), (1, 0), "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_of_two_serves_two_hundred_new_people_or_says_503() {
+    let stage = Stage::with(|setup| setup.with("database.pool", 2).with("database.connect_timeout", "1s")).await;
+    let people = (0..200).map(|number| Person::named(&format!("person-{number}")));
+    let requests: Vec<_> = people.map(|person| stage.client().get("/v1/models").from(&person)).collect();
+    let answers = stampede(requests.clone()).await;
+    for answer in &answers {
+        let refusal = answer.refusal();
+        assert!(
+            answer.status == 200 || (answer.status, refusal.as_deref()) == (503, Some("store_unavailable")),
+            "{} {refusal:?}",
+            answer.status
+        );
+    }
+    assert!(answers.iter().any(|answer| answer.status == 200));
+    assert_eq!(stage.books.orphan_keys().await, 0);
+    // Whoever was turned away gets in when the rush is over.
+    for request in requests {
+        crate::support::eventually("everybody to get in", async || (request.send().await.status == 200).then_some(()))
+            .await;
+    }
+    assert_eq!((stage.books.user_count().await, stage.books.key_count().await), (200, 200));
+}
+
+#[tokio::test]
+async fn a_database_that_answers_a_byte_at_a_time_is_served_by() {
+    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
+    let database = Proxy::postgres(books.url()).await;
+    let vestibule = Setup::new(&upstream.url, &books.url_through(database.address)).start().await;
+    database.dribble();
+    for name in ["alice", "bob"] {
+        vestibule.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+    }
+    assert_eq!((books.user_count().await, books.orphan_keys().await), (2, 0));
+}
