@@ -39,6 +39,16 @@ use secrecy::SecretString;
 
 use crate::secret::SessionSecrets;
 
+/// A duration as the configuration writes it, such as `90m`; `None` for what is none.
+pub fn duration(text: &str) -> Option<Duration> {
+    check::parse_duration(text)
+}
+
+/// A duration as the configuration would write it.
+pub fn written(duration: Duration) -> String {
+    check::written(duration)
+}
+
 /// Everything that vestibule was told, checked as a whole.
 #[derive(Debug)]
 pub struct Config {
@@ -78,6 +88,8 @@ pub struct Config {
     pub drain: Drain,
     /// What is logged, and how.
     pub log: Log,
+    /// How long the audit is kept.
+    pub audit: Audit,
     /// The files that it was read from: its own, and those of secrets and certificates.
     pub files: Vec<PathBuf>,
 }
@@ -385,6 +397,8 @@ pub struct Litellm {
     pub keep_authorization: Vec<String>,
     /// LiteLLM's `PROXY_ADMIN_ID`, where set: whoever has this id becomes administrator.
     pub proxy_admin_id: Option<String>,
+    /// LiteLLM's master key, where its caches are to be told of blocks and revocations at once.
+    pub master_key: Option<SecretString>,
 }
 
 /// An address of LiteLLM.
@@ -501,6 +515,13 @@ pub struct Log {
     pub format: LogFormat,
     /// True = a person's id is logged in clear.
     pub person_in_clear: bool,
+}
+
+/// The audit trail.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// How long its lines are kept; zero = for ever.
+    pub retention: Duration,
 }
 
 /// The form of a log line.

@@ -5,6 +5,7 @@
 
 pub mod grant;
 pub mod identity;
+pub mod ledger;
 pub mod passage;
 pub mod peer;
 pub mod recognition;

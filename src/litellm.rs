@@ -2,6 +2,8 @@
 //!
 //! It takes plain values and gives plain values. Each rule names the file of LiteLLM's that it was read in (1.109.1).
 
+pub mod api;
+mod blocks;
 pub mod credentials;
 pub mod routes;
 pub mod tables;

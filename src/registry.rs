@@ -4,11 +4,15 @@
 //! its settled state and a session key. The registry decides nothing about who may come in; it refuses what the books
 //! refuse: a block, a row that belongs to somebody else, a store that does not answer.
 
+pub mod audit;
+pub mod books;
 pub mod postgres;
 pub(crate) mod text;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use audit::TurnedAway;
 
 use crate::config::Terms;
 use crate::secret::SessionKey;
@@ -61,6 +65,8 @@ pub struct Opened {
 pub struct Swept {
     /// Session rows with their keys.
     pub sessions: u64,
+    /// Lines of the audit that were kept long enough.
+    pub audit: u64,
 }
 
 /// Why the registry gave nothing.
@@ -116,6 +122,9 @@ pub trait Registry: Send + Sync + 'static {
     /// Migrates our own tables where that is allowed and needed, and looks whether LiteLLM's are there.
     fn prepare(&self) -> Answer<'_, ()>;
 
-    /// Removes vestibule's own sessions that are over.
+    /// Removes vestibule's own sessions that are over, and what of the audit was kept long enough.
     fn sweep(&self) -> Answer<'_, Swept>;
+
+    /// Writes down who was turned away: at most once a person, code and minute, whoever else writes.
+    fn turned_away<'a>(&'a self, people: &'a [TurnedAway]) -> Answer<'a, ()>;
 }

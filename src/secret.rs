@@ -83,7 +83,7 @@ impl SessionSecrets {
         self.secrets.first().map_or(NONE, |(id, _)| id)
     }
 
-    /// The names of all of them, the first first.
+    /// The ids of all, in their order.
     pub fn ids(&self) -> impl Iterator<Item = &SecretId> {
         self.secrets.iter().map(|(id, _)| id)
     }
@@ -178,6 +178,11 @@ pub fn nonce() -> Option<[u8; NONCE_BYTES]> {
     let mut bytes = [0; NONCE_BYTES];
     rand::fill(&mut bytes).ok()?;
     Some(bytes)
+}
+
+/// A fresh session secret: 64 hex digits from 256 random bits.
+pub fn fresh() -> Option<SecretString> {
+    Some(hex(&nonce()?).into())
 }
 
 /// A fresh id for a row: 22 base62 digits or a few less, from 128 random bits.

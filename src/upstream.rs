@@ -6,6 +6,7 @@
 //! have been read.
 
 mod body;
+pub mod call;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};

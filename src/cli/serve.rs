@@ -1,12 +1,11 @@
 //! `vestibule serve`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::EXIT_CONFIG;
-use crate::config::{LogFormat, Source, load};
+use super::errand::{Configured, say};
+use crate::config::LogFormat;
 use crate::server;
 use crate::telemetry::logs::{self, chain};
 
@@ -14,23 +13,17 @@ use crate::telemetry::logs::{self, chain};
 /// finishes what runs.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The configuration file; `config.example.yaml` explains every key
-    #[arg(long, short, value_name = "FILE", env = "VESTIBULE_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    configured: Configured,
 }
 
-#[expect(clippy::print_stderr, reason = "the start's problems are for the person at the terminal")]
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let source = Source { file: Some(arguments.config.clone()), environment: environment(), ..Source::default() };
-    let (config, warnings) = match load(&source) {
+    let (config, warnings) = match arguments.configured.load() {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::from(EXIT_CONFIG);
-        }
+        Err(code) => return code,
     };
     for warning in &warnings {
-        eprintln!("{warning}");
+        say(&format!("{warning}\n"));
     }
     let as_text = match config.log.format {
         LogFormat::Auto => None,
@@ -40,22 +33,15 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let log = match logs::start(&config.log.level, as_text) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            say(&format!("error: {}\n", chain(&error)));
             return ExitCode::FAILURE;
         }
     };
-    match server::run(config, source, &log) {
+    match server::run(config, arguments.configured.source(), &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(cause = chain(&error), "vestibule could not start");
             ExitCode::FAILURE
         }
     }
-}
-
-/// The environment's variables that are text; others can't be settings.
-fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
 }

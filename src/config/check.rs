@@ -13,6 +13,8 @@ mod session;
 mod trust;
 mod values;
 
+pub(super) use self::values::{parse_duration, written};
+
 use crate::config::problem::KeyPath;
 use crate::config::raw::Raw;
 use crate::config::report::Report;
@@ -59,6 +61,7 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         limits: limits::limits(raw.limits.unwrap_or_default(), report),
         drain: limits::drain(raw.drain.unwrap_or_default(), report),
         log: limits::log(raw.log.unwrap_or_default(), report),
+        audit: limits::audit(raw.audit.unwrap_or_default(), report),
         files: report.files(),
         listen: listen?,
         session: session?,

@@ -54,6 +54,7 @@ pub(super) struct Raw {
     pub(super) limits: Option<RawLimits>,
     pub(super) drain: Option<RawDrain>,
     pub(super) log: Option<RawLog>,
+    pub(super) audit: Option<RawAudit>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -186,6 +187,8 @@ pub(super) struct RawLitellm {
     pub(super) pass_through_key_headers: Option<List<String>>,
     pub(super) keep_authorization: Option<List<String>>,
     pub(super) proxy_admin_id: Option<String>,
+    pub(super) master_key: Option<Secret>,
+    pub(super) master_key_file: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -233,6 +236,12 @@ pub(super) struct RawLog {
     pub(super) level: Option<String>,
     pub(super) format: Option<LogFormat>,
     pub(super) person: Option<Person>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct RawAudit {
+    pub(super) retention: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -35,6 +35,7 @@ impl Config {
         let rest = [
             format!("{:?} {:?} {:?}", session.life, session.max_age, session.offline_grace),
             format!("{} {:?} {:?}", litellm.schema, litellm.cache_ttl, litellm.proxy_admin_id),
+            format!("{:?} {:?}", self.audit.retention, self.log.person_in_clear),
         ];
         Books {
             database: self.database.clone(),

@@ -7,8 +7,13 @@ use crate::config::excerpt::{Show, excerpt, lines};
 use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
 
 /// The keys whose values are secrets. Each can also be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 4] =
-    ["trust.secret_header.value", "trust.basic_auth_password", "session.secret", "litellm.database_url"];
+pub(super) const SECRETS: [&str; 5] = [
+    "trust.secret_header.value",
+    "trust.basic_auth_password",
+    "session.secret",
+    "litellm.database_url",
+    "litellm.master_key",
+];
 
 /// Problems and what is needed to place them.
 #[derive(Debug)]

@@ -78,6 +78,8 @@ fn what_nobody_set_has_its_default() {
     assert_eq!(config.litellm.schema, "public");
     assert_eq!(config.client_keys, ClientKeys::Strip);
     assert_eq!(config.sign_in_cookies, [CookieName::Prefix("_oauth2_proxy".into())]);
+    assert!(config.litellm.master_key.is_none());
+    assert_eq!(config.audit.retention, Duration::from_hours(90 * 24));
     assert!(config.public_paths.exact.is_empty() && config.public_paths.prefixes.is_empty());
 }
 
@@ -91,6 +93,7 @@ fn secrets_come_from_files_and_several_at_once() {
     let wanted = ["proof-s3cret-0123456789abcdef0123456789abcdef", "proof-s3cret-fedcba9876543210fedcba9876543210"];
     assert_eq!(values, wanted);
     assert_eq!(config.trust.basic_auth_password.unwrap().expose_secret(), "password-s3cret-0123");
+    assert_eq!(config.litellm.master_key.unwrap().expose_secret(), "sk-master-s3cret-0123");
     let older = SessionSecrets::parse(&"older-session-s3cret-0123456789abcdef".to_owned().into()).unwrap();
     assert!(config.session.secrets.knows(older.current().as_str()));
     assert_ne!(config.session.secrets.current(), older.current());
@@ -243,6 +246,7 @@ fn example(uncomment: Uncomment) -> Source {
         ("database-url", "database-url"),
         ("proof", "proof"),
         ("basic-auth-password", "password"),
+        ("master-key", "master-key"),
     ] {
         text = text.replace(&format!("/run/secrets/{secret}"), &format!("tests/config/secrets/{ours}"));
     }
@@ -291,6 +295,7 @@ fn the_example_documents_every_key() {
         "limits",
         "drain",
         "log",
+        "audit",
     ];
     for section in sections {
         let mut source = full.clone();
@@ -298,7 +303,7 @@ fn the_example_documents_every_key() {
         let problems = load(&source).unwrap_err();
         let known = problems.errors[0].remedy.clone().unwrap();
         let known: Vec<_> = known.split('`').skip(1).step_by(2).collect();
-        assert!(known.len() > 1, "{problems}");
+        assert!(!known.is_empty(), "{problems}");
         for key in known {
             let path = problem::KeyPath::parse(section).key(key);
             let file = problem::KeyPath::parse(section).key(&format!("{key}_file"));

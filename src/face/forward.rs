@@ -16,6 +16,7 @@ use super::record::Record;
 use super::reply::{self, ReplyBody};
 use super::tunnel;
 use crate::gate::Gate;
+use crate::gate::ledger::Ledger;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{self, Code, Refusal};
@@ -52,6 +53,8 @@ pub struct Proxy {
     pub in_flight: usize,
     /// People's ids in clear in the log.
     pub is_person_in_clear: bool,
+    /// Writes down who was turned away.
+    pub ledger: Ledger,
 }
 
 /// One request while it is on its way.
@@ -115,7 +118,10 @@ impl Proxy {
         }
         let mut admitted = match self.admit(peer, &head).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return reply::refuse(&refusal, &head, record),
+            Err(refusal) => {
+                self.ledger.note(&refusal);
+                return reply::refuse(&refusal, &head, record);
+            }
         };
         record.admitted(&admitted);
         if hop::max_forwards(&head.method, &head.headers) == Some(0) {
@@ -125,7 +131,10 @@ impl Proxy {
         let upgrade = upgrade.as_ref();
         let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, talk };
         match self.forward(&errand, body).await {
-            Err(refusal) => reply::refuse(&refusal, &head, record),
+            Err(refusal) => {
+                self.ledger.note(&refusal);
+                reply::refuse(&refusal, &head, record)
+            }
             Ok(Answer::Relay(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.switch(&errand, downstream, response, record, place)
             }

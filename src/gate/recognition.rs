@@ -62,7 +62,8 @@ impl Recognition {
             return Ok(known);
         }
         let identity = self.reader.read(speaker, headers)?;
-        let grant = self.granter.grant(&identity)?;
+        let person = identity.person();
+        let grant = self.granter.grant(&identity).map_err(|refusal| refusal.of(&person.issuer, &person.subject))?;
         let recognised = Arc::new(Recognised { identity, grant });
         if let Some(Raw(values)) = raw
             && values.iter().flatten().map(|value| value.len()).sum::<usize>() <= REMEMBERED_BYTES_MAX

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -17,6 +18,16 @@ pub struct Refusal {
     header: Option<HeaderName>,
     retry_after: Option<Duration>,
     cause: Option<Box<dyn Error + Send + Sync>>,
+    person: Option<Box<Whose>>,
+}
+
+/// Whom a refusal turned away.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Whose {
+    /// The sign-in source.
+    pub issuer: Arc<str>,
+    /// The id there.
+    pub subject: String,
 }
 
 macro_rules! codes {
@@ -136,6 +147,19 @@ codes! {
 // === impl Code ===
 
 impl Code {
+    /// Whether it says something of the person, for the audit, and not of their request or of the moment.
+    pub fn is_about_the_person(self) -> bool {
+        matches!(
+            self,
+            Self::ReservedId
+                | Self::NotAdmitted
+                | Self::NoRole
+                | Self::AccountBlocked
+                | Self::AccountConflict
+                | Self::RoleSettling
+        )
+    }
+
     /// Whether the downstream connection must close after the answer: the rest of what it sent can't be trusted.
     pub fn closes(self) -> bool {
         matches!(
@@ -178,6 +202,18 @@ impl Refusal {
         self
     }
 
+    /// Whom it turns away.
+    #[must_use]
+    pub fn of(mut self, issuer: &Arc<str>, subject: &str) -> Self {
+        self.person = Some(Box::new(Whose { issuer: issuer.clone(), subject: subject.to_owned() }));
+        self
+    }
+
+    /// Whom it turns away, where somebody was recognised.
+    pub fn person(&self) -> Option<&Whose> {
+        self.person.as_deref()
+    }
+
     /// The kind.
     pub fn code(&self) -> Code {
         self.code
@@ -191,7 +227,7 @@ impl Refusal {
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, header: None, retry_after: None, cause: None }
+        Self { code, header: None, retry_after: None, cause: None, person: None }
     }
 }
 

@@ -127,7 +127,10 @@ impl Session {
     /// Refuses with `role_settling` while LiteLLM may still go by a higher role, unless the path asks for none.
     pub fn settled_for(&self, path: &str) -> Result<(), Refusal> {
         match self.settling() {
-            Some(left) if !routes::is_model_route(path) => Err(Refusal::from(Code::RoleSettling).retry_after(left)),
+            Some(left) if !routes::is_model_route(path) => {
+                let Person { issuer, subject, .. } = &self.standing.person;
+                Err(Refusal::from(Code::RoleSettling).retry_after(left).of(issuer, subject))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -188,18 +191,18 @@ impl Sessions {
                         metrics.slot(SlotState::Waited);
                         Ok(session(standing))
                     }
-                    Ok(Err(error)) if !is_away(&error) => Err(refuse(&error)),
+                    Ok(Err(error)) if !is_away(&error) => Err(refuse(&error, identity.person())),
                     Ok(Err(_)) | Err(_) => {
                         metrics.slot(SlotState::Stale);
                         Ok(session(standing))
                     }
                 }
             }
-            Look::Refused(error) => Err(refuse(&error)),
+            Look::Refused(error) => Err(refuse(&error, identity.person())),
             Look::Unknown => {
                 metrics.slot(SlotState::Waited);
                 let landing = self.fly(&slot, fingerprint, identity.person(), grant);
-                landed(landing).await.map(session).map_err(|error| refuse(&error))
+                landed(landing).await.map(session).map_err(|error| refuse(&error, identity.person()))
             }
         }
     }
@@ -217,7 +220,7 @@ impl Sessions {
             return Ok(None);
         }
         let landing = self.fly(slot, standing.fingerprint, &standing.person, &standing.grant);
-        let current = landed(landing).await.map_err(|error| refuse(&error))?;
+        let current = landed(landing).await.map_err(|error| refuse(&error, &standing.person))?;
         let is_new = current.opened.session_id != standing.opened.session_id;
         if is_new {
             slot.renewed();
@@ -332,9 +335,9 @@ fn code_of(error: &RegistryError) -> Code {
 }
 
 /// The log has had the cause when it arose; a request's line names the code alone.
-fn refuse(error: &RegistryError) -> Refusal {
+fn refuse(error: &RegistryError, person: &Person) -> Refusal {
     let code = code_of(error);
-    let refusal = Refusal::from(code);
+    let refusal = Refusal::from(code).of(&person.issuer, &person.subject);
     if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }
 }
 

@@ -13,7 +13,7 @@ pub const USER_TABLE: &str = "LiteLLM_UserTable";
 /// The table of keys.
 pub const KEY_TABLE: &str = "LiteLLM_VerificationToken";
 /// The instant of the transaction's beginning, as LiteLLM's columns hold it.
-const NOW: &str = "(now() AT TIME ZONE 'UTC')";
+pub(super) const NOW: &str = "(now() AT TIME ZONE 'UTC')";
 
 /// A right that vestibule needs on one of LiteLLM's tables.
 #[derive(Debug, Clone, Copy)]

@@ -25,17 +25,26 @@
 //!               updated_at, created_by) ON public."LiteLLM_VerificationToken" TO vestibule;
 //! ```
 
+mod block;
+mod change;
 mod connect;
 mod enrol;
 mod identify;
 mod lease;
 mod lend;
+mod link;
+mod migrate;
 mod open;
+mod people;
 mod plan;
 mod retry;
+mod revoke;
 mod schema;
 mod standing;
 mod statements;
+mod trail;
+
+pub use self::migrate::Versions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +58,7 @@ use self::plan::Lending;
 use self::retry::{Fault, RETRIES_MAX, pause};
 use self::statements::Statements;
 use crate::config::{AccountRules, Database, Litellm, SessionRules, Terms};
+use crate::registry::audit::TurnedAway;
 use crate::registry::{Answer, Opened, Person, Registry, RegistryError, Swept};
 
 /// Sessions of one sweeping transaction.
@@ -73,6 +83,9 @@ pub struct Postgres {
     reserved_ids: Vec<String>,
     connect_timeout: Duration,
     statement_timeout: Duration,
+    /// Zero = for ever.
+    audit_retention: Duration,
+    is_person_in_clear: bool,
 }
 
 // === impl Postgres ===
@@ -104,7 +117,15 @@ impl Postgres {
             reserved_ids: litellm.proxy_admin_id.iter().cloned().collect(),
             connect_timeout: database.connect_timeout,
             statement_timeout: database.statement_timeout,
+            audit_retention: Duration::ZERO,
+            is_person_in_clear: false,
         }
+    }
+
+    /// With the audit's rules: how long its lines are kept (zero = for ever), and whether the log names people in clear.
+    #[must_use]
+    pub fn with_audit(self, retention: Duration, is_person_in_clear: bool) -> Self {
+        Self { audit_retention: retention, is_person_in_clear, ..self }
     }
 
     /// Makes our own tables, or brings them to this program's version, and looks at nothing else: the owner's part.
@@ -196,7 +217,18 @@ impl Registry for Postgres {
                     break;
                 }
             }
+            for _ in 0..SWEEP_BATCHES_MAX {
+                let (gone, is_more) = self.patiently(|| self.sweep_audit_batch()).await?;
+                swept.audit += gone;
+                if !is_more {
+                    break;
+                }
+            }
             Ok(swept)
         })
+    }
+
+    fn turned_away<'a>(&'a self, people: &'a [TurnedAway]) -> Answer<'a, ()> {
+        Box::pin(self.patiently(|| self.turned_away_once(people)))
     }
 }

@@ -10,10 +10,11 @@ use crate::config::{Config, Drain, Limits, Listen, UpstreamUrl};
 use crate::face::outgoing::Rewriter;
 use crate::gate::grant::Granter;
 use crate::gate::identity::Reader;
+use crate::gate::ledger::Ledger;
 use crate::gate::recognition::Recognition;
 use crate::gate::session::{Ages, Sessions};
 use crate::gate::trust::Trust;
-use crate::gate::{self, Doors, Gate};
+use crate::gate::{self, Doors, Gate, ledger};
 use crate::registry::Registry;
 use crate::registry::postgres::Postgres;
 use crate::telemetry::metrics::Metrics;
@@ -32,6 +33,8 @@ pub struct Assembly {
     pub drain: Drain,
     /// People's ids in clear in the log.
     pub is_person_in_clear: bool,
+    /// Writes down who was turned away.
+    pub ledger: Ledger,
 }
 
 /// The registry, and what is remembered of it. A reload that changes nothing about it keeps it: people known before a
@@ -41,6 +44,7 @@ pub struct Books {
     /// Where accounts and sessions are kept.
     pub registry: Arc<dyn Registry>,
     sessions: Sessions,
+    ledger: Ledger,
 }
 
 // === impl Books ===
@@ -48,8 +52,12 @@ pub struct Books {
 impl Books {
     /// Connects to nothing yet. To be called on the runtime that the registry is to live on.
     pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+        let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
         let registry: Arc<dyn Registry> =
-            Arc::new(Postgres::connect(&config.database, &config.litellm, &config.account, &config.session));
+            Arc::new(books.with_audit(config.audit.retention, config.log.person_in_clear));
+        let (ledger, notes) = ledger::ledger(metrics.clone());
+        // It ends with the last who notes: a reload's other books have a ledger of their own.
+        tokio::spawn(notes.write(registry.clone()));
         let ages = Ages {
             refresh: config.account.refresh,
             offline_grace: config.session.offline_grace,
@@ -58,7 +66,7 @@ impl Books {
         let here = runtime::Handle::current();
         let secrets = config.session.secrets.clone();
         let sessions = Sessions::new(registry.clone(), here, ages, config.account.max_cached, secrets, metrics.clone());
-        Self { registry, sessions }
+        Self { registry, sessions, ledger }
     }
 }
 
@@ -97,6 +105,7 @@ impl Assembly {
             limits: Arc::new(limits),
             drain: config.drain,
             is_person_in_clear: config.log.person_in_clear,
+            ledger: books.ledger.clone(),
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::assembly::Books;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Registry, RegistryError, Swept};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -153,8 +153,8 @@ impl Keeper {
         match registry.sweep().await {
             Ok(swept) => {
                 self.metrics.swept.inc_by(swept.sessions);
-                if swept.sessions > 0 {
-                    tracing::info!(sessions = swept.sessions, "swept");
+                if swept != Swept::default() {
+                    tracing::info!(sessions = swept.sessions, audit = swept.audit, "swept");
                 }
             }
             Err(error) => tracing::warn!(cause = chain(&error), "the sweep failed"),

@@ -124,6 +124,7 @@ impl Worker {
             body_bytes: limits.body_bytes,
             in_flight: limits.in_flight,
             is_person_in_clear: assembly.is_person_in_clear,
+            ledger: assembly.ledger.clone(),
         });
         Serving { proxy, http: Self::http(limits), limits: limits.clone(), sweeping }
     }

@@ -85,6 +85,8 @@ pub struct Metrics {
     pub database_up: Gauge<i64, AtomicI64>,
     /// Session rows swept.
     pub swept: Counter,
+    /// Refusals that the audit has not got: the queue was full, or the database away.
+    pub audit_dropped: Counter,
     reloads_done: Counter,
     reloads_failed: Counter,
     reload_succeeded: Gauge<i64, AtomicI64>,
@@ -131,6 +133,7 @@ impl Metrics {
             role_flaps: Counter::default(),
             database_up: Gauge::default(),
             swept: Counter::default(),
+            audit_dropped: Counter::default(),
             reloads_done: of(&reloads, "result", "done"),
             reloads_failed: of(&reloads, "result", "failed"),
             reload_succeeded: Gauge::default(),
@@ -157,6 +160,7 @@ impl Metrics {
             metrics.database_up.clone(),
         );
         text.register("swept_sessions", "Session rows swept", metrics.swept.clone());
+        text.register("audit_dropped", "Refusals that the audit has not got", metrics.audit_dropped.clone());
         text.register("config_reloads", "Reloads of the configuration by result", reloads);
         metrics.reload_succeeded.set(1);
         text.register(

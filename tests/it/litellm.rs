@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::books::Books;
 use crate::support::client::{Answer, Client, Person};
+use crate::support::operator::done;
 use crate::support::vestibule::{Setup, Vestibule};
 use crate::support::{PATIENCE, eventually, within};
 
@@ -16,6 +17,8 @@ struct Real {
     vestibule: Vestibule,
     books: Books,
     litellm: Client,
+    /// What started vestibule.
+    setup: Setup,
 }
 
 impl Real {
@@ -39,8 +42,9 @@ impl Real {
             }
         };
         tokio::time::timeout(Duration::from_mins(4), up).await.expect("LiteLLM comes up within four minutes");
-        let vestibule = Setup::new(url, database).with("litellm.cache_ttl", cache_ttl).start().await;
-        Self { vestibule, books: Books::at(database).await, litellm }
+        let setup = Setup::new(url, database).with("litellm.cache_ttl", cache_ttl);
+        let vestibule = setup.start().await;
+        Self { vestibule, books: Books::at(database).await, litellm, setup }
     }
 
     async fn chat(&self, person: &Person, stream: bool) -> Answer {
@@ -250,4 +254,57 @@ async fn a_budget_of_a_rule_holds_in_litellm() {
     let other = body.replace("gpt-4o-mini", "gpt-4o");
     let answer = vestibule.client().post("/v1/chat/completions", other).from(&erin).send().await;
     assert!(answer.status >= 400 && answer.refusal().is_none(), "a model that is not hers: {}", answer.text());
+}
+
+/// A key that LiteLLM has in its cache, and how a call with it ends.
+async fn called_with(real: &Real, key: &str) -> u16 {
+    real.litellm.get("/v1/models").header("Authorization", format!("Bearer {key}")).send().await.status
+}
+
+#[tokio::test]
+#[ignore = "needs the real LiteLLM: tests/run --litellm"]
+async fn with_the_master_key_a_block_and_its_lifting_hold_in_litellm_at_once() {
+    let real = Real::start("DEFAULT", "60s").await;
+    let frank = Person::named("frank-blocked");
+    real.chat(&frank, false).await.expect_ok();
+    // A key of his own, which works without vestibule, and which LiteLLM has in its cache for the next minute.
+    let body = json!({ "user_id": "frank-blocked", "key_alias": "frank-own" }).to_string();
+    let made = real.vestibule.client().post("/key/generate", body).from(&frank).send().await;
+    made.expect_ok();
+    let own = made.json()["key"].as_str().expect("a key").to_owned();
+    assert_eq!(called_with(&real, &own).await, 200);
+    let setup = real.setup.clone().with("litellm.master_key", MASTER_KEY);
+    let told = done(&setup, &["users", "block", "frank-blocked", "--yes", "--json"]).await;
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((&told["litellm"], &told["keys_blocked"]), (&json!("told"), &json!(1)), "{told}");
+    assert_eq!(called_with(&real, &own).await, 401, "his own key, at once");
+    let answer = real.vestibule.client().get("/v1/models").from(&frank).send().await;
+    answer.expect_refusal(403, "account_blocked");
+    let metadata = "SELECT metadata::text FROM \"LiteLLM_UserTable\" WHERE user_id = 'frank-blocked'";
+    assert!(real.books.texts(metadata).await[0].contains("\"scim_active\": false"), "LiteLLM has not written over it");
+
+    done(&setup, &["users", "unblock", "frank-blocked", "--yes"]).await;
+    eventually("frank to be let in again", async || {
+        (real.vestibule.client().get("/v1/models").from(&frank).send().await.status == 200).then_some(())
+    })
+    .await;
+    assert!(!real.books.texts(metadata).await[0].contains("scim_active"));
+    assert_eq!(real.info("frank-blocked").await["user_role"], "internal_user");
+}
+
+#[tokio::test]
+#[ignore = "needs the real LiteLLM: tests/run --litellm"]
+async fn with_the_master_key_a_revoked_session_is_replaced_without_the_caller_noticing() {
+    let real = Real::start("DEFAULT", "60s").await;
+    let gina = Person::named("gina-revoked");
+    let models = real.vestibule.client().get("/v1/models").from(&gina);
+    models.send().await.expect_ok();
+    let token = "SELECT token FROM \"LiteLLM_VerificationToken\" WHERE user_id = 'gina-revoked'";
+    let before = real.books.texts(token).await;
+    let setup = real.setup.clone().with("litellm.master_key", MASTER_KEY);
+    done(&setup, &["sessions", "revoke", "gina-revoked", "--yes"]).await;
+    assert!(real.books.texts(token).await.is_empty());
+    models.send().await.expect_ok();
+    let after = real.books.texts(token).await;
+    assert!(after.len() == 1 && after != before, "LiteLLM had forgotten the old key");
 }

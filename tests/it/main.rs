@@ -25,6 +25,8 @@ mod life;
 #[cfg(test)]
 mod litellm;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod registry;

@@ -5,6 +5,7 @@
 
 mod conflicts;
 mod first_sight;
+mod operator;
 mod prepare;
 mod repairs;
 mod roles;
@@ -54,6 +55,7 @@ impl Settings {
                 pass_through_key_headers: Vec::new(),
                 keep_authorization: Vec::new(),
                 proxy_admin_id: None,
+                master_key: None,
             },
             account: AccountRules {
                 user_id: UserIdFrom::Subject,

@@ -1,12 +1,12 @@
-//! Limits, drain and log.
+//! Limits, drain, log and audit.
 
 use std::time::Duration;
 
 use crate::config::check::values::{Zero, duration, number};
 use crate::config::problem::{KeyPath, literal, nearest};
-use crate::config::raw::{Person, RawDrain, RawLimits, RawLog};
+use crate::config::raw::{Person, RawAudit, RawDrain, RawLimits, RawLog};
 use crate::config::report::Report;
-use crate::config::{Drain, Limits, Log, LogFormat};
+use crate::config::{Audit, Drain, Limits, Log, LogFormat};
 use crate::http::framing::TARGET_BYTES_MAX;
 
 /// hyper panics on a `max_buf_size` below this.
@@ -100,4 +100,10 @@ pub(super) fn log(raw: RawLog, report: &mut Report) -> Log {
         }
     }
     Log { level, format: raw.format.unwrap_or(LogFormat::Auto), person_in_clear: raw.person == Some(Person::Id) }
+}
+
+/// How long the audit is kept.
+pub(super) fn audit(raw: RawAudit, report: &mut Report) -> Audit {
+    let default = Duration::from_hours(90 * 24);
+    Audit { retention: duration("audit.retention", raw.retention, default, Zero::Allowed, report) }
 }

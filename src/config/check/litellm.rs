@@ -37,6 +37,7 @@ pub(super) struct Partial {
     pass_through_key_headers: Vec<HeaderName>,
     pub(super) keep_authorization: Vec<String>,
     proxy_admin_id: Option<String>,
+    master_key: Option<SecretString>,
 }
 
 impl Partial {
@@ -50,6 +51,7 @@ impl Partial {
             pass_through_key_headers: self.pass_through_key_headers,
             keep_authorization: self.keep_authorization,
             proxy_admin_id: self.proxy_admin_id,
+            master_key: self.master_key,
         })
     }
 }
@@ -78,6 +80,7 @@ pub(super) fn litellm(
         },
         keep_authorization: keep_authorization(raw.keep_authorization.unwrap_or_default(), report),
         proxy_admin_id: raw.proxy_admin_id.filter(|id| !id.is_empty()),
+        master_key: master_key(raw.master_key, raw.master_key_file, report),
     };
     (partial, address)
 }
@@ -187,6 +190,22 @@ fn database_url(
     let kept: Vec<_> = pairs().filter(|pair| !PRISMA_ONLY.contains(&name(pair).as_str())).collect();
     let used = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
     Some((used.into(), schema.map(|(_, schema)| schema.to_owned()).filter(|schema| !schema.is_empty())))
+}
+
+/// The master key as it stands in a header.
+fn master_key(
+    inline: Option<crate::config::raw::Secret>,
+    file: Option<String>,
+    report: &mut Report,
+) -> Option<SecretString> {
+    let (secret, from) = secret("litellm.master_key", inline, file, report)?;
+    let key = secret.expose_secret().trim();
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("`{from}` gives no key that can stand in a header");
+        report.error(&from, message, "write LiteLLM's `LITELLM_MASTER_KEY`: one word of letters, digits and signs");
+        return None;
+    }
+    Some(key.to_owned().into())
 }
 
 fn keep_authorization(raw: List<String>, report: &mut Report) -> Vec<String> {

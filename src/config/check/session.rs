@@ -69,7 +69,7 @@ fn secrets(
     file: Option<String>,
     report: &mut Report,
 ) -> Option<SessionSecrets> {
-    let make = "make one with `openssl rand -hex 32`";
+    let make = "make one with `vestibule secret new`";
     let given = inline.is_some() || file.is_some();
     let Some((secret, from)) = secret("session.secret", inline, file, report) else {
         if !given {

@@ -52,7 +52,8 @@ pub(super) fn duration(
     default
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration in the configuration's notation.
+pub(in crate::config) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -70,7 +71,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// A duration as the configuration would write it.
-pub(super) fn written(duration: Duration) -> String {
+pub(in crate::config) fn written(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if duration.subsec_millis() > 0 {
         return format!("{}ms", duration.as_millis());

@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::config::{Rules, Terms};
 use crate::gate::grant::Granter;
+use crate::registry::audit::TurnedAway;
 use crate::registry::{Answer, Swept};
 use crate::secret::{SessionKind, nonce};
 
@@ -42,6 +43,10 @@ impl Registry for Told {
 
     fn sweep(&self) -> Answer<'_, Swept> {
         Box::pin(async { Ok(Swept::default()) })
+    }
+
+    fn turned_away<'a>(&'a self, _: &'a [TurnedAway]) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
     }
 }
 

@@ -11,6 +11,7 @@ use super::retry::Fault;
 use super::standing::{Found, Standing};
 use crate::config::Terms;
 use crate::litellm::tables::{UserRow, mark};
+use crate::registry::audit::{Event, Happening, OURSELVES, event};
 use crate::registry::{Opened, Person};
 use crate::secret;
 
@@ -23,6 +24,7 @@ impl Postgres {
         on: &mut PgConnection,
         person: &Person,
         terms: &Terms,
+        events: &mut Vec<Event>,
     ) -> Result<Option<Opened>, Fault> {
         let wanted = wanted_user_id(person, &self.account)?;
         check_user_id(wanted, &self.reserved_ids)?;
@@ -40,13 +42,14 @@ impl Postgres {
         match choose(&found, id_taken, wanted, &person.subject, &account_id, &self.account.adopt)? {
             Way::Adopt { user_id, by } => {
                 check_user_id(&user_id, &self.reserved_ids)?;
-                self.adopt(on, person, &account_id, &user_id, by).await?;
+                self.adopt(on, person, &account_id, &user_id, by, events).await?;
                 Ok(None)
             }
             Way::Create { user_id, sso_user_id } => {
                 check_user_id(&user_id, &self.reserved_ids)?;
-                let standing = self.create(on, person, terms, account_id, user_id, sso_user_id).await?;
-                let held = self.open_session(on, &standing).await?;
+                let row = user_row(person, terms, user_id, sso_user_id);
+                let standing = self.create(on, person, terms, account_id, row, events).await?;
+                let held = self.open_session(on, &standing, json!({}), events).await?;
                 Ok(Some(self.opened(&standing, held)))
             }
         }
@@ -58,10 +61,9 @@ impl Postgres {
         person: &Person,
         terms: &Terms,
         account_id: String,
-        user_id: String,
-        sso_user_id: String,
+        row: UserRow,
+        events: &mut Vec<Event>,
     ) -> Result<Standing, Fault> {
-        let row = user_row(person, terms, user_id, sso_user_id);
         let account = json!({
             "id": account_id,
             "issuer": person.issuer.as_ref(),
@@ -69,20 +71,18 @@ impl Postgres {
             "role": terms.role.as_str(),
             "allowance": terms.allowance.as_ref().map(plan::allowance_text),
         });
-        let events = [
-            plan::event("user_created", json!({ "user_id": row.user_id, "role": row.user_role })),
-            plan::event("session_opened", json!({})),
-        ];
+        let made = [event(Happening::Created, json!({ "user_id": row.user_id, "role": row.user_role }))];
         let written = sqlx::query(AssertSqlSafe(self.statements.enrol.as_str()))
             .bind(text(&row))
             .bind(account.to_string())
-            .bind(text(&events))
+            .bind(text(&made))
             .persistent(false)
             .execute(on)
             .await?;
         if written.rows_affected() == 0 {
             return Err(Fault::Again);
         }
+        events.extend(made);
         Ok(Standing { account_id, user_id: row.user_id, ..Standing::default() })
     }
 
@@ -93,6 +93,7 @@ impl Postgres {
         account_id: &str,
         user_id: &str,
         by: &str,
+        events: &mut Vec<Event>,
     ) -> Result<(), Fault> {
         let written = sqlx::query(AssertSqlSafe(self.statements.adopt.as_str()))
             .bind(account_id)
@@ -105,8 +106,10 @@ impl Postgres {
         if written.rows_affected() == 0 {
             return Err(Fault::Again);
         }
-        let event = plan::event("user_adopted", json!({ "user_id": user_id, "by": by }));
-        self.audit(on, account_id, &[event]).await
+        let adopted = event(Happening::Adopted, json!({ "user_id": user_id, "by": by }));
+        self.write_audit(on, Some(account_id), OURSELVES, std::slice::from_ref(&adopted)).await?;
+        events.push(adopted);
+        Ok(())
     }
 }
 

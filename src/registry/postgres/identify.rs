@@ -14,8 +14,8 @@ const RESERVED_PREFIX: &str = "litellm";
 /// Parts a `user_id` from the account's id, where the plain one belongs to another account.
 const SUFFIX: char = '~';
 
-const ADMIN: &str =
-    "A row with an admin role is never taken over: lower its role in LiteLLM first, or rename one of the two";
+const ADMIN: &str = "A row with an admin role is never taken over by a sign-in: if it is theirs, `vestibule users link` gives it \
+                     to them; else rename one of the two";
 const BY_USER_ID: &str = "If it is, add `user_id` to `account.adopt`; else rename one of the two";
 const BY_SSO_USER_ID: &str = "If it is, add `sso_user_id` to `account.adopt`; else clear the column in that row";
 const BY_EMAIL: &str = "If it is, add `email` to `account.adopt`; else change the e-mail of one of the two";

@@ -2,16 +2,17 @@
 //!
 //! The session row is always written before the key row: the sweep locks in the same order.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::Postgres;
 use super::open::{no_randomness, text};
-use super::plan::{self, Event, SessionPlan, TOKEN_MISMATCH};
+use super::plan::{SessionPlan, TOKEN_MISMATCH};
 use super::retry::Fault;
 use super::standing::Standing;
 use crate::litellm::tables::{KeyRow, mark};
 use crate::registry::RegistryError;
+use crate::registry::audit::{Event, Happening, event};
 use crate::secret::{self, SessionKey, SessionKind};
 
 /// A session that was just made or found.
@@ -32,20 +33,33 @@ impl Postgres {
         plan: SessionPlan,
         events: &mut Vec<Event>,
     ) -> Result<Held, Fault> {
-        let Some(lent) = &standing.lent else {
-            events.push(plan::event("session_opened", json!({})));
-            return self.open_session(on, standing).await;
-        };
-        match plan {
+        let Some(lent) = &standing.lent else { return self.open_session(on, standing, json!({}), events).await };
+        let replaces = |reason: &str| json!({ "replaces": lent.id, "reason": reason });
+        let detail = match plan {
             SessionPlan::Keep(key) => return Ok(Held { id: lent.id.clone(), key, left_seconds: lent.left() }),
             SessionPlan::Extend(key) => {
                 let left_seconds = self.lending.longer(lent.age_seconds);
-                self.on_session(on, &self.statements.extend_session, &lent.id, left_seconds).await?;
+                let renewed = event(Happening::SessionRenewed, json!({ "session": lent.id }));
+                let done = sqlx::query(AssertSqlSafe(self.statements.extend_session.as_str()))
+                    .bind(&lent.id)
+                    .bind(left_seconds)
+                    .bind(renewed.detail.to_string())
+                    .persistent(false)
+                    .execute(&mut *on)
+                    .await?;
+                one_key(done.rows_affected())?;
+                events.push(renewed);
                 return Ok(Held { id: lent.id.clone(), key, left_seconds });
             }
             SessionPlan::Rotate => {
-                self.on_session(on, &self.statements.retire_session, &lent.id, self.lending.grace).await?;
-                events.push(plan::event("session_rotated", json!({ "old": lent.id })));
+                let done = sqlx::query(AssertSqlSafe(self.statements.retire_session.as_str()))
+                    .bind(&lent.id)
+                    .bind(self.lending.grace)
+                    .persistent(false)
+                    .execute(&mut *on)
+                    .await?;
+                one_key(done.rows_affected())?;
+                replaces("age")
             }
             SessionPlan::Replace(reason) => {
                 // A token that is not our key's may be somebody else's key's: that row is not ours to delete.
@@ -59,21 +73,21 @@ impl Postgres {
                     .persistent(false)
                     .execute(&mut *on)
                     .await?;
-                events.push(plan::event("session_replaced", json!({ "old": lent.id, "reason": reason })));
+                replaces(reason)
             }
-            SessionPlan::Open => events.push(plan::event("session_opened", json!({}))),
-        }
-        self.open_session(on, standing).await
+            SessionPlan::Open => json!({}),
+        };
+        self.open_session(on, standing, detail, events).await
     }
 
-    /// Sets the end of a session and of its key; the key row must be there still.
-    async fn on_session(&self, on: &mut PgConnection, statement: &str, id: &str, seconds: f64) -> Result<(), Fault> {
-        let done = sqlx::query(AssertSqlSafe(statement)).bind(id).bind(seconds).persistent(false).execute(on).await?;
-        if done.rows_affected() == 1 { Ok(()) } else { Err(Fault::Again) }
-    }
-
-    /// Makes a session and its key.
-    pub(super) async fn open_session(&self, on: &mut PgConnection, standing: &Standing) -> Result<Held, Fault> {
+    /// Makes a session and its key. `detail` says of the audit's line which session it replaces, and why.
+    pub(super) async fn open_session(
+        &self,
+        on: &mut PgConnection,
+        standing: &Standing,
+        mut detail: Value,
+        events: &mut Vec<Event>,
+    ) -> Result<Held, Fault> {
         let id = secret::row_id().ok_or_else(no_randomness)?;
         let nonce = secret::nonce().ok_or_else(no_randomness)?;
         let secret_id = self.lending.secrets.current().as_str();
@@ -91,6 +105,9 @@ impl Postgres {
             metadata: json!({ "vestibule": mark(Some(&id)) }),
             life_seconds: left_seconds,
         };
+        if let Some(members) = detail.as_object_mut() {
+            members.insert("session".to_owned(), id.as_str().into());
+        }
         sqlx::query(AssertSqlSafe(self.statements.open_session.as_str()))
             .bind(&id)
             .bind(&standing.account_id)
@@ -100,9 +117,16 @@ impl Postgres {
             .bind(&row.token)
             .bind(left_seconds)
             .bind(text(&row))
+            .bind(detail.to_string())
             .persistent(false)
             .execute(on)
             .await?;
+        events.push(event(Happening::SessionMade, detail));
         Ok(Held { id, key, left_seconds })
     }
+}
+
+/// The key row must have been there still.
+fn one_key(rows: u64) -> Result<(), Fault> {
+    if rows == 1 { Ok(()) } else { Err(Fault::Again) }
 }

@@ -11,10 +11,12 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::Postgres;
 use super::enrol::user_row;
 use super::lend::Held;
-use super::plan::{self, AccountPlan, Event, SessionPlan};
+use super::plan::{self, AccountPlan, SessionPlan};
 use super::retry::Fault;
 use super::standing::Standing;
+use super::trail::Named;
 use crate::config::Terms;
+use crate::registry::audit::{Event, Happening, OURSELVES, event};
 use crate::registry::{Opened, Person, RegistryError};
 
 /// A lowering longer ago than this is not told: LiteLLM has forgotten the old role.
@@ -30,13 +32,17 @@ impl Postgres {
         }
         let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_locked(person)).await?;
-        let outcome = self.settle(&mut transaction, person, terms).await;
+        let mut told = Vec::new();
+        let outcome = self.settle(&mut transaction, person, terms, &mut told).await;
         match outcome {
             Ok(_) => transaction.commit().await?,
             Err(Fault::Refused(_) | Fault::Again) => transaction.rollback().await?,
             Err(Fault::Database(error)) => return Err(error.into()),
         }
         lease.give_back();
+        if let Ok(opened) = &outcome {
+            self.tell(&Named::of(person, &opened.user_id), Some(&opened.account_id), OURSELVES, &told);
+        }
         outcome
     }
 
@@ -63,10 +69,16 @@ impl Postgres {
     }
 
     /// Makes account, user row and session as they must be, under the person's lock.
-    async fn settle(&self, on: &mut PgConnection, person: &Person, terms: &Terms) -> Result<Opened, Fault> {
+    async fn settle(
+        &self,
+        on: &mut PgConnection,
+        person: &Person,
+        terms: &Terms,
+        told: &mut Vec<Event>,
+    ) -> Result<Opened, Fault> {
         let mut standing = match read(on, &self.statements.read_locked, person).await? {
             Some(standing) => standing,
-            None => match self.enrol(on, person, terms).await? {
+            None => match self.enrol(on, person, terms, told).await? {
                 Some(opened) => return Ok(opened),
                 // Adopted: now the account is there, and the rest is as for anybody known.
                 None => read(on, &self.statements.read_locked, person).await?.ok_or(Fault::Again)?,
@@ -84,8 +96,9 @@ impl Postgres {
         if !plan.is_empty() {
             self.reconcile(on, &mut standing, &mut plan, person, terms).await?;
         }
-        let held = self.session(on, &standing, session, &mut plan.events).await?;
-        self.audit(on, &standing.account_id, &plan.events).await?;
+        self.write_audit(on, Some(&standing.account_id), OURSELVES, &plan.events).await?;
+        told.append(&mut plan.events);
+        let held = self.session(on, &standing, session, told).await?;
         Ok(self.opened(&standing, held))
     }
 
@@ -164,19 +177,7 @@ impl Postgres {
         if made.is_none() {
             return Err(Fault::Again);
         }
-        plan.events.push(plan::event("user_remade", json!({ "user_id": row.user_id, "role": row.user_role })));
-        Ok(())
-    }
-
-    pub(super) async fn audit(&self, on: &mut PgConnection, account_id: &str, events: &[Event]) -> Result<(), Fault> {
-        if !events.is_empty() {
-            sqlx::query(AssertSqlSafe(self.statements.audit.as_str()))
-                .bind(account_id)
-                .bind(text(&events))
-                .persistent(false)
-                .execute(on)
-                .await?;
-        }
+        plan.events.push(event(Happening::Remade, json!({ "user_id": row.user_id, "role": row.user_role })));
         Ok(())
     }
 
@@ -194,7 +195,7 @@ impl Postgres {
 
     /// Begins the transaction that writes, and takes the person's lock with the same message.
     fn begin_locked(&self, person: &Person) -> String {
-        format!("{}; SELECT pg_advisory_xact_lock({})", self.begin_writing(), lock_id(person))
+        format!("{}; SELECT pg_advisory_xact_lock({})", self.begin_writing(), lock_id(&person.issuer, &person.subject))
     }
 }
 
@@ -211,9 +212,9 @@ async fn read(on: &mut PgConnection, statement: &str, person: &Person) -> Result
 
 /// The person's advisory lock: 64 bits of a digest over issuer and subject, each with its length before it. Two people
 /// who share it wait for each other, which is all.
-fn lock_id(person: &Person) -> i64 {
+pub(super) fn lock_id(issuer: &str, subject: &str) -> i64 {
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in ["vestibule/person", &*person.issuer, &person.subject] {
+    for part in ["vestibule/person", issuer, subject] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
     }
@@ -239,24 +240,9 @@ pub(super) fn no_randomness() -> RegistryError {
 mod tests {
     use super::*;
 
-    fn person(issuer: &str, subject: &str) -> Person {
-        Person {
-            issuer: issuer.into(),
-            subject: subject.into(),
-            email: None,
-            preferred_username: None,
-            first_name: None,
-            last_name: None,
-            display_name: None,
-            picture: None,
-            provider: String::new(),
-            groups: Vec::new(),
-        }
-    }
-
     #[test]
     fn issuer_and_subject_cannot_be_shifted_into_each_other() {
-        assert_ne!(lock_id(&person("ab", "c")), lock_id(&person("a", "bc")));
-        assert_eq!(lock_id(&person("ab", "c")), lock_id(&person("ab", "c")));
+        assert_ne!(lock_id("ab", "c"), lock_id("a", "bc"));
+        assert_eq!(lock_id("ab", "c"), lock_id("ab", "c"));
     }
 }

@@ -1,13 +1,13 @@
 //! What has to be done so that the books agree with a person and their terms. Pure: the same functions decide in the
 //! first read, which writes nothing when they find nothing to do, and again under the locks.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::identify::{is_suffixed, suffixed};
 use super::standing::{Lent, Standing};
 use crate::config::{Allowance, Role, RoleSync, Terms};
 use crate::litellm::tables::{AllowanceColumns, UserChange};
+use crate::registry::audit::{Event, Happening, event};
 use crate::registry::{Person, RegistryError};
 use crate::secret::{SessionKey, SessionKind, SessionSecrets};
 
@@ -33,13 +33,6 @@ pub(super) struct AccountPlan {
     pub(super) email_refused: Option<String>,
     /// What the audit tells.
     pub(super) events: Vec<Event>,
-}
-
-/// One line of the audit.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Event {
-    event: &'static str,
-    detail: Value,
 }
 
 /// What is to be done about the session.
@@ -111,11 +104,11 @@ impl AccountPlan {
         if !standing.email_taken {
             change.user_email = Some(wanted.clone());
             if standing.user.is_some() {
-                self.events.push(event("email_changed", json!({ "from": had, "to": wanted })));
+                self.events.push(event(Happening::EmailChanged, json!({ "from": had, "to": wanted })));
             }
         } else if standing.email_refused.as_ref() != Some(wanted) {
             self.email_refused = Some(wanted.clone());
-            self.events.push(event("email_refused", json!({ "kept": had, "refused": wanted })));
+            self.events.push(event(Happening::EmailRefused, json!({ "kept": had, "refused": wanted })));
         }
     }
 
@@ -137,7 +130,7 @@ impl AccountPlan {
         if standing.user.is_some() && had != Some(mapped.as_str()) {
             change.user_role = Some(mapped.as_str());
             // Somebody's hand is told apart from a changed mapping.
-            let name = if written { "role_undone" } else { "role_changed" };
+            let name = if written { Happening::RoleUndone } else { Happening::RoleChanged };
             self.events.push(event(name, json!({ "from": had, "to": mapped.as_str() })));
         }
     }
@@ -154,7 +147,7 @@ impl AccountPlan {
                 Some(before.get("budget_duration")?.as_str()?.to_owned())
             });
             let columns = allowance_columns(allowance, duration.as_deref().filter(|_| standing.user.is_some()));
-            self.events.push(event("allowance_written", json!({ "allowance": text })));
+            self.events.push(event(Happening::AllowanceWritten, json!({ "allowance": text })));
             self.allowance = Some((columns, text));
         }
     }
@@ -198,11 +191,6 @@ pub(super) fn sso_user_id(standing: &Standing, person: &Person) -> String {
 /// (`auth/auth_checks.py`, `effective_user_role`).
 pub(super) fn lowers(had: Option<&str>, written: Role) -> bool {
     had.and_then(Role::parse).unwrap_or(Role::InternalUser) > written
-}
-
-/// One line for the audit.
-pub(super) fn event(event: &'static str, detail: Value) -> Event {
-    Event { event, detail }
 }
 
 /// What forbids lending a key to this account at all.

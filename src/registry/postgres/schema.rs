@@ -1,8 +1,4 @@
-//! Our own tables, made where that is needed and allowed, and the look at LiteLLM's.
-//!
-//! Before any DDL the catalogue is asked: `IF NOT EXISTS` needs the right to create even where there is nothing to
-//! create, so a role without it would never find the work done. The migrations run in one transaction under an
-//! advisory lock, with a second look inside it: replicas start together.
+//! Whether everything is there that vestibule needs, of its own and of LiteLLM's, and allowed.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -11,15 +7,10 @@ use super::retry::Fault;
 use crate::litellm::tables::{self, quoted};
 use crate::registry::RegistryError;
 
-/// Our migrations in their order; the version of one is its place, from 1. Text that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_accounts.sql")];
 /// Our tables, each of which the serving role reads and writes.
 const OWN_TABLES: &[&str] = &["account", "session", "audit"];
 /// SQLSTATE of a missing right.
 const DENIED: &str = "42501";
-/// The migrations' advisory lock.
-const LOCK: i64 = 0x7665_7374_6962;
-
 /// Each right of a list, and what stands in its way: `$1` schema, `$2` tables, `$3` columns ('' = the table as a
 /// whole), `$4` privileges. By the catalogue alone, which needs no right on what is asked about.
 const LOOK: &str = "SELECT n.relation, n.attribute, n.privilege, s.oid IS NOT NULL AS has_schema, \
@@ -55,86 +46,6 @@ impl Postgres {
         }
         lease.give_back();
         outcome
-    }
-
-    /// One try to bring our own tables to this program's version.
-    pub(super) async fn migrate_once(&self) -> Result<(), Fault> {
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_reading()).await?;
-        let version = self.version(&mut transaction).await?;
-        transaction.rollback().await?;
-        if self.is_behind(version)? {
-            let mut transaction =
-                lease.begin(format!("{}; SELECT pg_advisory_xact_lock({LOCK})", self.begin_writing())).await?;
-            let version = self.version(&mut transaction).await?;
-            if self.is_behind(version)? {
-                self.apply(&mut transaction, version).await.map_err(|error| self.denied(error))?;
-            }
-            transaction.commit().await?;
-        }
-        lease.give_back();
-        Ok(())
-    }
-
-    /// The version of our tables; 0 = there are none.
-    async fn version(&self, on: &mut PgConnection) -> Result<usize, Fault> {
-        let (there, usage): (bool, bool) = sqlx::query_as(
-            "SELECT c.oid IS NOT NULL, coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \
-             FROM (SELECT $1::text AS name) n LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = n.name \
-             LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = '_migrations'",
-        )
-        .bind(&self.own_schema)
-        .persistent(false)
-        .fetch_one(&mut *on)
-        .await?;
-        if !there {
-            return Ok(0);
-        }
-        if !usage {
-            return Err(self.not_granted("USAGE on the schema").into());
-        }
-        let statement = format!("SELECT coalesce(max(version), 0) FROM {}._migrations", quoted(&self.own_schema));
-        let version: (i32,) =
-            sqlx::query_as(AssertSqlSafe(statement)).persistent(false).fetch_one(on).await.map_err(|error| {
-                if is_denied(&error) { self.not_granted("SELECT on `_migrations`").into() } else { Fault::from(error) }
-            })?;
-        Ok(usize::try_from(version.0).unwrap_or(0))
-    }
-
-    fn is_behind(&self, version: usize) -> Result<bool, RegistryError> {
-        if version > MIGRATIONS.len() {
-            return Err(RegistryError::NotReady(format!(
-                "the tables in schema `{}` are of version {version}, made by a newer vestibule; this one knows version {}. \
-                 Run the newer one",
-                self.own_schema,
-                MIGRATIONS.len()
-            )));
-        }
-        Ok(version < MIGRATIONS.len())
-    }
-
-    async fn apply(&self, on: &mut PgConnection, version: usize) -> Result<(), sqlx::Error> {
-        let schema = quoted(&self.own_schema);
-        let there: (bool,) = sqlx::query_as("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)")
-            .bind(&self.own_schema)
-            .persistent(false)
-            .fetch_one(&mut *on)
-            .await?;
-        let mut batch = Vec::new();
-        if !there.0 {
-            batch.push(format!("CREATE SCHEMA {schema};"));
-        }
-        if version == 0 {
-            batch.push(format!(
-                "CREATE TABLE {schema}._migrations (version int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());"
-            ));
-        }
-        for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-            batch.push(migration.replace("{schema}", &schema));
-            batch.push(format!("INSERT INTO {schema}._migrations (version) VALUES ({});", at + 1));
-        }
-        sqlx::raw_sql(AssertSqlSafe(batch.join("\n"))).execute(on).await?;
-        Ok(())
     }
 
     /// Whether everything that `open` and `sweep` need is there and allowed, and every living session's secret known.
@@ -206,19 +117,7 @@ impl Postgres {
         Ok(None)
     }
 
-    fn denied(&self, error: sqlx::Error) -> Fault {
-        if is_denied(&error) {
-            return RegistryError::NotReady(format!(
-                "vestibule's own tables are not there, and this role may not make them in schema `{}`. Start vestibule once \
-                 as a role that may, or let this one do it: GRANT CREATE ON DATABASE … TO …",
-                self.own_schema
-            ))
-            .into();
-        }
-        error.into()
-    }
-
-    fn not_granted(&self, right: &str) -> RegistryError {
+    pub(super) fn not_granted(&self, right: &str) -> RegistryError {
         let schema = quoted(&self.own_schema);
         RegistryError::NotReady(format!(
             "this role lacks a right on vestibule's own tables: {right}. As their owner: GRANT USAGE ON SCHEMA {schema} TO …; \
@@ -236,6 +135,6 @@ fn litellm_asked() -> Vec<Asked> {
     asked
 }
 
-fn is_denied(error: &sqlx::Error) -> bool {
+pub(super) fn is_denied(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == DENIED)
 }

@@ -33,6 +33,10 @@ pub(super) struct Statements {
     pub(super) audit: String,
     /// One batch of sessions that are over.
     pub(super) sweep: String,
+    /// One batch of the audit's lines that were kept long enough.
+    pub(super) sweep_audit: String,
+    /// Who was turned away.
+    pub(super) turned_away: String,
     /// The secrets that living sessions were made with.
     pub(super) living_secrets: String,
 }
@@ -60,12 +64,14 @@ impl Statements {
             ),
             open_session: format!(
                 "WITH s AS (INSERT INTO {own}.session (id, account_id, kind, nonce, secret_id, token, expires_at, current) \
-                 VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), true)) {}",
+                 VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), true)), \
+                 l AS (INSERT INTO {own}.audit (account_id, event, detail) VALUES ($2, 'session_made', $9::jsonb)) {}",
                 litellm.insert_key("$8")
             ),
             extend_session: format!(
                 "WITH s AS (UPDATE {own}.session SET expires_at = now() + make_interval(secs => $2) WHERE id = $1 \
-                 RETURNING token) {}",
+                 RETURNING token, account_id), l AS (INSERT INTO {own}.audit (account_id, event, detail) \
+                 SELECT account_id, 'session_renewed', $3::jsonb FROM s) {}",
                 litellm.expire_key("$2", "s")
             ),
             retire_session: format!(
@@ -79,10 +85,15 @@ impl Statements {
             ),
             forget_session: format!("DELETE FROM {own}.session WHERE id = $1"),
             audit: format!(
-                "INSERT INTO {own}.audit (account_id, event, detail) SELECT $1, e.event, e.detail \
-                 FROM jsonb_to_recordset($2::jsonb) AS e(event text, detail jsonb)"
+                "INSERT INTO {own}.audit (account_id, actor, event, detail) SELECT $1, $2, e.event, e.detail \
+                 FROM jsonb_to_recordset($3::jsonb) AS e(event text, detail jsonb)"
             ),
             sweep: sweep(&litellm, &own),
+            sweep_audit: format!(
+                "DELETE FROM {own}.audit WHERE id IN (SELECT id FROM {own}.audit \
+                 WHERE at < now() - make_interval(secs => $2) ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED)"
+            ),
+            turned_away: turned_away(&own),
             living_secrets: format!("SELECT DISTINCT secret_id FROM {own}.session WHERE expires_at > now()"),
             litellm,
         }
@@ -157,5 +168,17 @@ fn sweep(litellm: &Tables, own: &str) -> String {
          DELETE FROM {own}.session s USING over WHERE s.id = over.id",
         key = litellm.key,
         delete = litellm.delete_keys("over")
+    )
+}
+
+/// `$1` the people, as JSON. Once a person, code and minute, whichever replica was asked.
+fn turned_away(own: &str) -> String {
+    format!(
+        "INSERT INTO {own}.audit (account_id, event, detail) SELECT a.id, 'refused', jsonb_build_object('code', r.code, \
+         'issuer', r.issuer, 'subject', r.subject) FROM jsonb_to_recordset($1::jsonb) AS r(issuer text, subject text, code text) \
+         LEFT JOIN {own}.account a ON a.issuer = r.issuer AND a.subject = r.subject \
+         WHERE NOT EXISTS (SELECT FROM {own}.audit l WHERE l.at > now() - interval '1 minute' AND l.event = 'refused' \
+         AND l.detail->>'code' = r.code AND l.detail->>'issuer' = r.issuer AND l.detail->>'subject' = r.subject) \
+         RETURNING account_id, detail->>'issuer', detail->>'subject', detail->>'code'"
     )
 }

@@ -72,7 +72,7 @@ async fn a_row_that_vestibule_did_not_make_is_a_conflict_unless_its_way_is_liste
             .await;
         assert_eq!(row, "internal_user_viewer,bob,bob@example.com,7,{}");
         let events: String = database.one("SELECT string_agg(event, ',' ORDER BY id) FROM vestibule.audit").await;
-        assert!(events.starts_with("user_adopted,"), "{events}");
+        assert!(events.starts_with("adopted,"), "{events}");
         // Found by the account from now on, whatever the settings.
         adopting(&mut settings, &[]);
         let again = settings.connect().open(&person("bob"), &viewer()).await.unwrap();

@@ -36,7 +36,7 @@ async fn a_first_sight_makes_user_account_session_and_key() {
     let shown = opened.key.display_name();
     assert_eq!(key, format!("{},alice,{{}},{shown},vestibule-{session},{session}", opened.key.token()));
     let events: String = database.one("SELECT string_agg(event, ',' ORDER BY id) FROM vestibule.audit").await;
-    assert_eq!(events, "user_created,session_opened");
+    assert_eq!(events, "created,session_made");
 }
 
 #[tokio::test]

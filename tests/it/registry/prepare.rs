@@ -7,7 +7,7 @@ use super::{OTHER_SECRET, Settings, person, ready, terms, viewer};
 use crate::support::postgres::TestDatabase;
 
 /// The least rights, as the module's documentation gives them.
-const LEAST: &str = r#"
+pub(super) const LEAST: &str = r#"
 GRANT USAGE ON SCHEMA public, vestibule TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA vestibule TO {role};
 GRANT SELECT (user_id, sso_user_id, user_email, user_alias, user_role, metadata),
@@ -35,8 +35,28 @@ async fn three_at_once_migrate_once() {
     let (a, b, c) = (settings.connect(), settings.connect(), settings.connect());
     let (a, b, c) = tokio::join!(a.prepare(), b.prepare(), c.prepare());
     assert!(a.is_ok() && b.is_ok() && c.is_ok(), "{a:?} {b:?} {c:?}");
-    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 1);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 2);
     settings.connect().prepare().await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_of_the_first_version_are_brought_to_this_one_with_what_is_in_them() {
+    let database = TestDatabase::fresh().await;
+    let first = include_str!("../../../src/registry/migrations/0001_accounts.sql").replace("{schema}", "vestibule");
+    database
+        .run(&format!(
+            "CREATE SCHEMA vestibule; CREATE TABLE vestibule._migrations (version int PRIMARY KEY, at timestamptz NOT NULL \
+             DEFAULT now()); {first} INSERT INTO vestibule._migrations (version) VALUES (1); \
+             INSERT INTO vestibule.account (id, issuer, subject, user_id, blocked_at) VALUES ('a', 'default', 'alice', 'alice', now()); \
+             INSERT INTO vestibule.audit (account_id, event) VALUES ('a', 'created')"
+        ))
+        .await;
+    let registry = Settings::new(database.url()).connect();
+    registry.prepare().await.unwrap();
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 2);
+    assert_eq!(database.one::<String>("SELECT actor FROM vestibule.audit").await, "vestibule");
+    let refused = super::refused(registry.open(&person("alice"), &viewer()).await);
+    assert!(matches!(refused, RegistryError::Blocked { .. }), "{refused:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use vestibule::registry::{Registry, RegistryError};
 use super::{person, ready, refused, terms, user_by_hand, viewer};
 
 const REASONS: &str = "SELECT coalesce(string_agg(coalesce(detail->>'reason', event), ',' ORDER BY id), '') FROM vestibule.audit \
-     WHERE event NOT IN ('user_created', 'session_opened')";
+     WHERE event <> 'created' AND (event <> 'session_made' OR detail ? 'reason')";
 
 fn blocked(error: RegistryError) -> String {
     match error {
@@ -29,7 +29,7 @@ async fn a_deleted_user_row_is_made_again_under_the_same_id() {
         .one("SELECT concat_ws(',', user_id, sso_user_id, user_email, user_role, models::text) FROM \"LiteLLM_UserTable\"")
         .await;
     assert_eq!(row, "alice,alice,alice@example.com,internal_user,{}");
-    assert_eq!(database.one::<String>(REASONS).await, "user_remade");
+    assert_eq!(database.one::<String>(REASONS).await, "remade");
     assert_eq!(database.one::<String>("SELECT role FROM vestibule.account").await, "internal_user");
 }
 

@@ -1,0 +1,133 @@
+//! `vestibule audit`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::Value;
+
+use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
+use super::table::{or_dash, table};
+use super::who;
+use crate::config;
+use crate::registry::audit::{Entry, Happening, Wanted};
+
+/// Between two looks for new lines.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Shows what was done to whom, and by whom: the newest lines, oldest first.
+///
+/// Refusals are written once a person, code and minute. Lines are kept for `audit.retention`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vestibule audit alice@example.com --since 2h\n  \
+                        vestibule audit --event blocked,unblocked --json")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    configured: Configured,
+    /// Only of this person: a `user_id`, an e-mail, or ISSUER and SUBJECT
+    #[arg(num_args = 1..=2)]
+    who: Vec<String>,
+    /// Not older than this, such as `30m`, `2h`, `7d`
+    #[arg(long, value_name = "DURATION", value_parser = since)]
+    since: Option<Duration>,
+    /// Only of this kind; several with commas
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(Happening::ALL.map(Happening::as_str)))]
+    event: Vec<String>,
+    /// The newest so many
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
+    limit: i64,
+    /// Go on with what is written from now on
+    #[arg(long)]
+    follow: bool,
+    /// One JSON document; with `--follow` one a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    arguments.configured.run(async |errand| arguments.show(errand).await)
+}
+
+fn since(text: &str) -> Result<Duration, String> {
+    config::duration(text).ok_or_else(|| "write a number and its unit, such as `30m`, `2h` or `7d`".to_owned())
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    async fn show(&self, errand: &Errand) -> Result<ExitCode, Failure> {
+        let account = if self.who.is_empty() { None } else { Some(who::one(errand, &self.who).await?) };
+        let named = |event: &Happening| self.event.iter().any(|name| name == event.as_str());
+        let mut wanted = Wanted {
+            account_id: account.map(|account| account.account_id),
+            events: Happening::ALL.into_iter().filter(named).collect(),
+            since_seconds: self.since.map(|since| since.as_secs_f64()),
+            after: None,
+            limit: self.limit,
+        };
+        let entries = errand.registry.audit(&wanted).await?;
+        let is_cut = entries.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let mut last = entries.last().map_or(0, |entry| entry.id);
+        match (self.json, self.follow) {
+            (true, false) => answer_json(&entries),
+            (true, true) => answer(&lines(&entries)),
+            (false, _) => answer(&listed(&entries)),
+        }
+        if is_cut && !self.json {
+            say(&format!("There may be more: these are the newest {} (`--limit`).\n", self.limit));
+        }
+        if !self.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        loop {
+            tokio::time::sleep(FOLLOW_EVERY).await;
+            wanted.after = Some(last);
+            let entries = errand.registry.audit(&wanted).await?;
+            last = entries.last().map_or(last, |entry| entry.id);
+            if self.json {
+                answer(&lines(&entries));
+            } else {
+                let rows = rows(&entries).into_iter().map(|row| row.join("  ") + "\n");
+                answer(&rows.map(|row| super::table::shown(row.trim_end()) + "\n").collect::<String>());
+            }
+        }
+    }
+}
+
+fn listed(entries: &[Entry]) -> String {
+    table(&["AT", "EVENT", "USER_ID", "ACTOR", "DETAIL"], &rows(entries))
+}
+
+fn rows(entries: &[Entry]) -> Vec<Vec<String>> {
+    let row = |one: &Entry| {
+        let detail = one.detail.as_object().map(|members| members.iter().filter_map(member).collect::<Vec<_>>());
+        vec![
+            one.at.clone(),
+            one.event.clone(),
+            or_dash(one.user_id.as_deref()),
+            one.actor.clone(),
+            or_dash(Some(detail.unwrap_or_default().join(" ").as_str())),
+        ]
+    };
+    entries.iter().map(row).collect()
+}
+
+/// One particular as `name=value`; what is empty is left out.
+fn member((name, value): (&String, &Value)) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) if text.contains(char::is_whitespace) => Some(format!("{name}={text:?}")),
+        Value::String(text) => Some(format!("{name}={text}")),
+        Value::Object(members) => {
+            let within: Vec<String> = members.iter().filter_map(member).collect();
+            Some(format!("{name}=({})", within.join(" ")))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => Some(format!("{name}={value}")),
+    }
+}
+
+fn lines(entries: &[Entry]) -> String {
+    // Plain structs always serialize.
+    entries.iter().map(|entry| serde_json::to_string(entry).unwrap_or_default() + "\n").collect()
+}

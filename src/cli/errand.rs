@@ -1,0 +1,187 @@
+//! What every command on the books begins with: the configuration, a runtime, the registry; and how it ends.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::EXIT_CONFIG;
+use crate::config::document::read_file;
+use crate::config::{Config, LogFormat, Problem, Source, load};
+use crate::registry::RegistryError;
+use crate::registry::books::{Cannot, Order};
+use crate::registry::postgres::Postgres;
+use crate::server::process;
+use crate::telemetry::logs::{self, chain};
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub(super) struct Configured {
+    /// The configuration file; `config.example.yaml` explains every key
+    #[arg(long, short, value_name = "FILE", env = "VESTIBULE_CONFIG")]
+    config: PathBuf,
+}
+
+/// A command under way.
+pub(super) struct Errand {
+    pub(super) config: Config,
+    pub(super) registry: Postgres,
+}
+
+/// Why a command came to nothing.
+pub(super) struct Failure {
+    words: String,
+    code: u8,
+}
+
+// === impl Configured ===
+
+impl Configured {
+    /// Where it is read, and read again.
+    pub(super) fn source(&self) -> Source {
+        Source { file: Some(self.config.clone()), environment: environment(), ..Source::default() }
+    }
+
+    /// The configuration and its warnings, or the exit code after its problems were told.
+    pub(super) fn load(&self) -> Result<(Config, Vec<Problem>), ExitCode> {
+        load(&self.source()).map_err(|problems| {
+            say(&format!("{problems}\n"));
+            ExitCode::from(EXIT_CONFIG)
+        })
+    }
+
+    /// Runs a command on the books, whatever the version of our tables.
+    pub(super) fn run_early(&self, work: impl AsyncFnOnce(&Errand) -> Result<ExitCode, Failure>) -> ExitCode {
+        process::keep_memory_private();
+        let (config, _) = match self.load() {
+            Ok(loaded) => loaded,
+            Err(code) => return code,
+        };
+        // On a terminal the command's own words are enough; elsewhere its lines go where the service's go.
+        let mut log = None;
+        if !io::stderr().is_terminal() {
+            let as_text = config.log.format == LogFormat::Text;
+            match logs::start("warn,vestibule::audit=info", Some(as_text)) {
+                Ok(started) => log = Some(started),
+                Err(error) => return Failure::from(chain(&error)).told(),
+            }
+        }
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return Failure::from(chain(&error)).told(),
+        };
+        let code = runtime.block_on(async {
+            let registry = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session)
+                .with_audit(config.audit.retention, config.log.person_in_clear);
+            let errand = Errand { config, registry };
+            work(&errand).await.unwrap_or_else(Failure::told)
+        });
+        // Its last lines are written now.
+        drop(log);
+        code
+    }
+
+    /// Runs a command on the books, once our tables are of this program's version.
+    pub(super) fn run(&self, work: impl AsyncFnOnce(&Errand) -> Result<ExitCode, Failure>) -> ExitCode {
+        self.run_early(async |errand| {
+            let versions = errand.registry.versions().await?;
+            if versions.had < versions.wanted {
+                let state = match versions.had {
+                    0 => "not there yet".to_owned(),
+                    had => format!("of version {had}, and this program works with version {}", versions.wanted),
+                };
+                return Err(Failure::from(format!(
+                    "vestibule's tables are {state}\n  = help: run `vestibule \
+                     migrate`, or let `vestibule serve` of this version start first"
+                )));
+            }
+            work(errand).await
+        })
+    }
+}
+
+// === impl Errand ===
+
+impl Errand {
+    /// How a change is to be made from here.
+    pub(super) fn order(&self, dry_run: bool) -> Order {
+        Order { actor: actor(), dry_run, keep_keys: self.config.litellm.master_key.is_some() }
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// With an exit code of its own.
+    pub(super) fn with(code: u8, words: String) -> Self {
+        Self { words, code }
+    }
+
+    fn told(self) -> ExitCode {
+        say(&format!("error: {}\n", self.words));
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<String> for Failure {
+    fn from(words: String) -> Self {
+        Self { words, code: 1 }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        chain(&error).into()
+    }
+}
+
+impl From<Cannot> for Failure {
+    fn from(cannot: Cannot) -> Self {
+        cannot.0.into()
+    }
+}
+
+/// Prints an answer. Whoever closes the pipe has seen enough.
+pub(super) fn answer(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints one JSON document.
+pub(super) fn answer_json(document: &impl Serialize) {
+    // Plain structs and lists always serialize.
+    let text = serde_json::to_string_pretty(document).unwrap_or_default();
+    answer(&format!("{text}\n"));
+}
+
+/// Prints what is for the person, not for a pipe.
+pub(super) fn say(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
+
+/// The environment's variables that are text; others can't be settings.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Who runs the command, as the audit names them. The process's owner, not a variable that anybody sets.
+fn actor() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let user = name_of(uid).unwrap_or_else(|| uid.to_string());
+    let host = read_file(Path::new("/proc/sys/kernel/hostname")).ok().map(|host| host.trim().to_owned());
+    format!("operator:{user}@{}", host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".to_owned()))
+}
+
+fn name_of(uid: u32) -> Option<String> {
+    let users = read_file(Path::new("/etc/passwd")).ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}

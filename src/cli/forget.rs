@@ -1,0 +1,108 @@
+//! After a change is in the books: have LiteLLM forget what it holds in memory, and say what holds from when on.
+
+use std::process::ExitCode;
+
+use http::HeaderMap;
+use secrecy::ExposeSecret;
+
+use super::errand::{Errand, say};
+use crate::config::written;
+use crate::litellm::api::{self, Call};
+use crate::litellm::credentials::KeyHeaders;
+use crate::registry::books::Ended;
+use crate::telemetry::logs::chain;
+use crate::upstream::call;
+
+/// Whether LiteLLM was told.
+pub(super) enum Told {
+    /// There was nothing to be told.
+    NotNeeded,
+    /// It has forgotten.
+    Done,
+    /// There is no master key.
+    NoKey,
+    /// It was not, or not of all.
+    Failed,
+}
+
+// === impl Told ===
+
+impl Told {
+    /// For scripts.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotNeeded => "not_needed",
+            Self::Done => "told",
+            Self::NoKey => "no_master_key",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// A change that LiteLLM was not told of is not wholly done.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Failed => ExitCode::FAILURE,
+            Self::NotNeeded | Self::Done | Self::NoKey => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Has LiteLLM forget the keys of ended sessions, and with `user_id` the user and the keys blocked. Then removes what is
+/// left of the ended sessions.
+pub(super) async fn forget(errand: &Errand, ended: &Ended, user_id: Option<&str>) -> Told {
+    let mut calls = api::delete_keys(&ended.keys.0);
+    if let Some(user_id) = user_id.filter(|_| ended.in_litellm) {
+        calls.push(api::touch_user(user_id));
+    }
+    calls.extend(api::block_keys(&ended.blocked.0));
+    let told = tell(errand, &calls).await;
+    if errand.config.litellm.master_key.is_some()
+        && !ended.keys.0.is_empty()
+        && let Err(error) = errand.registry.remove_ended(&ended.keys).await
+    {
+        say(&format!("warning: the ended sessions' rows are left for the next sweep: {}\n", chain(&error)));
+    }
+    told
+}
+
+/// Makes the calls, and says for how long LiteLLM may go by what it remembers where it was not told.
+pub(super) async fn tell(errand: &Errand, calls: &[Call]) -> Told {
+    if calls.is_empty() {
+        return Told::NotNeeded;
+    }
+    let cache = written(errand.config.litellm.cache_ttl);
+    let Some(master_key) = &errand.config.litellm.master_key else {
+        say(&format!(
+            "LiteLLM itself may go by what it remembers for up to {cache} (`litellm.cache_ttl`). With `litellm.master_key` it \
+             would forget at once.\n"
+        ));
+        return Told::NoKey;
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(key) = KeyHeaders::new(master_key.expose_secret()) {
+        key.inject(&mut headers, errand.config.litellm.key_header.as_ref(), false);
+    }
+    let mut failed = Vec::new();
+    for call in calls {
+        match call::post(&errand.config.litellm.url, call.path, headers.clone(), call.body.clone()).await {
+            Ok((status, body)) => {
+                if let Err(words) = api::read(call, status, &body) {
+                    failed.push((call.what, words));
+                }
+            }
+            Err(error) => {
+                // The next would meet the same, and wait as long for it.
+                failed.push((call.what, chain(&error)));
+                break;
+            }
+        }
+    }
+    let Some((what, words)) = failed.first() else { return Told::Done };
+    say(&format!(
+        "warning: the change is made and stays. Every vestibule goes by it within {} (`account.refresh`), but LiteLLM was not \
+         told of {what}: {words}\n  = help: it may go by what it remembers for up to {cache} (`litellm.cache_ttl`); nothing \
+         has to be done again\n",
+        written(errand.config.account.refresh)
+    ));
+    Told::Failed
+}

@@ -1,0 +1,66 @@
+//! `vestibule migrate`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::consent::{Consent, Plan};
+use super::errand::{Configured, Errand, Failure, answer};
+
+/// Makes vestibule's own tables, or brings them to this program's version. LiteLLM's are left alone.
+///
+/// `vestibule serve` does it too where its database role may. Where it may not, run this once with a configuration whose role
+/// may, or give what `--print` prints to whoever may; it holds the rights of the serving role as well.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: vestibule migrate --print > for-the-dba.sql")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    configured: Configured,
+    /// Print the SQL instead of running it, with the rights that the configuration's role needs
+    #[arg(long, conflicts_with_all = ["yes", "dry_run"])]
+    print: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    arguments.configured.run_early(async |errand| arguments.migrate(errand).await)
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    async fn migrate(&self, errand: &Errand) -> Result<ExitCode, Failure> {
+        let versions = errand.registry.versions().await?;
+        if self.print {
+            answer(&errand.registry.script(&versions));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let schema = &errand.config.database.schema;
+        if versions.had == versions.wanted {
+            answer(&format!(
+                "vestibule's tables in schema `{schema}` are of version {}: nothing to do.\n",
+                versions.had
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let plan = if versions.had == 0 {
+            format!(
+                "Make vestibule's tables (version {}) in schema `{schema}`, as role `{}`.",
+                versions.wanted, versions.role
+            )
+        } else {
+            format!(
+                "Bring vestibule's tables in schema `{schema}` from version {} to {}, as role `{}`. An older vestibule does not \
+                 work with them any more.",
+                versions.had, versions.wanted, versions.role
+            )
+        };
+        if let Err(code) = self.consent.ask(&Plan::to(plan)) {
+            return Ok(code);
+        }
+        errand.registry.migrate().await?;
+        answer(&format!("vestibule's tables in schema `{schema}` are of version {}.\n", versions.wanted));
+        Ok(ExitCode::SUCCESS)
+    }
+}

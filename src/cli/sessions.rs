@@ -1,0 +1,185 @@
+//! `vestibule sessions`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::consent::{Consent, Plan};
+use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
+use super::forget::forget;
+use super::table::{count, shown, table};
+use super::who;
+use crate::registry::books::{Ended, Session, Which};
+
+/// Sessions that a plan names one by one.
+const NAMED_MAX: usize = 20;
+
+/// Shows and ends the session keys that vestibule lends to people.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List living sessions
+    #[command(after_help = "Example: vestibule sessions list alice@example.com")]
+    List(List),
+    /// End sessions and delete their keys in LiteLLM; this is no block
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    configured: Configured,
+    /// Only of this person: a `user_id`, an e-mail, or ISSUER and SUBJECT
+    #[arg(num_args = 1..=2)]
+    who: Vec<String>,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Ends sessions and deletes their keys in LiteLLM. This is no block: whoever comes again gets a new session (`vestibule
+/// users block` keeps somebody out).
+///
+/// A vestibule that has just lent a key goes on with it for `account.refresh` at most, and LiteLLM takes it for
+/// `litellm.cache_ttl` at most; with `litellm.master_key` LiteLLM forgets it at once. Running answers are not cut off.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vestibule sessions revoke alice@example.com\n  vestibule sessions revoke --all --yes"
+)]
+struct Revoke {
+    #[command(flatten)]
+    configured: Configured,
+    /// All of this person's: a `user_id`, an e-mail, or ISSUER and SUBJECT
+    #[arg(num_args = 1..=2, required_unless_present_any = ["all", "session"])]
+    who: Vec<String>,
+    /// Everybody's
+    #[arg(long, conflicts_with_all = ["who", "session"])]
+    all: bool,
+    /// This one, by the id that `sessions list` shows
+    #[arg(long, value_name = "ID", conflicts_with = "who")]
+    session: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match &arguments.command {
+        Command::List(list) => list.configured.run(async |errand| list.run(errand).await),
+        Command::Revoke(revoke) => revoke.configured.run(async |errand| revoke.run(errand).await),
+    }
+}
+
+/// Sessions as a table.
+pub(super) fn listed(sessions: &[Session]) -> String {
+    let rows: Vec<Vec<String>> = sessions
+        .iter()
+        .map(|one| {
+            vec![
+                one.session_id.clone(),
+                one.user_id.clone(),
+                one.state.to_owned(),
+                one.key.to_owned(),
+                one.created_at.clone(),
+                one.expires_at.clone(),
+                one.secret_id.clone(),
+            ]
+        })
+        .collect();
+    table(&["SESSION", "USER_ID", "STATE", "KEY", "CREATED", "EXPIRES", "SECRET"], &rows)
+}
+
+// === impl List ===
+
+impl List {
+    async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
+        let account = if self.who.is_empty() { None } else { Some(who::one(errand, &self.who).await?) };
+        let living = errand.registry.sessions(account.as_ref().map(|account| account.account_id.as_str())).await?;
+        if self.json {
+            answer_json(&living);
+        } else {
+            answer(&listed(&living));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+// === impl Revoke ===
+
+impl Revoke {
+    async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
+        let (which, would) = self.which(errand).await?;
+        if would.is_empty() {
+            say("There is no living session: nothing was changed.\n");
+            if self.json {
+                answer_json(&document(&Ended::default(), false, "not_needed"));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Err(code) = self.consent.ask(&plan(&would)) {
+            if self.json && self.consent.dry_run {
+                let sessions = would.into_iter().map(|session| session.session_id).collect();
+                answer_json(&document(&Ended { sessions, ..Ended::default() }, false, "not_needed"));
+            }
+            return Ok(code);
+        }
+        let done = errand.registry.revoke(&which, &errand.order(false)).await??;
+        let told = forget(errand, &done, None).await;
+        if self.json {
+            answer_json(&document(&done, true, told.as_str()));
+        } else {
+            answer(&format!("{} ended. Whoever comes again gets a new one.\n", count(done.sessions.len(), "session")));
+        }
+        Ok(told.exit_code())
+    }
+
+    /// Which sessions are meant, and those among them that live.
+    async fn which(&self, errand: &Errand) -> Result<(Which, Vec<Session>), Failure> {
+        if let Some(id) = &self.session {
+            let living = errand
+                .registry
+                .sessions(None)
+                .await?
+                .into_iter()
+                .filter(|one| one.session_id == *id)
+                .collect::<Vec<_>>();
+            if living.is_empty() {
+                return Err(Failure::from(format!(
+                    "there is no living session `{}`\n  = help: `vestibule sessions list` shows them",
+                    shown(id)
+                )));
+            }
+            return Ok((Which::Session(id.clone()), living));
+        }
+        if self.all {
+            return Ok((Which::All, errand.registry.sessions(None).await?));
+        }
+        let account = who::one(errand, &self.who).await?;
+        let living = errand.registry.sessions(Some(&account.account_id)).await?;
+        Ok((Which::Account(account.account_id), living))
+    }
+}
+
+fn plan(would: &[Session]) -> Plan {
+    let mut plan = Plan::to(format!("End {}, and delete the keys in LiteLLM:", count(would.len(), "session")));
+    for one in would.iter().take(NAMED_MAX) {
+        plan.step(format!("{} of `{}`, made {}", one.session_id, shown(&one.user_id), one.created_at));
+    }
+    if would.len() > NAMED_MAX {
+        plan.step(format!("and {} more (`vestibule sessions list` shows all)", would.len() - NAMED_MAX));
+    }
+    plan.note("This is no block: whoever comes again gets a new session.");
+    plan
+}
+
+fn document(ended: &Ended, is_changed: bool, litellm: &str) -> serde_json::Value {
+    json!({ "changed": is_changed, "sessions_ended": ended.sessions, "litellm": litellm })
+}

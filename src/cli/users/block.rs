@@ -1,0 +1,206 @@
+//! `vestibule users block` and `unblock`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::consent::{Consent, Plan};
+use crate::cli::errand::{Configured, Errand, Failure, answer, answer_json, say};
+use crate::cli::forget::{forget, tell};
+use crate::cli::table::{count, shown};
+use crate::cli::who;
+use crate::config::written;
+use crate::litellm::api;
+use crate::registry::books::{Account, Ended, Lifted};
+
+/// Keeps somebody out: at vestibule, and in LiteLLM with every key that is theirs.
+///
+/// It sets the flag in vestibule's account, ends their sessions, blocks their other keys in LiteLLM, and sets
+/// `metadata.scim_active` to false in LiteLLM's user row. Every vestibule goes by it within `account.refresh`; LiteLLM at
+/// once where `litellm.master_key` is set, else within `litellm.cache_ttl`. Running answers are not cut off. `unblock` undoes
+/// exactly this.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: vestibule users block alice@example.com --reason 'left on Friday'")]
+pub(super) struct Block {
+    #[command(flatten)]
+    configured: Configured,
+    /// A `user_id`, an e-mail, or ISSUER and SUBJECT
+    #[arg(required = true, num_args = 1..=2)]
+    who: Vec<String>,
+    /// Why, for the account and the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lets somebody in again: undoes what `block` did, and no more.
+///
+/// Keys that were blocked before stay blocked, and what somebody has changed since stays as it is. Ended sessions stay
+/// ended: the next request makes a new one.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: vestibule users unblock alice@example.com")]
+pub(super) struct Unblock {
+    #[command(flatten)]
+    configured: Configured,
+    /// A `user_id`, an e-mail, or ISSUER and SUBJECT
+    #[arg(required = true, num_args = 1..=2)]
+    who: Vec<String>,
+    #[command(flatten)]
+    consent: Consent,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+// === impl Block ===
+
+impl Block {
+    pub(super) fn run(&self) -> ExitCode {
+        self.configured.run(async |errand| self.change(errand).await)
+    }
+
+    async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
+        let account = who::one(errand, &self.who).await?;
+        let reason = self.reason.as_deref();
+        let would = errand.registry.block(&account, reason, &errand.order(true)).await??;
+        if let Err(code) = self.consent.ask(&plan(&account, &would)) {
+            if self.json && self.consent.dry_run {
+                answer_json(&document(&account, &would, false, "not_needed"));
+            }
+            return Ok(code);
+        }
+        let done = errand.registry.block(&account, reason, &errand.order(false)).await??;
+        let told = forget(errand, &done, Some(&account.user_id)).await;
+        if self.json {
+            answer_json(&document(&account, &done, true, told.as_str()));
+        } else {
+            answer(&format!(
+                "{} is blocked. Every vestibule goes by it within {} (`account.refresh`).\n",
+                shown(&account.user_id),
+                written(errand.config.account.refresh)
+            ));
+        }
+        Ok(told.exit_code())
+    }
+}
+
+fn plan(account: &Account, would: &Ended) -> Plan {
+    let mut plan = Plan::to(format!("Block {}:", named(account)));
+    plan.step(if would.was_blocked { "is blocked already" } else { "refuse every request of theirs" });
+    for session in &would.sessions {
+        plan.step(format!("end session {session} and delete its key in LiteLLM"));
+    }
+    if !would.blocked.0.is_empty() {
+        plan.step(format!("block {} of theirs in LiteLLM", count(would.blocked.0.len(), "other key")));
+    }
+    plan.step(match (would.in_litellm, would.switches_off) {
+        (true, true) => "set `metadata.scim_active` to false in LiteLLM's user row",
+        (true, false) => "`metadata.scim_active` is false in LiteLLM's user row already",
+        (false, _) => "LiteLLM has no user row of theirs",
+    });
+    plan
+}
+
+fn named(account: &Account) -> String {
+    let Account { user_id, issuer, subject, account_id, .. } = account;
+    format!("`{}` ({} {}), account {account_id}", shown(user_id), shown(issuer), shown(subject))
+}
+
+fn document(account: &Account, ended: &Ended, is_changed: bool, litellm: &str) -> serde_json::Value {
+    json!({
+        "changed": is_changed,
+        "user_id": account.user_id,
+        "account_id": account.account_id,
+        "was_blocked": ended.was_blocked,
+        "sessions_ended": ended.sessions,
+        "keys_blocked": ended.blocked.0.len(),
+        "switched_off_in_litellm": ended.switches_off,
+        "litellm": litellm,
+    })
+}
+
+// === impl Unblock ===
+
+impl Unblock {
+    pub(super) fn run(&self) -> ExitCode {
+        self.configured.run(async |errand| self.change(errand).await)
+    }
+
+    async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
+        let account = who::one(errand, &self.who).await?;
+        let would = errand.registry.unblock(&account, &errand.order(true)).await??;
+        if !would.was_blocked {
+            say(&format!("`{}` is not blocked by vestibule: nothing was changed.\n", shown(&account.user_id)));
+            self.hint(&account, &would);
+            if self.json {
+                answer_json(&lifted_document(&account, &would, false, "not_needed"));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Err(code) = self.consent.ask(&lifted_plan(&account, &would)) {
+            if self.json && self.consent.dry_run {
+                answer_json(&lifted_document(&account, &would, false, "not_needed"));
+            }
+            return Ok(code);
+        }
+        let done = errand.registry.unblock(&account, &errand.order(false)).await??;
+        let calls = if done.in_litellm { vec![api::touch_user(&account.user_id)] } else { Vec::new() };
+        let told = tell(errand, &calls).await;
+        if self.json {
+            answer_json(&lifted_document(&account, &done, true, told.as_str()));
+        } else {
+            answer(&format!(
+                "{} may come in again. Every vestibule goes by it within {} (`account.refresh`).\n",
+                shown(&account.user_id),
+                written(errand.config.account.refresh)
+            ));
+        }
+        self.hint(&account, &done);
+        Ok(told.exit_code())
+    }
+
+    fn hint(&self, account: &Account, lifted: &Lifted) {
+        if lifted.still_off && !self.consent.dry_run {
+            say(
+                "warning: LiteLLM's user row says `metadata.scim_active: false`, which vestibule did not set: the person stays \
+                 refused\n  = help: switch it on where it was switched off\n",
+            );
+        } else if account.key_blocked_in_litellm && !lifted.was_blocked {
+            say(
+                "warning: somebody has blocked the session's key in LiteLLM: the person stays refused\n  = help: unblock it in \
+                 LiteLLM, or end the session: `vestibule sessions revoke`\n",
+            );
+        }
+    }
+}
+
+fn lifted_plan(account: &Account, would: &Lifted) -> Plan {
+    let mut plan = Plan::to(format!("Unblock {}:", named(account)));
+    plan.step("let them in again");
+    if would.keys > 0 {
+        let keys = usize::try_from(would.keys).unwrap_or(usize::MAX);
+        plan.step(format!("unblock {} in LiteLLM that the block had blocked", count(keys, "key")));
+    }
+    if would.switches_on {
+        plan.step("give `metadata.scim_active` in LiteLLM's user row back what it was");
+    }
+    plan
+}
+
+fn lifted_document(account: &Account, lifted: &Lifted, is_changed: bool, litellm: &str) -> serde_json::Value {
+    json!({
+        "changed": is_changed,
+        "user_id": account.user_id,
+        "account_id": account.account_id,
+        "was_blocked": lifted.was_blocked,
+        "keys_unblocked": lifted.keys,
+        "switched_on_in_litellm": lifted.switches_on,
+        "still_switched_off_in_litellm": lifted.still_off,
+        "litellm": litellm,
+    })
+}

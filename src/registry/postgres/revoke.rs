@@ -1,0 +1,140 @@
+//! Sessions ended by an operator, with their keys in LiteLLM's table.
+
+use serde_json::json;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use super::Postgres;
+use super::change::Outcome;
+use super::retry::Fault;
+use super::trail::Named;
+use crate::litellm::tables::quoted;
+use crate::registry::RegistryError;
+use crate::registry::audit::{Event, Happening, event};
+use crate::registry::books::{Ended, Order, Tokens, Which};
+
+/// Sessions of one transaction.
+const REVOKE_BATCH: i64 = 500;
+
+/// A session that was ended.
+pub(super) struct EndedSession {
+    pub(super) id: String,
+    pub(super) token: String,
+    pub(super) account_id: String,
+    issuer: String,
+    subject: String,
+    user_id: String,
+}
+
+// === impl EndedSession ===
+
+impl EndedSession {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            token: row.try_get("token")?,
+            account_id: row.try_get("account_id")?,
+            issuer: row.try_get("issuer")?,
+            subject: row.try_get("subject")?,
+            user_id: row.try_get("user_id")?,
+        })
+    }
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    /// Ends sessions, in batches of their own transactions. Whoever comes again gets a new one: this is no block.
+    pub async fn revoke(&self, which: &Which, order: &Order) -> Outcome<Ended> {
+        let mut ended = Ended { in_litellm: true, ..Ended::default() };
+        loop {
+            let batch = self
+                .changing(&[], order.dry_run, async |on| {
+                    let sessions = self.end_sessions(on, which, order.keep_keys).await?;
+                    for session in &sessions {
+                        let revoked = [revoked(session)];
+                        self.write_audit(on, Some(&session.account_id), &order.actor, &revoked).await?;
+                    }
+                    Ok(Ok(sessions))
+                })
+                .await?;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(cannot) => return Ok(Err(cannot)),
+            };
+            let is_last = batch.len() < usize::try_from(REVOKE_BATCH).unwrap_or(usize::MAX);
+            for session in batch {
+                if !order.dry_run {
+                    let who =
+                        Named { issuer: &session.issuer, subject: &session.subject, user_id: Some(&session.user_id) };
+                    self.tell(&who, Some(&session.account_id), &order.actor, &[revoked(&session)]);
+                }
+                ended.sessions.push(session.id);
+                ended.keys.0.push(session.token);
+            }
+            // A dry run would meet the same batch for ever.
+            if is_last || order.dry_run {
+                return Ok(Ok(ended));
+            }
+        }
+    }
+
+    /// One batch of living sessions, ended inside a transaction. Their keys are deleted, or expired where they are to be
+    /// kept for LiteLLM to delete; should it not, the sweep does.
+    pub(super) async fn end_sessions(
+        &self,
+        on: &mut PgConnection,
+        which: &Which,
+        keep_keys: bool,
+    ) -> Result<Vec<EndedSession>, Fault> {
+        let own = quoted(&self.own_schema);
+        let (condition, id) = match which {
+            Which::Account(id) => ("s.account_id = $1", id.as_str()),
+            Which::Session(id) => ("s.id = $1", id.as_str()),
+            Which::All => ("$1 = ''", ""),
+        };
+        let (sessions, keys) = if keep_keys {
+            (
+                format!(
+                    "UPDATE {own}.session s SET current = false, expires_at = now(), retire_at = now() FROM over WHERE s.id = over.id"
+                ),
+                self.statements.litellm.end_keys("over"),
+            )
+        } else {
+            (
+                format!("DELETE FROM {own}.session s USING over WHERE s.id = over.id"),
+                self.statements.litellm.delete_keys("over"),
+            )
+        };
+        let statement = format!(
+            "WITH over AS (SELECT s.id, s.token, s.account_id FROM {own}.session s WHERE {condition} AND s.expires_at > now() \
+             ORDER BY s.id LIMIT {REVOKE_BATCH} FOR UPDATE), gone AS ({sessions}), k AS ({keys}) \
+             SELECT over.id, over.token, over.account_id, a.issuer, a.subject, a.user_id \
+             FROM over JOIN {own}.account a ON a.id = over.account_id ORDER BY over.id"
+        );
+        let rows = sqlx::query(AssertSqlSafe(statement)).bind(id).persistent(false).fetch_all(on).await?;
+        Ok(rows.iter().map(EndedSession::from_row).collect::<Result<_, _>>()?)
+    }
+
+    /// Removes ended sessions and what is left of their keys, once LiteLLM has been told.
+    pub async fn remove_ended(&self, keys: &Tokens) -> Result<(), RegistryError> {
+        let own = quoted(&self.own_schema);
+        let statement = format!(
+            "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.token = ANY ($1) AND s.expires_at <= now() \
+             AND NOT s.current ORDER BY s.id FOR UPDATE), k AS ({}) DELETE FROM {own}.session s USING over WHERE s.id = over.id",
+            self.statements.litellm.delete_keys("over")
+        );
+        let removed = self
+            .changing(&[], false, async |on| {
+                sqlx::query(AssertSqlSafe(statement.as_str())).bind(&keys.0).persistent(false).execute(on).await?;
+                Ok(Ok(()))
+            })
+            .await?;
+        // This change is never one that can't be made.
+        removed.map_err(|cannot| RegistryError::NotReady(cannot.0))
+    }
+}
+
+fn revoked(session: &EndedSession) -> Event {
+    event(Happening::SessionRevoked, json!({ "session": session.id }))
+}
