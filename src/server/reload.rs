@@ -96,8 +96,10 @@ impl Reloader {
             let is_settled = now == seen && now != loaded;
             seen.clone_from(&now);
             if is_asked || is_settled {
+                let files = self.files.clone();
                 self.reload().await;
-                loaded = if is_settled { now } else { stamps(&self.files) };
+                // As they were before they were read: what changed meanwhile is read again.
+                loaded = if self.files == files { now } else { stamps(&self.files) };
                 seen.clone_from(&loaded);
             }
         }
