@@ -14,6 +14,9 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const AGES: Ages =
     Ages { refresh: Duration::from_secs(30), offline_grace: Duration::from_mins(5), cache_ttl: Duration::from_mins(1) };
 
+/// Told this, the registry panics.
+const PANIC: &str = "panic";
+
 /// A registry that answers as told, and only when it is let.
 struct Told {
     opens: Mutex<usize>,
@@ -26,7 +29,9 @@ impl Registry for Told {
         *self.opens.lock().unwrap() += 1;
         Box::pin(async {
             self.gate.acquire().await.unwrap().forget();
-            let lowered_ago = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(None))?;
+            let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(None));
+            assert!(!matches!(&answer, Err(RegistryError::NotReady(why)) if why == PANIC), "as told");
+            let lowered_ago = answer?;
             let secrets = SessionSecrets::parse(&SECRET.to_owned().into()).unwrap();
             let nonce = nonce().unwrap();
             let key = secrets.session_key(secrets.current().as_str(), SessionKind::Api, "acc", &nonce).unwrap();
@@ -93,6 +98,14 @@ fn away() -> RegistryError {
 
 fn code<T>(result: Result<T, Refusal>) -> Option<Code> {
     result.err().map(|refusal| refusal.code())
+}
+
+#[tokio::test]
+async fn a_panic_behind_a_request_refuses_that_one_and_no_other() {
+    let (_, sessions) = told([Err(RegistryError::NotReady(PANIC.into()))]);
+    let (identity, grant) = somebody("a@b");
+    assert_eq!(code(sessions.open(&identity, &grant).await), Some(Code::StoreUnavailable));
+    assert!(sessions.open(&identity, &grant).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
