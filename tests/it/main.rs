@@ -35,6 +35,8 @@ mod reload;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod spoofing;
 #[cfg(test)]
 mod support;

@@ -31,6 +31,8 @@ struct Records {
 struct State {
     records: Mutex<Records>,
     changed: watch::Sender<()>,
+    /// Whether what came is kept.
+    keeps: bool,
 }
 
 /// One request, to be answered; given back when the connection may carry another one.
@@ -75,10 +77,13 @@ impl Upstream {
         F: Fn(Exchange) -> A + Send + Sync + 'static,
         A: Future<Output = Option<Exchange>> + Send + 'static,
     {
+        Self::listening(Arc::new(move |exchange| Box::pin(handler(exchange))), true).await
+    }
+
+    async fn listening(handler: Handler, keeps: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let address = listener.local_addr().expect("the listener has an address");
-        let handler: Handler = Arc::new(move |exchange| Box::pin(handler(exchange)));
-        let state = State::fresh();
+        let state = State::fresh(keeps);
         let accepting = Arc::clone(&state);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -88,11 +93,20 @@ impl Upstream {
         Self { url: format!("http://{address}"), state, task }
     }
 
+    /// The same, keeping nothing of what came: for long runs.
+    pub(crate) async fn forgetful<F, A>(handler: F) -> Self
+    where
+        F: Fn(Exchange) -> A + Send + Sync + 'static,
+        A: Future<Output = Option<Exchange>> + Send + 'static,
+    {
+        Self::listening(Arc::new(move |exchange| Box::pin(handler(exchange))), false).await
+    }
+
     /// A JSON double on a unix socket.
     pub(crate) fn on_unix_socket(path: &Path) -> Self {
         let listener = UnixListener::bind(path).expect("the socket's folder exists");
         let handler: Handler = Arc::new(|exchange| Box::pin(exchange.json(r#"{"ok":true}"#)));
-        let state = State::fresh();
+        let state = State::fresh(true);
         let accepting = Arc::clone(&state);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -162,8 +176,8 @@ impl Drop for Upstream {
 }
 
 impl State {
-    fn fresh() -> Arc<Self> {
-        Arc::new(Self { records: Mutex::default(), changed: watch::Sender::new(()) })
+    fn fresh(keeps: bool) -> Arc<Self> {
+        Arc::new(Self { records: Mutex::default(), changed: watch::Sender::new(()), keeps })
     }
 
     fn with<T>(&self, read: impl FnOnce(&Records) -> T) -> T {
@@ -185,11 +199,18 @@ async fn serve(mut wire: Wire, state: Arc<State>, handler: Handler) {
         let raw = wire.used[start..].to_vec();
         let seen = Seen { head: head.clone(), body: Body::default(), raw };
         let index = state.note(|records| {
-            records.seen.push(seen);
-            records.seen.len() - 1
+            if state.keeps {
+                records.seen.push(seen);
+            }
+            records.seen.len().saturating_sub(1)
         });
         match handler(Exchange { head, wire, index, start, state: Arc::clone(&state) }).await {
-            Some(exchange) => wire = exchange.wire,
+            Some(exchange) => {
+                wire = exchange.wire;
+                if !state.keeps {
+                    wire.used.clear();
+                }
+            }
             None => break,
         }
     }
@@ -207,7 +228,7 @@ impl Exchange {
     fn record(&mut self, body: &Body) {
         let raw = self.wire.used[self.start..].to_vec();
         self.state.note(|records| {
-            let seen = &mut records.seen[self.index];
+            let Some(seen) = records.seen.get_mut(self.index) else { return };
             seen.body = body.clone();
             seen.raw = raw;
         });

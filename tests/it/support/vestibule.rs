@@ -300,6 +300,16 @@ impl Vestibule {
         kibibytes * 1024
     }
 
+    /// How many files and sockets it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs, and we may look").count()
+    }
+
+    /// Asks it to read its configuration again, and does not wait.
+    pub(crate) fn hangup(&self) {
+        signal("HUP", self.child.id());
+    }
+
     /// Its limits, as the system tells them.
     pub(crate) fn limits(&self) -> String {
         #[expect(clippy::disallowed_methods, reason = "the system's own file needs no path in the error")]
@@ -324,7 +334,7 @@ impl Vestibule {
 
     /// Asks it to read its configuration again, and waits until so many reloads have come out so.
     pub(crate) async fn reload(&self, result: &str, count: i64) {
-        signal("HUP", self.child.id());
+        self.hangup();
         self.reloaded(result, count).await;
     }
 
