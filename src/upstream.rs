@@ -304,3 +304,6 @@ pub async fn sweep_forever(upstream: Upstream, every: Duration) {
         upstream.sweep();
     }
 }
+
+#[cfg(test)]
+mod tests;

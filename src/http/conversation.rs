@@ -228,8 +228,10 @@ mod tests {
         headers.insert("link", HeaderValue::from_static("</a>; rel=preload"));
         headers.insert("connection", HeaderValue::from_static("close"));
         headers.insert("content-length", HeaderValue::from_static("0"));
-        talk.push_interim(StatusCode::CONTINUE, &headers);
-        assert!(!talk.has_interim());
+        for other in [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS, StatusCode::OK] {
+            talk.push_interim(other, &headers);
+            assert!(!talk.has_interim(), "{other}");
+        }
         talk.push_interim(StatusCode::EARLY_HINTS, &headers);
         assert!(talk.has_interim());
         assert_eq!(talk.take_interim(), b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n");

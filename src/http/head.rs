@@ -166,6 +166,8 @@ mod tests {
         let host = [("host", "a")];
         assert_eq!(ask("TRACE", "/", Version::HTTP_11, &host), Err(BadHead::Method));
         assert_eq!(ask("CONNECT", "a:80", Version::HTTP_11, &host), Err(BadHead::Method));
+        assert_eq!(ask("PRI", "/", Version::HTTP_11, &host), Err(BadHead::Method));
+        assert_eq!(ask("GET", "a:80", Version::HTTP_11, &host), Err(BadHead::Target));
         assert_eq!(ask("OPTIONS", "*", Version::HTTP_11, &host), Ok(()));
         for target in ["/a/../b", "/...", "/a..b/%2e%2e%2f", "/x/..", "/%2F%7e", "/?%", "http://a/?%", "/%C3%BC"] {
             assert_eq!(ask("GET", target, Version::HTTP_11, &host), Ok(()), "{target}");
@@ -192,5 +194,7 @@ mod tests {
         let expect = |value| ask("POST", "/", Version::HTTP_11, &[("host", "a"), ("expect", value)]);
         assert_eq!(expect("100-Continue"), Ok(()));
         assert_eq!(expect("200-ok"), Err(BadHead::Expectation));
+        let twice = [("host", "a"), ("expect", "100-continue"), ("expect", "100-continue")];
+        assert_eq!(ask("POST", "/", Version::HTTP_11, &twice), Err(BadHead::Expectation));
     }
 }

@@ -88,4 +88,14 @@ mod tests {
             &[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "websocket")]
         ));
     }
+
+    #[test]
+    fn max_forwards_is_digits_on_an_options() {
+        let ask = |method, value| max_forwards(&method, &headers(&[("max-forwards", value)]));
+        assert_eq!((ask(Method::OPTIONS, "0"), ask(Method::OPTIONS, "10")), (Some(0), Some(10)));
+        assert_eq!(ask(Method::GET, "0"), None);
+        for other in ["+3", "-1", "3, 3", "x", ""] {
+            assert_eq!(ask(Method::OPTIONS, other), None, "{other}");
+        }
+    }
 }

@@ -72,5 +72,9 @@ mod tests {
         trailing.finish(&mut end);
         assert_eq!(end, b"2\r\nok\r\n0\r\nx-sum: 1\r\nx-sum: 2\r\n\r\n");
         assert!(!trailing.is_there());
+        trailing.leave(&trailers);
+        let mut cut = b"2\r\nok\r\n".to_vec();
+        trailing.finish(&mut cut);
+        assert_eq!(cut, b"2\r\nok\r\n", "without a last chunk there is no place for them");
     }
 }

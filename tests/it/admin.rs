@@ -361,6 +361,30 @@ async fn any_other_401_passes_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_401_that_is_long_or_does_not_say_how_long_passes_unread() {
+    let body = format!("{UNKNOWN_KEY}{}", " ".repeat(16 * 1024));
+    let chunks = format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{UNKNOWN_KEY}\r\n0\r\n\r\n", UNKNOWN_KEY.len());
+    for rest in [format!("Content-Length: {}\r\n\r\n{body}", body.len()), chunks] {
+        let upstream = Upstream::answering(move |mut exchange| {
+            let rest = rest.clone();
+            async move {
+                if exchange.head.line.contains("/known") {
+                    return exchange.json(r#"{"ok":true}"#).await;
+                }
+                exchange.send(format!("HTTP/1.1 401 Unauthorized\r\n{rest}")).await.then_some(exchange)
+            }
+        });
+        let stage = Stage::before(upstream.await).await;
+        let alice = Person::named("alice");
+        stage.client().get("/known").from(&alice).send().await.expect_ok();
+        stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+        let answer = stage.client().get("/v1/models").from(&alice).send().await;
+        assert_eq!((answer.status, answer.text().trim_end()), (401, UNKNOWN_KEY));
+        assert_eq!((stage.upstream.count(), stage.books.key_count().await), (2, 0), "nobody looked for another key");
+    }
+}
+
+#[tokio::test]
 async fn sigterm_lets_a_stream_finish_and_then_ends_with_0() {
     let gate = Gate::closed();
     let sending = gate.clone();
@@ -388,6 +412,18 @@ async fn sigterm_lets_a_stream_finish_and_then_ends_with_0() {
     gate.open();
     assert_eq!(within("the second frame", wire.read_chunk()).await, Ok(Some(b"data: 2\n\n".to_vec())));
     assert_eq!(within("the end of the stream", wire.read_chunk()).await, Ok(None));
+    assert_eq!(vestibule.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_connection_between_its_requests() {
+    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+        Stage::with(|setup| setup.with("drain.delay", "0").with("drain.timeout", "60s")).await;
+    let mut wire = vestibule.client().connect().await;
+    wire.send(vestibule.client().get("/v1/models").from(&Person::named("alice")).bytes()).await;
+    wire.answer("GET").await.expect_ok();
+    vestibule.terminate();
+    within("the end of the connection", wire.closed()).await;
     assert_eq!(vestibule.wait().await.code(), Some(0));
 }
 

@@ -43,6 +43,8 @@ fn heads_that_are_not_written_as_http_asks_are_refused_whole() {
         "GET /a b HTTP/1.1\r\n\r\n",
         "GET /\u{e9} HTTP/1.1\r\n\r\n",
         "GET  HTTP/1.1\r\n\r\n",
+        " / HTTP/1.1\r\n\r\n",
+        "G(T / HTTP/1.1\r\n\r\n",
         "GET /\r\n\r\n",
         "get / HTTP/1.1\r\n\r\n",
         "GET / HTTP/2.0\r\n\r\n",
@@ -119,6 +121,11 @@ fn broken_chunks_end_where_they_break() {
         ("0\r\n", " X: folded\r\n\r\n"),
         ("0\r\n", ": x\r\n\r\n"),
         ("0\r\nX: a", "\n\r\n"),
+        ("0\r\nX: a\r\n\r", "x"),
+        ("0\r\nX", "\r\n\r\n"),
+        ("0\r\nX", " : a\r\n\r\n"),
+        ("0\r\nX", "\u{e9}: a\r\n\r\n"),
+        ("0\r\nX: ", "\0\r\n\r\n"),
     ] {
         let text = format!("{head}{good}{bad}");
         assert_eq!(
@@ -141,6 +148,12 @@ fn limits_hold_for_whole_and_for_unfinished_heads() {
     // The fault is where nobody looks, whether it is there yet or not.
     let odd = format!("GET /{} HTTP/1.1\nHost: a\n\n", "x".repeat(1024));
     assert_eq!(scan(odd.as_bytes()).bad, Some(Bad::TooLarge));
+    let line = |bytes| format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(bytes - 1));
+    let wide = |bytes| Guard::new(2 * TARGET_BYTES_MAX, 10).scan(line(bytes).as_bytes(), u64::MAX).bad;
+    assert_eq!(wide(TARGET_BYTES_MAX), None);
+    assert_eq!(wide(TARGET_BYTES_MAX + 1), Some(Bad::TargetTooLong));
+    let method = |bytes| scan(format!("{} / HTTP/1.1\r\n\r\n", "M".repeat(bytes)).as_bytes()).bad;
+    assert_eq!((method(32), method(33)), (None, Some(Bad::Head)));
     let extension = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;{}\r\n", "x".repeat(5000));
     assert_eq!(scan(extension.as_bytes()).bad, Some(Bad::Framing));
     let trailers = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: {}\r\n", "x".repeat(20_000));

@@ -1,5 +1,6 @@
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::http::framing::TARGET_BYTES_MAX;
@@ -9,6 +10,7 @@ impl Downstream for DuplexStream {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+const UPGRADE: &str = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\n\r\n";
 
 fn limits() -> Limits {
@@ -35,15 +37,34 @@ fn limits() -> Limits {
 
 /// A wire whose other end takes so many bytes before it is read.
 fn wire(room: usize) -> (Wire<DuplexStream>, Conversation, DuplexStream) {
-    let (near, far) = duplex(room);
-    let talk = Conversation::default();
-    (Wire::new(near, talk.clone(), &limits()), talk, far)
+    limited(room, &limits())
 }
 
-async fn read(far: &mut DuplexStream, count: usize) -> String {
+fn limited(room: usize, limits: &Limits) -> (Wire<DuplexStream>, Conversation, DuplexStream) {
+    let (near, far) = duplex(room);
+    let talk = Conversation::default();
+    (Wire::new(near, talk.clone(), limits), talk, far)
+}
+
+async fn read(end: &mut (impl AsyncRead + Unpin), count: usize) -> String {
     let mut bytes = vec![0; count];
-    far.read_exact(&mut bytes).await.unwrap();
+    end.read_exact(&mut bytes).await.unwrap();
     String::from_utf8(bytes).unwrap()
+}
+
+/// Sends all, and has the wire hand on the beginning.
+async fn begin(wire: &mut Wire<DuplexStream>, far: &mut DuplexStream, begin: &str, rest: &str) {
+    far.write_all([begin, rest].concat().as_bytes()).await.unwrap();
+    assert_eq!(read(wire, begin.len()).await, begin);
+}
+
+/// A byte of a body comes after most of a second.
+async fn dribble(wire: &mut Wire<DuplexStream>, far: &mut DuplexStream) {
+    let sending = async {
+        sleep(SECOND * 6 / 10).await;
+        far.write_all(b"x").await.unwrap();
+    };
+    assert_eq!(tokio::join!(read(wire, 1), sending).0, "x");
 }
 
 #[tokio::test]
@@ -100,8 +121,105 @@ async fn trailers_go_behind_the_last_chunk_however_it_is_written() {
 #[tokio::test(start_paused = true)]
 async fn whoever_takes_nothing_for_too_long_is_given_up() {
     let (mut wire, _, _far) = wire(4);
-    let error = wire.write_all(b"too much").await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    let written = timeout(SECOND * 10, wire.write_all(b"too much")).await.unwrap();
+    assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_take_long_but_not_be_silent_for_long() {
+    let (mut wire, _, mut far) = wire(1024);
+    begin(&mut wire, &mut far, "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n", "").await;
+    for _ in 0..8 {
+        dribble(&mut wire, &mut far).await;
+    }
+    let came = timeout(SECOND * 10, wire.read_u8()).await.unwrap();
+    assert_eq!(came.unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_body_has_its_whole_time() {
+    let (mut wire, talk, mut far) = limited(1024, &Limits { body_rate: 1_000_000, ..limits() });
+    for number in 1..=3 {
+        begin(&mut wire, &mut far, "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n", "").await;
+        dribble(&mut wire, &mut far).await;
+        assert!(timeout(SECOND / 10, wire.read_u8()).await.is_err());
+        talk.end(number);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_much_is_held_before_an_answer_and_no_more() {
+    for head in ["GET / HTTP/1.1\r\n\r\n", UPGRADE] {
+        let (mut wire, _, mut far) = wire(1024);
+        begin(&mut wire, &mut far, head, "").await;
+        let more = vec![b'x'; 2 * EARLY_BYTES_MAX];
+        let is_taken = tokio::select! {
+            sent = far.write_all(&more) => sent.is_ok(),
+            _ = wire.read_u8() => true,
+            () = sleep(SECOND / 2) => false,
+        };
+        assert!(!is_taken, "{head:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_waits_for_an_answer_is_not_late() {
+    let (mut wire, talk, mut far) = wire(1024);
+    begin(&mut wire, &mut far, "GET / HTTP/1.1\r\n\r\n", "GET /").await;
+    assert!(timeout(SECOND * 10, wire.read_u8()).await.is_err());
+    talk.end(1);
+    let stand_in = timeout(SECOND * 2, read(&mut wire, STAND_IN.len())).await.unwrap();
+    assert_eq!((stand_in.as_bytes(), talk.bad(2)), (STAND_IN, Some(Bad::Late)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_is_put_off_for_a_while_and_for_some_bytes() {
+    let (mut silent, _, _far) = wire(1024);
+    let begun = Instant::now();
+    timeout(SECOND * 10, silent.shutdown()).await.unwrap().unwrap();
+    assert!((SECOND..SECOND * 2).contains(&begun.elapsed()));
+
+    let (mut flooded, _, mut far) = wire(1024);
+    let sending = tokio::spawn(async move {
+        let mut sent = 0;
+        while sent < 1024 && far.write_all(&[b'x'; 1024]).await.is_ok() {
+            sent += 1;
+        }
+        (sent, far)
+    });
+    flooded.shutdown().await.unwrap();
+    drop(flooded);
+    let (sent, _far) = sending.await.unwrap();
+    assert!((256..512).contains(&sent), "{sent} KiB");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnels_half_ends_at_once_and_the_other_lives() {
+    let (mut wire, talk, mut far) = wire(1024);
+    begin(&mut wire, &mut far, UPGRADE, "").await;
+    talk.answer_upgrade(1, true);
+    begin(&mut wire, &mut far, "\n\n", "").await;
+    let begun = Instant::now();
+    wire.shutdown().await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    begin(&mut wire, &mut far, "more", "").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answers_end_wakes_who_waits_for_it() {
+    for (head, behind) in [("GET / HTTP/1.1\r\n\r\n", "GET /b HTTP/1.1\r\n\r\n"), (UPGRADE, "\n\n")] {
+        let (mut wire, talk, mut far) = wire(1024);
+        begin(&mut wire, &mut far, head, behind).await;
+        let waiting = tokio::spawn(async move {
+            wire.flush().await.unwrap();
+            read(&mut wire, behind.len()).await
+        });
+        sleep(SECOND * 2).await;
+        assert!(!waiting.is_finished());
+        talk.answer_upgrade(1, true);
+        talk.end(1);
+        assert_eq!(timeout(SECOND, waiting).await.unwrap().unwrap(), behind);
+    }
 }
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -1,5 +1,9 @@
 //! Limits and framing: what is refused before it is looked at.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::support::client::Person;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -171,6 +175,7 @@ async fn one_person_can_have_a_limit_of_requests_in_flight() {
     stage.upstream.requests(2).await;
     let answer = request.send().await;
     answer.expect_refusal(429, "too_many_requests");
+    assert_eq!(answer.head.value("retry-after").as_deref(), Some("1"));
     gate.open();
     gate.open();
     for answer in running {
@@ -202,6 +207,21 @@ async fn there_can_be_a_limit_of_requests_in_flight_in_all() {
     stage.upstream.requests(1).await;
     let answer = stage.client().get("/v1/models").from(&Person::named("bob")).send().await;
     answer.expect_refusal(503, "overloaded");
+    assert_eq!(answer.head.value("retry-after").as_deref(), Some("1"));
     gate.open();
     first.await.expect("the request is answered").expect_ok();
+}
+
+#[tokio::test]
+async fn at_the_limit_of_connections_a_new_one_waits_for_a_place() {
+    let stage = Stage::with(|setup| setup.with("limits.connections", 1).with("workers", 1)).await;
+    let request = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
+    let mut first = stage.client().connect().await;
+    first.send(&request).await;
+    first.answer("GET").await.expect_ok();
+    let mut second = stage.client().connect().await;
+    second.send(&request).await;
+    assert!(timeout(Duration::from_secs(1), second.peek()).await.is_err(), "there is no place for it yet");
+    drop(first);
+    second.answer("GET").await.expect_ok();
 }

@@ -6,6 +6,7 @@ use crate::support::stage::Stage;
 fn expect_common(answer: &Answer, code: &str) {
     assert_eq!(answer.refusal().as_deref(), Some(code));
     assert!(answer.head.value("x-request-id").is_some_and(|id| !id.is_empty()));
+    assert_eq!(answer.head.value("cache-control").as_deref(), Some("no-store"));
 }
 
 #[tokio::test]

@@ -110,7 +110,13 @@ async fn a_configured_key_header_carries_the_key_too() {
 #[tokio::test]
 async fn authorization_is_kept_where_the_far_end_reads_it() {
     let stage = Stage::with(|setup| setup.with("litellm.keep_authorization", vec!["/vertex_ai/"])).await;
-    for (path, kept) in [("/vertex_ai/v1/x", true), ("/vertex_aix", false), ("/v1/models", false)] {
+    for (path, kept) in [
+        ("/vertex_ai/v1/x", true),
+        ("/vertex_aix", false),
+        ("/v1/models", false),
+        ("/vertex_ai/../v1/models", false),
+        ("/vertex_ai/%2e%2e/v1/models", false),
+    ] {
         let answer = stage
             .client()
             .get(path)

@@ -97,6 +97,20 @@ async fn an_upstream_that_takes_its_time_is_no_fault_of_the_clients() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_its_time_is_no_fault_of_the_upstreams() {
+    let stage = Stage::with(|setup| setup.with("limits.upstream_first_byte_timeout", "1s")).await;
+    let mut wire = stage.client().connect().await;
+    wire.send(upload(&stage, ("Content-Length", "12")).bytes()).await;
+    let mut tick = interval(Duration::from_millis(200));
+    for _ in 0..12 {
+        tick.tick().await;
+        wire.send("x").await;
+    }
+    wire.answer("POST").await.expect_ok();
+    assert!(stage.upstream.only().body.complete);
+}
+
+#[tokio::test]
 async fn a_reader_that_takes_nothing_is_cut_off() {
     let stage = Stage::of(Upstream::answering(flood).await, |setup| setup.with("limits.send_timeout", "200ms")).await;
     let (head, wire) = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).open().await;
