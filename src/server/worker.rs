@@ -79,13 +79,17 @@ impl Worker {
         let mut reloaded = self.assembly.clone();
         let mut serving = self.serving(&reloaded.borrow_and_update().clone());
         let proxy = Arc::new(ArcSwap::new(serving.proxy.clone()));
+        let mut accepted = None;
         loop {
             let next = async {
-                // The place comes first: at the limit new connections wait in the backlog.
-                let place = self.connections.clone().acquire_owned().await.ok()?;
-                Some((place, listener.accept().await))
+                // At the limit one connection waits here, further ones in the backlog. The place comes second: taken first,
+                // an idle worker would keep it from a busy one.
+                if accepted.is_none() {
+                    accepted = Some(listener.accept().await);
+                }
+                self.connections.clone().acquire_owned().await.ok()
             };
-            let accepted = tokio::select! {
+            let place = tokio::select! {
                 () = self.ending.stop.cancelled() => break,
                 Ok(()) = reloaded.changed() => {
                     // Connections that are open go on to the new proxy with their next request.
@@ -93,15 +97,16 @@ impl Worker {
                     proxy.store(serving.proxy.clone());
                     continue;
                 }
-                accepted = next => accepted,
+                place = next => place,
             };
-            match accepted {
-                None => break,
-                Some((_, Err(error))) => {
+            match (place, accepted.take()) {
+                (None, _) => break,
+                (Some(place), Some(Ok((stream, peer)))) => self.spawn(&serving, &proxy, stream, peer, place),
+                (Some(_), Some(Err(error))) => {
                     tracing::warn!(cause = chain(&error), "can't accept a connection");
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
-                Some((place, Ok((stream, peer)))) => self.spawn(&serving, &proxy, stream, peer, place),
+                (Some(_), None) => {}
             }
         }
         drop(listener);

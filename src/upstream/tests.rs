@@ -39,7 +39,7 @@ fn upstream(limits: Limits, backlog: u32) -> (Upstream, TcpListener) {
     let listener = socket.listen(backlog).unwrap();
     let port = listener.local_addr().unwrap().port();
     let address = UpstreamUrl::Tcp { host: "127.0.0.1".into(), port };
-    (Upstream::new(address, limits, Arc::new(Metrics::new())), listener)
+    (Upstream::new(address, limits, Arc::new(Metrics::default())), listener)
 }
 
 /// A connection that nobody made, and its other end.

@@ -213,6 +213,22 @@ async fn there_can_be_a_limit_of_requests_in_flight_in_all() {
 }
 
 #[tokio::test]
+async fn an_idle_worker_keeps_no_place_from_a_busy_one() {
+    let stage = Stage::with(|setup| setup.with("limits.connections", 1).with("workers", 4)).await;
+    // Wherever the system puts each of them, there is a place for it: the one before has gone.
+    for _ in 0..16 {
+        stage
+            .client()
+            .get("/v1/models")
+            .from(&Person::named("alice"))
+            .header("Connection", "close")
+            .send()
+            .await
+            .expect_ok();
+    }
+}
+
+#[tokio::test]
 async fn at_the_limit_of_connections_a_new_one_waits_for_a_place() {
     let stage = Stage::with(|setup| setup.with("limits.connections", 1).with("workers", 1)).await;
     let request = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
