@@ -20,6 +20,8 @@ use crate::http::{names, request_id};
 use crate::litellm::routes;
 use crate::upstream::{AnswerError, ResponseBody};
 
+/// Bytes of an answer that hyper may hold for a client that takes none. By itself it holds as many as a head may have.
+const UNWRITTEN_BYTES_MAX: usize = 16 * 1024;
 /// Methods that callers may expect to pass.
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
@@ -39,6 +41,18 @@ struct Turn {
     number: u64,
     version: Version,
     takes_trailers: bool,
+    /// Bytes handed to hyper since it last had nothing left to write.
+    unwritten: usize,
+}
+
+impl Turn {
+    /// Whether hyper has enough to write. It asks again when it has flushed, so nobody needs to wake it.
+    fn is_full(&mut self) -> bool {
+        if self.talk.is_drained() {
+            self.unwritten = 0;
+        }
+        self.unwritten >= UNWRITTEN_BYTES_MAX
+    }
 }
 
 impl Drop for Turn {
@@ -213,7 +227,7 @@ impl ReplyBody {
     /// Ends the turn of the connection's request of this number when it is dropped.
     #[must_use]
     pub fn taking_turns(mut self, talk: &Conversation, number: u64, version: Version, takes_trailers: bool) -> Self {
-        self.turn = Some(Turn { talk: talk.clone(), number, version, takes_trailers });
+        self.turn = Some(Turn { talk: talk.clone(), number, version, takes_trailers, unwritten: 0 });
         self
     }
 
@@ -232,6 +246,9 @@ impl Body for ReplyBody {
     type Error = AnswerError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if self.turn.as_mut().is_some_and(Turn::is_full) {
+            return Poll::Pending;
+        }
         let polled = match &mut self.source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream(body, _) => Pin::new(body).poll_frame(cx),
@@ -247,6 +264,9 @@ impl Body for ReplyBody {
         let is_over =
             matches!(polled, Poll::Ready(None)) || matches!(polled, Poll::Ready(Some(Ok(_))) if self.is_end_stream());
         let this = &mut *self;
+        if let (Some(turn), Poll::Ready(Some(Ok(frame)))) = (&mut this.turn, &polled) {
+            turn.unwritten += frame.data_ref().map_or(0, Bytes::len);
+        }
         if let Some(record) = &mut this.record {
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, Bytes::len)),

@@ -190,7 +190,7 @@ async fn stalled_readers_hold_bounded_memory() {
     })
     .await;
     let each = stage.vestibule.memory().saturating_sub(before) / READERS;
-    assert!(each <= 192 * 1024, "{each} bytes for each stalled stream");
+    assert!(each <= 160 * 1024, "{each} bytes for each stalled stream");
 }
 
 #[tokio::test]
