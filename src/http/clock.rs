@@ -10,17 +10,20 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub struct Clock {
     sleep: Option<Pin<Box<Sleep>>>,
     is_running: bool,
+    /// The task that is to be woken is known.
+    is_polled: bool,
 }
 
 // === impl Clock ===
 
 impl Clock {
     /// Runs until then, unless it runs already.
-    pub fn run(&mut self, until: Instant) {
+    pub fn run(&mut self, until: impl FnOnce() -> Instant) {
         if self.is_running {
             return;
         }
-        self.is_running = true;
+        (self.is_running, self.is_polled) = (true, false);
+        let until = until();
         match &mut self.sleep {
             Some(sleep) => sleep.as_mut().reset(until),
             None => self.sleep = Some(Box::pin(sleep_until(until))),
@@ -32,8 +35,13 @@ impl Clock {
         self.is_running = false;
     }
 
-    /// Whether the time has come; if not, the task is woken then.
+    /// Whether the time has come; if not, the task is woken then. It is to be the same task from one `run` to the next.
     pub fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        self.is_running && self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
+        let Some(sleep) = self.sleep.as_mut().filter(|_| self.is_running) else { return false };
+        if self.is_polled {
+            return sleep.is_elapsed();
+        }
+        self.is_polled = true;
+        sleep.as_mut().poll(cx).is_ready()
     }
 }

@@ -160,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
             // The first head is awaited whatever comes; before a later one a client may be silent for longer.
             Awaited::Head(self.guard.heads())
         } else {
-            Awaited::Request
+            Awaited::Request(self.guard.heads())
         }
     }
 
@@ -209,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
         if written.is_ready() {
             self.sending.clear();
         } else if self.send_timeout > Duration::ZERO {
-            self.sending.run(Instant::now() + self.send_timeout);
+            self.sending.run(|| Instant::now() + self.send_timeout);
             if self.sending.is_over(cx) {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }

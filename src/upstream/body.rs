@@ -79,7 +79,7 @@ impl ResponseBody {
         if self.read_timeout.is_zero() {
             return false;
         }
-        self.silence.run(Instant::now() + self.read_timeout);
+        self.silence.run(|| Instant::now() + self.read_timeout);
         self.silence.is_over(cx)
     }
 }

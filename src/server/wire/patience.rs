@@ -16,8 +16,8 @@ pub(super) enum Awaited {
     Nothing,
     /// The first head, or the rest of a later one, by its number.
     Head(u64),
-    /// Another request, if it has one; for once to twice the keep-alive time.
-    Request,
+    /// Another request after so many, if it has one; for once to twice the keep-alive time.
+    Request(u64),
     /// More of a body.
     Body,
 }
@@ -37,7 +37,7 @@ impl Patience {
     /// The first head is awaited from now on.
     pub(super) fn new(limits: &Limits) -> Self {
         let mut clock = Clock::default();
-        clock.run(Instant::now() + limits.header_timeout);
+        clock.run(|| Instant::now() + limits.header_timeout);
         Self {
             header_timeout: limits.header_timeout,
             keep_alive_timeout: limits.keep_alive_timeout,
@@ -57,26 +57,39 @@ impl Patience {
 
     /// Nothing comes of what is awaited: whether it has been so for too long. If not, the task is woken then.
     pub(super) fn is_over(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> bool {
-        self.turn_to(awaited);
-        if awaited != Awaited::Body {
-            self.pace.refill();
+        match awaited {
+            Awaited::Nothing | Awaited::Request(_) => return self.is_idle(awaited, cx),
+            Awaited::Head(_) => {
+                self.turn_to(awaited);
+                self.pace.refill();
+                self.clock.run(|| Instant::now() + self.header_timeout);
+            }
+            Awaited::Body => {
+                self.turn_to(awaited);
+                self.clock.run(|| self.pace.wait());
+            }
         }
-        let until = match awaited {
-            Awaited::Head(_) => Instant::now() + self.header_timeout,
-            Awaited::Nothing | Awaited::Request => Instant::now() + self.keep_alive_timeout,
-            Awaited::Body => self.pace.wait(),
-        };
-        self.clock.run(until);
-        if awaited != Awaited::Nothing {
-            return self.clock.is_over(cx);
+        self.clock.is_over(cx)
+    }
+
+    /// Whether no request has come for too long. From one request to the next the clock is left running, for most
+    /// connections have the next one soon; when its time comes it is looked whether something has happened since.
+    fn is_idle(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> bool {
+        self.pace.refill();
+        if matches!(self.awaited, Awaited::Head(_) | Awaited::Body) {
+            self.turn_to(awaited);
         }
-        // Nobody wakes us at the answer's end, so we look now and then whether the client is idle.
-        if self.clock.is_over(cx) {
+        loop {
+            self.clock.run(|| Instant::now() + self.keep_alive_timeout);
+            if !self.clock.is_over(cx) {
+                return false;
+            }
+            if self.awaited == awaited && awaited != Awaited::Nothing {
+                return true;
+            }
+            self.turn_to(awaited);
             self.clock.clear();
-            self.clock.run(until);
-            let _runs = self.clock.is_over(cx);
         }
-        false
     }
 
     fn turn_to(&mut self, awaited: Awaited) {
