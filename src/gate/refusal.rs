@@ -84,7 +84,7 @@ codes! {
     BodyTimeout = "body_timeout" REQUEST_TIMEOUT "The request's body did not come in time.";
     /// The body is longer than `limits.body_bytes`.
     BodyTooLarge = "body_too_large" PAYLOAD_TOO_LARGE "The request's body is too large.";
-    /// The `Upgrade` header asks for HTTP/2 in clear (`h2c`), behind which requests would pass unseen.
+    /// The `Upgrade` header asks for HTTP/2 in clear (`h2c`), behind which requests would pass unseen. Java's `HttpClient` asks for it unless it is told `version(HTTP_1_1)`.
     BadUpgrade = "bad_upgrade" BAD_REQUEST "This change of protocol is not possible here.";
     /// The `Expect` header asks for something other than `100-continue`.
     UnknownExpectation = "unknown_expectation" EXPECTATION_FAILED "The Expect header asks for something unknown.";
