@@ -1,14 +1,19 @@
 //! Bytes that stand between a socket and hyper, for the wires at both ends: some may not go in yet, some must go out first.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::framing::Scan;
 use super::trailing::Trailing;
 
 /// Capacity that is kept. More is rare, and a connection may live for days.
 const KEPT_BYTES: usize = 8192;
+/// Bytes of one read that can't go straight into hyper's buffer.
+const READ_BYTES: usize = 8192;
 
 /// Bytes read and not handed on; the first `cleared` of them may be.
 #[derive(Debug, Default)]
@@ -44,6 +49,15 @@ impl Held {
     /// Whether something may be handed on.
     pub fn is_cleared(&self) -> bool {
         self.cleared > 0
+    }
+
+    /// Reads behind what is held, not cleared; how much it was, 0 at the end.
+    pub fn poll_fill<S: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<usize>> {
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut new = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(stream).poll_read(cx, &mut new))?;
+        self.push(new.filled());
+        Poll::Ready(Ok(new.filled().len()))
     }
 
     /// Holds more, not cleared.

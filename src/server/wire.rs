@@ -7,7 +7,6 @@ mod pace;
 mod patience;
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -26,8 +25,6 @@ use patience::{Awaited, Patience};
 
 /// What hyper gets in place of a head that was refused: a request that the service knows by its number.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
-/// Bytes of one read that can't go straight into hyper's buffer.
-const READ_BYTES: usize = 8192;
 /// Most bytes that are held while an answer is awaited; who sends more is cut off.
 const EARLY_BYTES_MAX: usize = 64 * 1024;
 
@@ -116,14 +113,11 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
             // Behind so much we would not see that the client goes away.
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
-        let mut new = ReadBuf::uninit(&mut bytes);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut new))?;
-        if new.filled().is_empty() {
+        let count = ready!(self.held.poll_fill(cx, &mut self.stream))?;
+        if count == 0 {
             return Poll::Ready(Ok(Turn::HandOver));
         }
-        self.patience.came(new.filled().len());
-        self.held.push(new.filled());
+        self.patience.came(count);
         self.rescan();
         Poll::Ready(Ok(Turn::Again))
     }

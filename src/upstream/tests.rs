@@ -6,30 +6,19 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::*;
-use crate::http::framing::TARGET_BYTES_MAX;
+use crate::config::testing;
 
 const SECOND: Duration = Duration::from_secs(1);
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn limits() -> Limits {
     Limits {
-        header_bytes: 65_536,
-        headers: 100,
-        target_bytes: TARGET_BYTES_MAX,
-        body_bytes: 0,
-        header_timeout: SECOND,
-        body_timeout: SECOND,
-        body_rate: 0,
-        send_timeout: SECOND,
-        keep_alive_timeout: SECOND,
-        connections: 1,
-        in_flight_per_person: 0,
-        in_flight: 0,
         upstream_connect_timeout: SECOND,
         upstream_first_byte_timeout: SECOND,
         upstream_read_timeout: SECOND,
         upstream_idle_timeout: SECOND * 60,
         upstream_idle_connections: 1,
+        ..testing("").limits
     }
 }
 

@@ -2,7 +2,6 @@
 //! readable although LiteLLM takes no more of the request.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -14,9 +13,6 @@ use super::{RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::http::framing::{AnswerGuard, Asked, BadAnswer};
 use crate::http::hold::{Ahead, Held};
 use crate::http::trailing::Trailing;
-
-/// Bytes of one read that can't go straight into hyper's buffer.
-const READ_BYTES: usize = 8192;
 
 /// What the one who sends requests and the connection's stream tell each other.
 #[derive(Debug, Default)]
@@ -112,13 +108,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Reads behind what is held.
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
-        let mut new = ReadBuf::uninit(&mut bytes);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut new)).map_err(|error| self.cause(error))?;
-        if new.filled().is_empty() {
+        let filled = ready!(self.held.poll_fill(cx, &mut self.stream));
+        if filled.map_err(|error| self.cause(error))? == 0 {
             return Poll::Ready(self.at_the_end().map(|()| true));
         }
-        self.held.push(new.filled());
         let scan = self.guard.scan(self.held.bytes());
         self.held.clear(&scan);
         self.judge(scan.bad);

@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::http::framing::TARGET_BYTES_MAX;
+use crate::config::testing;
 
 impl Downstream for DuplexStream {
     fn reset(&self) {}
@@ -15,23 +15,12 @@ const HINTS: &str = "HTTP/1.1 103 Early Hints\r\n\r\n";
 
 fn limits() -> Limits {
     Limits {
-        header_bytes: 65_536,
-        headers: 100,
-        target_bytes: TARGET_BYTES_MAX,
-        body_bytes: 0,
         header_timeout: SECOND,
         body_timeout: SECOND,
         body_rate: 0,
         send_timeout: SECOND,
         keep_alive_timeout: SECOND,
-        connections: 1,
-        in_flight_per_person: 0,
-        in_flight: 0,
-        upstream_connect_timeout: SECOND,
-        upstream_first_byte_timeout: SECOND,
-        upstream_read_timeout: SECOND,
-        upstream_idle_timeout: SECOND,
-        upstream_idle_connections: 1,
+        ..testing("").limits
     }
 }
 

@@ -155,15 +155,8 @@ async fn odd_targets_and_expectations_are_refused() {
 #[tokio::test]
 async fn one_person_can_have_a_limit_of_requests_in_flight() {
     let gate = Gate::closed();
-    let waiting = gate.clone();
-    let upstream = Upstream::answering(move |exchange| {
-        let gate = waiting.clone();
-        async move {
-            gate.pass().await;
-            exchange.json(r#"{"ok":true}"#).await
-        }
-    });
-    let stage = Stage::of(upstream.await, |setup| setup.with("limits.in_flight_per_person", 2)).await;
+    let stage =
+        Stage::of(Upstream::json_behind(&gate).await, |setup| setup.with("limits.in_flight_per_person", 2)).await;
     let alice = Person::named("alice");
     let request = stage.client().get("/v1/models").from(&alice);
     let running: Vec<_> = (0..2)
@@ -190,15 +183,7 @@ async fn one_person_can_have_a_limit_of_requests_in_flight() {
 #[tokio::test]
 async fn there_can_be_a_limit_of_requests_in_flight_in_all() {
     let gate = Gate::closed();
-    let waiting = gate.clone();
-    let upstream = Upstream::answering(move |exchange| {
-        let gate = waiting.clone();
-        async move {
-            gate.pass().await;
-            exchange.json(r#"{"ok":true}"#).await
-        }
-    });
-    let stage = Stage::of(upstream.await, |setup| setup.with("limits.in_flight", 1)).await;
+    let stage = Stage::of(Upstream::json_behind(&gate).await, |setup| setup.with("limits.in_flight", 1)).await;
     let request = stage.client().get("/v1/models").from(&Person::named("alice"));
     let first = tokio::spawn({
         let request = request.clone();

@@ -73,15 +73,7 @@ async fn a_body_that_dribbles_is_given_up_although_it_is_never_silent() {
 #[tokio::test]
 async fn an_upstream_that_takes_its_time_is_no_fault_of_the_clients() {
     let gate = Gate::closed();
-    let waiting = gate.clone();
-    let upstream = Upstream::answering(move |exchange| {
-        let gate = waiting.clone();
-        async move {
-            gate.pass().await;
-            exchange.json(r#"{"ok":true}"#).await
-        }
-    });
-    let stage = Stage::of(upstream.await, |setup| setup.with("limits.body_timeout", "200ms")).await;
+    let stage = Stage::of(Upstream::json_behind(&gate).await, |setup| setup.with("limits.body_timeout", "200ms")).await;
     // More than all buffers on the way hold, so that the client waits for the upstream.
     let body = vec![b'x'; 32 * 1024 * 1024];
     let (mut from, mut to) = stage.client().connect().await.split();

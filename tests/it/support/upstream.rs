@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::wire::{Body, Head, Wire};
-use super::within;
+use super::{Gate, within};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -59,6 +59,19 @@ impl Upstream {
     /// Answers each request with a small JSON document.
     pub(crate) async fn json() -> Self {
         Self::answering(|exchange| exchange.json(r#"{"ok":true}"#)).await
+    }
+
+    /// The same, for each request when the test has opened the gate once more.
+    pub(crate) async fn json_behind(gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::answering(move |exchange| {
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                exchange.json(r#"{"ok":true}"#).await
+            }
+        })
+        .await
     }
 
     /// Answers each request with these bytes, after its whole body.
