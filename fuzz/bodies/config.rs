@@ -77,8 +77,11 @@ fn lines(problems: &[Problem]) -> String {
 
 /// What is said, apart from where.
 fn said(loaded: &Loaded) -> Vec<String> {
+    const UNREADABLE: &str = "this is not YAML that can be read";
     let said = |problem: &&Problem| {
-        format!("{:?} {} {} {:?}", problem.severity, problem.path, problem.message, problem.remedy)
+        // Reading ends at the first fault, and another order makes another one the first.
+        let message = if problem.message.starts_with(UNREADABLE) { UNREADABLE } else { &problem.message };
+        format!("{:?} {} {message} {:?}", problem.severity, problem.path, problem.remedy)
     };
     let mut said: Vec<_> = problems(loaded).iter().map(said).collect();
     said.sort();
