@@ -58,6 +58,10 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// What people type into the browser.
     pub public_url: Option<PublicUrl>,
+    /// Further hosts that people and programs reach us by, as `Host` writes them, lower case.
+    pub hosts: Vec<String>,
+    /// Other sites whose pages may send requests in a person's name, as `Origin` writes them.
+    pub allowed_origins: Vec<String>,
     /// Threads that serve requests, never 0.
     pub workers: usize,
     /// Who may say who somebody is.
@@ -82,6 +86,10 @@ pub struct Config {
     pub sign_in_cookies: Vec<CookieName>,
     /// Prefix of vestibule's own paths: begins with `/`, has no `/` at its end.
     pub own_prefix: String,
+    /// Sign-in to LiteLLM's admin UI.
+    pub ui: Ui,
+    /// How somebody is signed out.
+    pub logout: Logout,
     /// Every limit.
     pub limits: Limits,
     /// How an ending goes.
@@ -117,6 +125,53 @@ pub struct PublicUrl {
     pub authority: String,
     /// Path prefix without a `/` at its end; empty for none.
     pub prefix: String,
+}
+
+impl PublicUrl {
+    /// As `Origin` writes it (RFC 6454 section 6.2).
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.authority)
+    }
+}
+
+/// Sign-in to LiteLLM's admin UI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ui {
+    /// Pages of the UI sign people in; never without a `public_url`.
+    pub sign_in: bool,
+    /// What the browser holds.
+    pub cookie_key: CookieKind,
+    /// LiteLLM's own ways to sign in are open.
+    pub native_sign_in: bool,
+}
+
+/// What the admin UI's cookie holds in place of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CookieKind {
+    /// Something that is worth nothing anywhere but here, and here to this person alone.
+    Placeholder,
+    /// The key itself.
+    Real,
+}
+
+/// How somebody is signed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logout {
+    /// Where the browser goes next, with where it goes from there inside; `None` = it stays on our own page.
+    pub location: Option<String>,
+    /// What becomes of the person's session for the API.
+    pub api_session: AtLogout,
+}
+
+/// What becomes of a session at sign-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AtLogout {
+    /// It lives on: programs go on.
+    Keep,
+    /// It ends, and its key with it.
+    End,
 }
 
 /// Who may assert an identity. All that is set must hold; at least one is, or `listen` is a unix socket that is closed to
@@ -200,6 +255,21 @@ impl Attribute {
         Self::Groups,
         Self::Roles,
     ];
+
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Email => "email",
+            Self::PreferredUsername => "preferred_username",
+            Self::Name => "name",
+            Self::FirstName => "first_name",
+            Self::LastName => "last_name",
+            Self::Picture => "picture",
+            Self::Groups => "groups",
+            Self::Roles => "roles",
+        }
+    }
 }
 
 /// Name and encoding of one attribute's header.
@@ -397,7 +467,10 @@ pub struct Litellm {
     pub keep_authorization: Vec<String>,
     /// LiteLLM's `PROXY_ADMIN_ID`, where set: whoever has this id becomes administrator.
     pub proxy_admin_id: Option<String>,
-    /// LiteLLM's master key, where its caches are to be told of blocks and revocations at once.
+    /// LiteLLM's `SERVER_ROOT_PATH`: begins with `/`, has no `/` at its end; empty for none.
+    pub root_path: String,
+    /// LiteLLM's master key, where its caches are to be told of blocks, revocations and sign-outs at once, and for the
+    /// signature of the admin UI's cookie.
     pub master_key: Option<SecretString>,
 }
 

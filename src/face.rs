@@ -1,7 +1,9 @@
-//! What is done with an admitted request. Today there is one face: the reverse proxy.
+//! What is done with an admitted request: forwarded, or answered here.
 
 pub mod forward;
+mod html;
 pub mod outgoing;
+pub mod pages;
 pub mod record;
 pub mod reply;
 mod tunnel;

@@ -6,6 +6,7 @@
 pub mod grant;
 pub mod identity;
 pub mod ledger;
+pub mod origin;
 pub mod passage;
 pub mod peer;
 pub mod recognition;
@@ -16,20 +17,21 @@ pub mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 
-use crate::config::{ClientKeys, IdentityRules, Litellm, PublicPaths};
+use crate::config::{ClientKeys, CookieKind, IdentityRules, Litellm, PublicPaths};
 use crate::http::head::{self, BadHead};
 use crate::http::names::{BadName, Owned, Owner};
-use crate::http::query::percent_decode;
 use crate::http::{forwarded, hop, request_id};
 use crate::litellm::{credentials, routes};
+use crate::secret::PLACEHOLDER_PREFIX;
+use origin::Origins;
 use passage::{Admitted, OwnKey, Passage, Public};
 use peer::Peer;
 use recognition::{Recognised, Recognition};
 use refusal::{Code, Refusal};
-use session::Sessions;
+use session::{Session, Sessions, Shown};
 use trust::Trust;
 
 /// What a person with too many requests running is told to wait.
@@ -55,6 +57,12 @@ pub struct Doors {
     pub public_paths: PublicPaths,
     /// Prefix of vestibule's own paths.
     pub own_prefix: String,
+    /// Where requests may come from, and the own paths that there are.
+    pub origins: Origins,
+    /// LiteLLM's ways in that are closed.
+    pub closed: Vec<String>,
+    /// What the admin UI's cookie holds.
+    pub cookie_key: CookieKind,
     /// Bytes of a target.
     pub target_bytes: usize,
     /// Requests in flight of one person; 0 = no limit.
@@ -80,6 +88,7 @@ impl Gate {
         if let Some(public) = Public::find(&self.doors.public_paths, path) {
             return without_person(Passage::Public(public));
         }
+        self.doors.origins.check(head, is_from_trusted)?;
         if !self.recognition.is_asserted(&head.headers) {
             return match self.doors.client_keys {
                 ClientKeys::Pass => {
@@ -90,11 +99,43 @@ impl Gate {
         }
         let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &head.headers)?;
         let session = self.sessions.open(identity, grant).await?;
+        let path = self.doors.origins.below_root(path);
         session.settled_for(path)?;
+        let session = self.browsing(session, head, path).await?;
         let place = session
             .enter(self.doors.in_flight_per_person)
             .ok_or_else(|| Refusal::from(Code::TooManyRequests).retry_after(CROWDED_RETRY))?;
         Ok(Admitted { passage: Passage::As(session), is_from_trusted, place: Some(place), rule: grant.rule() })
+    }
+
+    /// The session of the browser that shows a placeholder, or a key of one. On the models' routes the person's own budget
+    /// counts, which LiteLLM does not apply to a browser's key.
+    async fn browsing(&self, session: Session, head: &Parts, path: &str) -> Result<Session, Refusal> {
+        let mut browsing = None;
+        for key in credentials::keys_in(&head.headers, &self.doors.key_headers) {
+            if key.starts_with(PLACEHOLDER_PREFIX) {
+                browsing = Some(self.sessions.browse(session.clone(), key).await?);
+            } else if self.doors.cookie_key == CookieKind::Real {
+                if let Shown::Living(living) = self.sessions.shown(&session, key) {
+                    browsing = Some(living);
+                } else if self.doors.origins.is_from_our_page(head) {
+                    return Err(Code::DeadPlaceholder.into());
+                }
+            }
+        }
+        let session = browsing.unwrap_or(session);
+        Ok(if routes::is_model_route(path) { session.with_api_key() } else { session })
+    }
+
+    /// Where requests may come from.
+    pub fn origins(&self) -> &Origins {
+        &self.doors.origins
+    }
+
+    /// The answer to a CORS preflight, after what no request may have; `None` for any other request.
+    pub fn preflight(&self, head: &Parts) -> Option<Result<HeaderValue, Refusal>> {
+        let granted = self.doors.origins.preflight(head)?;
+        Some(self.look_at(head).and(granted))
     }
 
     /// The sessions, for a key that LiteLLM refused.
@@ -121,8 +162,13 @@ impl Gate {
             BadName::Nominated(name) => Refusal::from(Code::NominatedHeader).about(name),
             BadName::Connection => Code::NominatedHeader.into(),
         })?;
-        if is_below(request.uri.path(), &self.doors.own_prefix) {
+        let (doors, path) = (&self.doors, request.uri.path());
+        if routes::is_below(path, &doors.own_prefix) && !doors.origins.own_pages.iter().any(|own| own == path) {
             return Err(Code::UnknownPath.into());
+        }
+        let is_closed = doors.closed.iter().any(|closed| routes::is_below(path, closed));
+        if is_closed && !doors.origins.signs_in(request) {
+            return Err(Code::ClosedDoor.into());
         }
         Ok(())
     }
@@ -153,39 +199,4 @@ pub fn owned_names(identity: &IdentityRules, trust: &crate::config::Trust, litel
 /// Headers that this LiteLLM reads keys from besides its usual ones.
 pub fn key_headers(litellm: &Litellm) -> Vec<HeaderName> {
     litellm.key_header.iter().chain(&litellm.pass_through_key_headers).cloned().collect()
-}
-
-/// Whether any server could take the path for one below the prefix: escapes, case and repeated slashes are seen through.
-fn is_below(path: &str, prefix: &str) -> bool {
-    if routes::is_plain(path) {
-        let Some((start, rest)) = path.split_at_checked(prefix.len()) else { return false };
-        return start.eq_ignore_ascii_case(prefix) && (rest.is_empty() || rest.starts_with('/'));
-    }
-    let decoded = String::from_utf8_lossy(&percent_decode(path.as_bytes())).to_ascii_lowercase();
-    let mut segments = decoded.split(['/', '\\']).filter(|segment| !matches!(*segment, "" | "."));
-    prefix.to_ascii_lowercase().split('/').filter(|part| !part.is_empty()).all(|part| segments.next() == Some(part))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_prefix_is_seen_in_every_spelling() {
-        for path in [
-            "/vestibule",
-            "/vestibule/",
-            "/vestibule/x",
-            "//vestibule/x",
-            "/VESTIBULE",
-            "/%76estibule/x",
-            "/./vestibule",
-            "/\\vestibule",
-        ] {
-            assert!(is_below(path, "/vestibule"), "{path}");
-        }
-        for path in ["/", "/vestibules", "/x/vestibule", "/v1/models"] {
-            assert!(!is_below(path, "/vestibule"), "{path}");
-        }
-    }
 }

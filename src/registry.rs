@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::TurnedAway;
+use books::Tokens;
 
 use crate::config::Terms;
 use crate::secret::SessionKey;
@@ -57,6 +58,21 @@ pub struct Opened {
     /// The key.
     pub key: SessionKey,
     /// How long the key lives if nobody renews it, by the database's clock.
+    pub expires_in: Duration,
+    /// The role in LiteLLM's row.
+    pub role: Option<String>,
+    /// The living sessions of their browsers.
+    pub ui: Vec<UiSession>,
+}
+
+/// A browser's session in the admin UI.
+#[derive(Clone)]
+pub struct UiSession {
+    /// Our id of the session.
+    pub session_id: String,
+    /// The key.
+    pub key: SessionKey,
+    /// How long it lives, by the database's clock.
     pub expires_in: Duration,
 }
 
@@ -119,6 +135,25 @@ pub trait Registry: Send + Sync + 'static {
     /// Rows removed by hand are made again, keys near their end renewed, blocks seen.
     fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened>;
 
+    /// Makes a session for one more browser of an account, and ends the oldest where there are too many.
+    fn open_ui<'a>(&'a self, account_id: &'a str) -> Answer<'a, UiSession> {
+        let _ = account_id;
+        no_browsers()
+    }
+
+    /// Ends sessions at the wish of the person whose they are; gives LiteLLM's names of their keys. With `keep_keys` the
+    /// keys stay in LiteLLM's table, expired, for its own API to delete: it forgets only what it finds there.
+    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> Answer<'a, Tokens> {
+        let _ = (session_ids, keep_keys);
+        no_browsers()
+    }
+
+    /// Removes what is left of ended sessions, once LiteLLM has been told.
+    fn remove_ended<'a>(&'a self, keys: &'a Tokens) -> Answer<'a, ()> {
+        let _ = keys;
+        no_browsers()
+    }
+
     /// Migrates our own tables where that is allowed and needed, and looks whether LiteLLM's are there.
     fn prepare(&self) -> Answer<'_, ()>;
 
@@ -127,4 +162,9 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Writes down who was turned away: at most once a person, code and minute, whoever else writes.
     fn turned_away<'a>(&'a self, people: &'a [TurnedAway]) -> Answer<'a, ()>;
+}
+
+/// Where nobody signs in to the admin UI.
+fn no_browsers<'a, T: Send + 'a>() -> Answer<'a, T> {
+    Box::pin(async { Err(RegistryError::NotReady("no browsers' sessions are kept here".into())) })
 }

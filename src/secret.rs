@@ -15,6 +15,10 @@ pub const SECRETS_MAX: usize = 3;
 
 const KEY_LABEL: &str = "vestibule/key/1";
 const PERSON_LABEL: &str = "vestibule/person/1";
+const PLACEHOLDER_LABEL: &str = "vestibule/placeholder/1";
+const COOKIE_LABEL: &str = "vestibule/cookie/1";
+/// How a placeholder begins: like a key, so that it passes wherever LiteLLM's pages look at one.
+pub const PLACEHOLDER_PREFIX: &str = "sk-vst-";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// One to three secrets. The first makes keys, all are honoured.
@@ -36,7 +40,13 @@ pub struct SessionKey(SecretString);
 pub enum SessionKind {
     /// A person's key for the API.
     Api,
+    /// A browser's key for the admin UI.
+    Ui,
 }
+
+/// Signs the admin UI's cookie: HMAC with SHA-256.
+#[derive(Clone)]
+pub struct CookieKey(hmac::Key);
 
 /// Why secrets were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +118,34 @@ impl SessionSecrets {
         Some(SessionKey(text.into()))
     }
 
+    /// What a browser holds in place of a session's key. Only the account it was made for can use it, and it says nothing of
+    /// the key.
+    pub fn placeholder(&self, account_id: &str, session_id: &str) -> String {
+        let mut text = format!("{PLACEHOLDER_PREFIX}{session_id}-");
+        if let Some((_, key)) = self.secrets.first() {
+            base62(placeholder_mac(key, account_id, session_id).as_ref(), &mut text);
+        }
+        text
+    }
+
+    /// The session that a placeholder stands for, where it was made for this account with one of our secrets.
+    pub fn session_of<'t>(&self, account_id: &str, placeholder: &'t str) -> Option<&'t str> {
+        let (session_id, seal) = placeholder.strip_prefix(PLACEHOLDER_PREFIX)?.split_once('-')?;
+        let is_sealed = self.secrets.iter().any(|(_, key)| {
+            let mut wanted = String::new();
+            base62(placeholder_mac(key, account_id, session_id).as_ref(), &mut wanted);
+            equal(seal.as_bytes(), wanted.as_bytes())
+        });
+        is_sealed.then_some(session_id)
+    }
+
+    /// Signs cookies where LiteLLM's master key is not there to do it. LiteLLM's pages do not check the signature.
+    pub fn cookie_key(&self) -> CookieKey {
+        let label = [COOKIE_LABEL.as_bytes()];
+        let key = self.secrets.first().map(|(_, key)| mac(key, &label));
+        CookieKey(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref().map_or(&[], AsRef::as_ref)))
+    }
+
     /// A stable name for a person in logs, without anything of the person in it: 12 hex digits.
     pub fn pseudonym(&self, issuer: &str, subject: &str) -> String {
         let Some((_, key)) = self.secrets.first() else { return String::new() };
@@ -119,6 +157,26 @@ impl SessionSecrets {
 impl std::fmt::Debug for SessionSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.secrets.iter().map(|(id, _)| id)).finish()
+    }
+}
+
+// === impl CookieKey ===
+
+impl CookieKey {
+    /// LiteLLM's own, which its pages for MCP sign-in check.
+    pub fn of_master_key(master_key: &SecretString) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, master_key.expose_secret().as_bytes()))
+    }
+
+    /// The signature over a text.
+    pub fn sign(&self, text: &str) -> impl AsRef<[u8]> {
+        hmac::sign(&self.0, text.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for CookieKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CookieKey")
     }
 }
 
@@ -159,8 +217,13 @@ impl SessionKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Ui => "ui",
         }
     }
+}
+
+fn placeholder_mac(key: &hmac::Key, account_id: &str, session_id: &str) -> hmac::Tag {
+    mac(key, &[PLACEHOLDER_LABEL, account_id, session_id].map(str::as_bytes))
 }
 
 /// Over parts, each with its length before it, so that no two lists of parts are one text.
@@ -266,6 +329,20 @@ mod tests {
         assert_eq!(parse("\n"), Some(SecretError::None));
         assert_eq!(parse("short"), Some(SecretError::Short(1)));
         assert_eq!(parse(&format!("{A}\n{A}\n{A}\n{A}")), Some(SecretError::TooMany));
+    }
+
+    #[test]
+    fn a_placeholder_is_its_own_accounts_alone_and_names_no_key() {
+        let ours = secrets(A);
+        let placeholder = ours.placeholder("acc", "s1");
+        assert_eq!(ours.session_of("acc", &placeholder), Some("s1"));
+        assert_eq!(secrets(&format!("{B}\n{A}")).session_of("acc", &placeholder), Some("s1"));
+        assert_eq!(ours.session_of("other", &placeholder), None);
+        assert_eq!(secrets(B).session_of("acc", &placeholder), None);
+        assert_eq!(ours.session_of("acc", &placeholder.replace("s1", "s2")), None);
+        for broken in ["sk-vst-s1-", "sk-vst-s1", "sk-vst-", "sk-s1", ""] {
+            assert_eq!(ours.session_of("acc", broken), None, "{broken}");
+        }
     }
 
     #[test]

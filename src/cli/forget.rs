@@ -9,6 +9,7 @@ use super::errand::{Errand, say};
 use crate::config::written;
 use crate::litellm::api::{self, Call};
 use crate::litellm::credentials::KeyHeaders;
+use crate::registry::Registry;
 use crate::registry::books::Ended;
 use crate::telemetry::logs::chain;
 use crate::upstream::call;

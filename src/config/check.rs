@@ -11,6 +11,7 @@ mod litellm;
 mod rules;
 mod session;
 mod trust;
+mod ui;
 mod values;
 
 pub(super) use self::values::{parse_duration, written};
@@ -43,10 +44,15 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let session = session::session(raw.session.unwrap_or_default(), &account, litellm.cache_ttl, report);
     let database = litellm::database(raw.database.unwrap_or_default(), &litellm.schema, report);
     headers.check(report);
+    let public_url = front::public_url(raw.public_url.as_deref(), report);
     let own_prefix = front::own_prefix(raw.own_prefix, report);
     Some(Config {
         admin,
-        public_url: front::public_url(raw.public_url.as_deref(), report),
+        hosts: ui::hosts(raw.hosts.unwrap_or_default(), public_url.as_ref(), report),
+        allowed_origins: ui::allowed_origins(raw.allowed_origins.unwrap_or_default(), report),
+        ui: ui::ui(&raw.ui.unwrap_or_default(), public_url.as_ref(), report),
+        logout: ui::logout(raw.logout.unwrap_or_default(), preset, public_url.as_ref(), report),
+        public_url,
         workers: front::workers(raw.workers, report),
         trust,
         identity,

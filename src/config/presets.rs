@@ -333,6 +333,17 @@ impl Preset {
         self.headers().iter().copied().find(|header| header.attribute == attribute)
     }
 
+    /// Its sign-out where that is on the same host, with `{next}` where it takes the address to go on to. Vouch's and
+    /// Authelia's are on hosts of their own.
+    pub fn sign_out(self) -> Option<&'static str> {
+        match self {
+            Self::Oauth2Proxy | Self::Oauth2ProxyAuthRequest => Some("/oauth2/sign_out?rd={next}"),
+            Self::Gatekeeper => Some("/oauth/logout?redirect={next}"),
+            Self::Authentik => Some("/outpost.goauthentik.io/sign_out"),
+            Self::Vouch | Self::Authelia | Self::Custom => None,
+        }
+    }
+
     /// Names of its own cookies; `*` at the end stands for anything.
     pub fn cookies(self) -> &'static [&'static str] {
         match self {

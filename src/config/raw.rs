@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 
 use crate::config::presets::Preset;
-use crate::config::{AdoptBy, Attribute, ClientKeys, Decoding, LogFormat, RoleSync, UserIdFrom};
+use crate::config::{AdoptBy, AtLogout, Attribute, ClientKeys, CookieKind, Decoding, LogFormat, RoleSync, UserIdFrom};
 
 /// A list. An item whose shape was wrong, and which is reported already, is `None`.
 pub(super) type List<T> = Vec<Option<T>>;
@@ -36,6 +36,8 @@ pub(super) struct Raw {
     pub(super) listen_mode: Option<Scalar>,
     pub(super) admin: Option<Scalar>,
     pub(super) public_url: Option<String>,
+    pub(super) hosts: Option<List<String>>,
+    pub(super) allowed_origins: Option<List<String>>,
     pub(super) workers: Option<Scalar>,
     pub(super) trust: Option<RawTrust>,
     pub(super) identity: Option<RawIdentity>,
@@ -51,6 +53,8 @@ pub(super) struct Raw {
     pub(super) public_paths: Option<List<String>>,
     pub(super) sign_in_cookies: Option<List<String>>,
     pub(super) own_prefix: Option<String>,
+    pub(super) ui: Option<RawUi>,
+    pub(super) logout: Option<RawLogout>,
     pub(super) limits: Option<RawLimits>,
     pub(super) drain: Option<RawDrain>,
     pub(super) log: Option<RawLog>,
@@ -187,6 +191,7 @@ pub(super) struct RawLitellm {
     pub(super) pass_through_key_headers: Option<List<String>>,
     pub(super) keep_authorization: Option<List<String>>,
     pub(super) proxy_admin_id: Option<String>,
+    pub(super) root_path: Option<String>,
     pub(super) master_key: Option<Secret>,
     pub(super) master_key_file: Option<String>,
 }
@@ -199,6 +204,21 @@ pub(super) struct RawDatabase {
     pub(super) connect_timeout: Option<Scalar>,
     pub(super) statement_timeout: Option<Scalar>,
     pub(super) ca_file: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct RawUi {
+    pub(super) sign_in: Option<Scalar>,
+    pub(super) cookie_key: Option<CookieKind>,
+    pub(super) native_sign_in: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct RawLogout {
+    pub(super) chain: Option<List<String>>,
+    pub(super) api_session: Option<AtLogout>,
 }
 
 #[derive(Debug, Default, Deserialize)]

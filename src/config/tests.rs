@@ -292,6 +292,8 @@ fn the_example_documents_every_key() {
         "session",
         "litellm",
         "database",
+        "ui",
+        "logout",
         "limits",
         "drain",
         "log",

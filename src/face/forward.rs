@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 
 use super::outgoing::{Outgoing, Rewriter};
+use super::pages::{Pages, Step, Touch};
 use super::record::Record;
 use super::reply::{self, ReplyBody};
 use super::tunnel;
@@ -31,6 +32,8 @@ use crate::upstream::{ResponseBody, Upstream, UpstreamError};
 
 /// Most bytes of a 401 that is read to see whether LiteLLM refused our key. Its own are a few hundred.
 const REFUSED_KEY_BYTES_MAX: u64 = 16 * 1024;
+/// Most bytes of an answer that is written anew. LiteLLM's own is below one.
+const REWRITTEN_BYTES_MAX: u64 = 64 * 1024;
 /// What callers are told to wait when all places are taken.
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,8 @@ pub struct Proxy {
     pub gate: Arc<Gate>,
     /// Writes what goes up.
     pub rewriter: Arc<Rewriter>,
+    /// Answers for the admin UI, and what is added to LiteLLM's.
+    pub pages: Arc<Pages>,
     /// This worker's connections.
     pub upstream: Upstream,
     /// Counts.
@@ -89,9 +94,13 @@ impl Proxy {
         let is_waiting = request.headers().contains_key(header::EXPECT) && !request.body().is_end_stream();
         let version = request.version();
         let takes_trailers = version == Version::HTTP_11 && hop::takes_trailers(request.headers());
+        let granted = self.gate.origins().granted(request.headers());
         let mut response = self.answer(peer, talk, number, request).await;
         if is_waiting && response.headers().contains_key(refusal::HEADER) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(origin) = granted {
+            allow_origin(response.headers_mut(), origin);
         }
         talk.answer();
         talk.answer_upgrade(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
@@ -116,6 +125,12 @@ impl Proxy {
         if let Some(bad) = talk.bad(number) {
             return reply::refuse(&refuse_bytes(bad), &head, record);
         }
+        if let Some(preflight) = self.gate.preflight(&head) {
+            return match preflight {
+                Ok(_) => reply::preflight(&head.headers, record),
+                Err(refusal) => reply::refuse(&refusal, &head, record),
+            };
+        }
         let mut admitted = match self.admit(peer, &head).await {
             Ok(admitted) => admitted,
             Err(refusal) => {
@@ -127,10 +142,22 @@ impl Proxy {
         if hop::max_forwards(&head.method, &head.headers) == Some(0) {
             return reply::options(&request_id, record);
         }
+        let touch = match self.pages.step(&head, &admitted, &self.gate).await {
+            Ok(Step::Forward(touch)) => touch,
+            Ok(Step::Answer(response)) => return reply::own_page(response, head.method == Method::HEAD, record),
+            Err(refusal) => {
+                self.ledger.note(&refusal);
+                return reply::refuse(&refusal, &head, record);
+            }
+        };
         let place = admitted.place.take();
         let upgrade = upgrade.as_ref();
         let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, talk };
-        match self.forward(&errand, body).await {
+        let answer = match self.forward(&errand, body).await {
+            Ok(Answer::Relay(response)) if touch.rewrites_body() => self.rewritten(&touch, response).await,
+            other => other,
+        };
+        match answer {
             Err(refusal) => {
                 self.ledger.note(&refusal);
                 reply::refuse(&refusal, &head, record)
@@ -139,7 +166,9 @@ impl Proxy {
                 self.switch(&errand, downstream, response, record, place)
             }
             Ok(Answer::Relay(response)) => {
-                reply::relay(self.clean(response, &request_id), self.rewriter.owned.clone(), place, record)
+                let mut response = self.clean(response, &request_id);
+                touch.headers(&self.pages, response.headers_mut());
+                reply::relay(response, self.rewriter.owned.clone(), place, record)
             }
             Ok(Answer::Read(response)) => reply::read(self.clean(response, &request_id), record),
         }
@@ -200,6 +229,20 @@ impl Proxy {
         self.upstream.send(request(body), again).await.map_err(refuse)
     }
 
+    /// An answer whose body is written anew, where it is small and what it was known as.
+    async fn rewritten(&self, touch: &Touch, response: Response<ResponseBody>) -> Result<Answer, Refusal> {
+        let is_small = response.body().size_hint().exact().is_some_and(|length| length <= REWRITTEN_BYTES_MAX);
+        if response.status() != StatusCode::OK || !is_small || response.headers().contains_key(header::CONTENT_ENCODING)
+        {
+            return Ok(Answer::Relay(response));
+        }
+        let (mut head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| Refusal::from(Code::UpstreamFailed).because(error))?.to_bytes();
+        let body = touch.body(&self.pages, &body).map_or(body, Bytes::from);
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        Ok(Answer::Read(Response::from_parts(head, body)))
+    }
+
     /// LiteLLM said 401: was it our key, and do the books agree? Only then is there another.
     async fn renew(
         &self,
@@ -218,7 +261,7 @@ impl Proxy {
             return Ok(read);
         }
         let Some(session) = self.gate.sessions().renew(session).await? else { return Ok(read) };
-        session.settled_for(errand.head.uri.path())?;
+        session.settled_for(self.gate.origins().below_root(errand.head.uri.path()))?;
         if !is_bodiless {
             return Err(Refusal::from(Code::SessionRenewed).retry_after(Duration::ZERO));
         }
@@ -257,6 +300,10 @@ impl Proxy {
         let headers = response.headers_mut();
         names::strip_answer(headers, &self.rewriter.owned);
         self.rewriter.keep_sign_in(headers);
+        // LiteLLM allows every site to read every answer.
+        if headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some() {
+            headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
+        }
         // A refusal is ours to say.
         headers.remove(refusal::HEADER);
         headers.insert(request_id::NAME, request_id.clone());
@@ -275,6 +322,13 @@ fn refuse_bytes(bad: Bad) -> Refusal {
         Bad::TooLarge => Code::HeaderTooLarge,
         Bad::Late => Code::HeaderTimeout,
     })
+}
+
+/// Lets the pages of a site that is allowed read the answer, in their visitor's name.
+fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }
 
 /// Whose fault it was, and what the caller hears of it.

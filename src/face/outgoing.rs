@@ -7,13 +7,16 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
 
+use super::pages::sign_in;
 use crate::config::CookieName;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
+use crate::gate::session::Session;
 use crate::http::names::{self, Owned};
-use crate::http::{forwarded, hop, query, request_id};
+use crate::http::{cookies, forwarded, hop, query, request_id};
 use crate::litellm::credentials::{KEY_PREFIX, KEY_SUBPROTOCOL, UI_COOKIE};
-use crate::litellm::routes;
+use crate::litellm::{routes, ui};
+use crate::secret::CookieKey;
 
 /// How heads are rewritten; the same for all requests.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub struct Rewriter {
     pub public_scheme: &'static str,
     /// The Host of a request that came without one.
     pub upstream_host: HeaderValue,
+    /// LiteLLM's root path.
+    pub root_path: String,
+    /// Signs the cookie for the pages of LiteLLM's that read it on the server; they take the master key's signature alone.
+    pub cookie_key: Option<CookieKey>,
 }
 
 /// A request on its way up, apart from its body.
@@ -133,11 +140,30 @@ impl Rewriter {
             headers.insert(header::AUTHORIZATION, theirs.clone());
         }
         key.inject(headers, self.key_header.as_ref(), kept.is_some());
+        if let (Passage::As(session), Some(signature)) = (&out.admitted.passage, &self.cookie_key)
+            && ui::reads_cookie(path.strip_prefix(self.root_path.as_str()).unwrap_or(path))
+            && let Some(cookie) = self.ui_cookie(session, signature)
+        {
+            // In one line: LiteLLM's server reads the first alone.
+            let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+            let whole = [&[cookie.as_bytes()], lines.as_slice()].concat().join(&b"; "[..]);
+            if let Ok(mut whole) = HeaderValue::from_bytes(&whole) {
+                whole.set_sensitive(true);
+                headers.insert(header::COOKIE, whole);
+            }
+        }
+    }
+
+    /// The admin UI's cookie with a real key in it, which no browser ever sees.
+    fn ui_cookie(&self, session: &Session, signature: &CookieKey) -> Option<HeaderValue> {
+        let exp = sign_in::now() + session.left().as_secs();
+        let claims = sign_in::claims(session, session.key().clear()?, "Authorization", &self.root_path, exp);
+        HeaderValue::try_from(format!("{UI_COOKIE}={}", claims.sign(signature))).ok()
     }
 
     /// Takes cookies of the sign-in proxy's names out of an answer: LiteLLM has none to set.
     pub fn keep_sign_in(&self, headers: &mut HeaderMap) {
-        let is_theirs = |value: &HeaderValue| self.is_sign_in_cookie(cookie_name(value.as_bytes()));
+        let is_theirs = |value: &HeaderValue| self.is_sign_in_cookie(cookies::name(value.as_bytes()));
         if !headers.get_all(header::SET_COOKIE).iter().any(is_theirs) {
             return;
         }
@@ -160,11 +186,11 @@ impl Rewriter {
     /// The cookies without LiteLLM's own and the sign-in proxy's. A line that has none of them passes as it is.
     fn cookies(&self, line: &HeaderValue) -> Option<HeaderValue> {
         let unwanted = |cookie: &[u8]| {
-            let name = cookie_name(cookie);
+            let name = cookies::name(cookie);
             // Python's `strip` takes more for blanks than ASCII's are: `\u{a0}token` is `token` to LiteLLM's server.
             name == UI_COOKIE.as_bytes() || !name.iter().all(u8::is_ascii_graphic) || self.is_sign_in_cookie(name)
         };
-        let cookies = || line.as_bytes().split(|byte| *byte == b';');
+        let cookies = || cookies::parts(line.as_bytes());
         if !cookies().any(unwanted) {
             return Some(line.clone());
         }
@@ -178,10 +204,6 @@ impl Rewriter {
 fn host(head: &Parts) -> Option<HeaderValue> {
     let came = head.headers.get(header::HOST).filter(|host| !host.is_empty()).cloned();
     came.or_else(|| HeaderValue::from_str(head.uri.authority()?.as_str()).ok())
-}
-
-fn cookie_name(cookie: &[u8]) -> &[u8] {
-    cookie.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default().trim_ascii()
 }
 
 /// Whether a path is the prefix or lies below it, by whole segments.
@@ -227,6 +249,8 @@ mod tests {
             sign_in_cookies: vec![CookieName::Prefix("_oauth2_proxy".into()), CookieName::Exact("sid".into())],
             public_scheme: "http",
             upstream_host: HeaderValue::from_static("localhost"),
+            root_path: String::new(),
+            cookie_key: None,
         }
     }
 

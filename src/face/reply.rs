@@ -6,11 +6,12 @@ use std::task::{Context, Poll};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, Version};
+use http::{Method, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Bytes;
 use serde_json::json;
 
+use super::html;
 use super::record::Record;
 use crate::gate::refusal::{self, Code, Refusal};
 use crate::gate::session::InFlight;
@@ -22,6 +23,8 @@ use crate::upstream::{AnswerError, ResponseBody};
 
 /// Bytes of an answer that hyper may hold for a client that takes none. By itself it holds as many as a head may have.
 const UNWRITTEN_BYTES_MAX: usize = 16 * 1024;
+/// How long a browser may go by a preflight's answer, in seconds.
+const PREFLIGHT_SECONDS: u64 = 600;
 /// Methods that callers may expect to pass.
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
@@ -112,6 +115,30 @@ pub fn options(request_id: &HeaderValue, mut record: Record) -> Response<ReplyBo
     response.map(|()| own(None, record))
 }
 
+/// An answer that was written here.
+pub fn own_page(response: Response<Bytes>, is_head: bool, mut record: Record) -> Response<ReplyBody> {
+    record.answered(response.status());
+    let (mut head, body) = response.into_parts();
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    head.headers.insert(request_id::NAME, record.request_id().clone());
+    Response::from_parts(head, own(Some(body).filter(|_| !is_head), record))
+}
+
+/// The answer to a CORS preflight of a site that is allowed (Fetch 4.8): what it asks for.
+pub fn preflight(asked: &HeaderMap, mut record: Record) -> Response<ReplyBody> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOW);
+    if let Some(wanted) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_SECONDS));
+    headers.insert(request_id::NAME, record.request_id().clone());
+    record.answered(response.status());
+    response.map(|()| own(None, record))
+}
+
 fn own(bytes: Option<Bytes>, mut record: Record) -> ReplyBody {
     let bytes = bytes.filter(|bytes| !bytes.is_empty());
     if bytes.is_none() {
@@ -143,17 +170,14 @@ pub fn refuse(refusal: &Refusal, head: &Parts, mut record: Record) -> Response<R
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if code.status() == http::StatusCode::UNAUTHORIZED && !matches!(shape, Shape::Page) {
+    if code.status() == StatusCode::UNAUTHORIZED && !matches!(shape, Shape::Page) {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if code == Code::MethodNotAllowed {
         headers.insert(header::ALLOW, ALLOW);
     }
     if matches!(shape, Shape::Page) {
-        headers.insert(
-            "content-security-policy",
-            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-        );
+        headers.insert(header::CONTENT_SECURITY_POLICY, html::POLICY);
     }
     if code.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -181,7 +205,16 @@ fn shape(head: &Parts) -> Shape {
     }
 }
 
+/// As LiteLLM refuses a key that it does not know (`_types.py`, `ProxyErrorTypes`): its pages take it for the session's end.
+fn unknown_key(code: Code, id: &str) -> String {
+    let message = format!("{} Request id: {id}", code.message());
+    json!({"error": {"message": message, "type": "token_not_found_in_db", "param": "key", "code": "401"}}).to_string()
+}
+
 fn openai(code: Code, id: &str) -> String {
+    if code == Code::DeadPlaceholder {
+        return unknown_key(code, id);
+    }
     let kind = match code.status().as_u16() {
         401 => "authentication_error",
         403 => "permission_error",
@@ -209,16 +242,13 @@ fn anthropic(code: Code, id: &str) -> String {
     json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": id}).to_string()
 }
 
-/// A page without scripts or anything from elsewhere. The id holds none of HTML's special characters.
 fn page(code: Code, id: &str) -> String {
-    let (message, name, status) = (code.message(), code.as_str(), code.status().as_u16());
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{message}</title>\n\
-         <style>:root{{color-scheme:light dark;font:1rem/1.5 system-ui,sans-serif}}main{{max-width:36rem;margin:20vh auto;padding:0 1rem}}code{{font-size:.9em}}</style>\n\
-         </head>\n<body>\n<main>\n<h1>{message}</h1>\n<p>Status {status}, <code>{name}</code>.</p>\n\
-         <p>If this is not what you expect, tell your administrator this request id: <code>{id}</code></p>\n</main>\n</body>\n</html>\n"
-    )
+    let (name, status, id) = (code.as_str(), code.status().as_u16(), html::escape(id));
+    let body = format!(
+        "<p>Status {status}, <code>{name}</code>.</p>\n\
+         <p>If this is not what you expect, tell your administrator this request id: <code>{id}</code></p>\n"
+    );
+    html::page(code.message(), &body)
 }
 
 // === impl ReplyBody ===

@@ -96,6 +96,12 @@ codes! {
     NominatedHeader = "nominated_header" BAD_REQUEST "The Connection header names a reserved header.";
     /// A path under `own_prefix` that vestibule does not know. It is never forwarded.
     UnknownPath = "unknown_path" NOT_FOUND "There is no such page.";
+    /// One of LiteLLM's own ways to sign in or to get a key, which would go round the sign-in proxy; `ui.native_sign_in` opens those for signing in.
+    ClosedDoor = "closed_door" FORBIDDEN "This way in is closed here.";
+    /// The Host header is neither `public_url`'s nor among `hosts`. Add the name there if people or programs are to come by it.
+    UnknownHost = "unknown_host" MISDIRECTED_REQUEST "This host is not served here.";
+    /// Another site made a browser send it (`Sec-Fetch-Site`, `Origin`, `Referer`), or a browser that does not say where it comes from. Add the site to `allowed_origins` if its pages may act in people's names; programs should send no `Origin`.
+    CrossSite = "cross_site" FORBIDDEN "Another site made your browser send this.";
     /// Identity headers came from a peer that `trust` does not name. Add the sign-in proxy's address, if that is what it was.
     UntrustedPeer = "untrusted_peer" FORBIDDEN "This address may not say who somebody is.";
     /// The peer's proof (secret header or basic-auth password) is missing, repeated or wrong.
@@ -130,6 +136,8 @@ codes! {
     StoreUnavailable = "store_unavailable" SERVICE_UNAVAILABLE "The account store does not answer. Try again shortly.";
     /// LiteLLM did not know the session key any more; a new one has been made. Send the request again.
     SessionRenewed = "session_renewed" SERVICE_UNAVAILABLE "The session was renewed. Send the request again.";
+    /// What came as a key is a placeholder of the admin UI's that is not this person's, or whose session has ended: somebody signed out, or signed in as somebody else in the same browser. Loading the page again signs in.
+    DeadPlaceholder = "dead_placeholder" UNAUTHORIZED "This session has ended. Load the page again.";
     /// `client_keys: pass`, but the request has no usable key, or several.
     CallerKey = "caller_key" UNAUTHORIZED "Send exactly one key that begins with sk-.";
     /// The person has `limits.in_flight_per_person` requests running.

@@ -9,6 +9,7 @@
 //! for the read, so that a block made elsewhere holds within `refresh`. They wait [`STALE_WAIT`] at most: when the
 //! registry does not answer, people last seen within `offline_grace` are served from memory.
 
+mod browser;
 mod slot;
 
 use std::hash::{BuildHasher, RandomState};
@@ -29,6 +30,8 @@ use crate::registry::{Opened, Person, Registry, RegistryError};
 use crate::secret::SessionSecrets;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, SlotState};
+use browser::Browser;
+pub use browser::Shown;
 pub use slot::InFlight;
 use slot::{Look, Slot};
 
@@ -44,6 +47,8 @@ const SETTLE_MARGIN: Duration = Duration::from_secs(2);
 pub struct Session {
     slot: Arc<Slot>,
     standing: Arc<Standing>,
+    /// Which of the person's browsers it is; `None` for a program.
+    browser: Option<usize>,
 }
 
 /// What the registry said of a person, and what it was asked.
@@ -53,6 +58,7 @@ pub(crate) struct Standing {
     grant: Grant,
     opened: Opened,
     key: KeyHeaders,
+    browsers: Vec<Browser>,
     read_at: Instant,
     settles_at: Option<Instant>,
 }
@@ -111,7 +117,8 @@ impl Equivalent<PersonKey> for PersonRef<'_> {
 impl Session {
     /// The key, in the forms in which it goes up.
     pub fn key(&self) -> &KeyHeaders {
-        &self.standing.key
+        let browser = self.browser.and_then(|at| self.standing.browsers.get(at));
+        browser.map_or(&self.standing.key, Browser::key)
     }
 
     /// A stable name for logs that says nothing of the person.
@@ -122,6 +129,26 @@ impl Session {
     /// LiteLLM's `user_id`.
     pub fn user_id(&self) -> &str {
         &self.standing.opened.user_id
+    }
+
+    /// The role in LiteLLM's row, else the mapped one.
+    pub fn role(&self) -> &str {
+        self.standing.opened.role.as_deref().unwrap_or(self.standing.grant.terms().role.as_str())
+    }
+
+    /// Who it is.
+    pub fn person(&self) -> &Person {
+        &self.standing.person
+    }
+
+    /// How long the key goes on if nobody renews it.
+    pub fn left(&self) -> Duration {
+        self.standing.opened.expires_in.saturating_sub(self.standing.read_at.elapsed())
+    }
+
+    /// Our id of the session for the API.
+    pub fn api_session_id(&self) -> &str {
+        &self.standing.opened.session_id
     }
 
     /// Refuses with `role_settling` while LiteLLM may still go by a higher role, unless the path asks for none.
@@ -169,7 +196,7 @@ impl Sessions {
         let Shared { ages, metrics, .. } = &*self.shared;
         let fingerprint = self.fingerprint(identity.person(), grant);
         let slot = self.slot(identity.person());
-        let session = |standing| Session { slot: slot.clone(), standing };
+        let session = |standing| Session { slot: slot.clone(), standing, browser: None };
         match slot.look(fingerprint, ages) {
             Look::Fresh(standing) => {
                 metrics.slot(SlotState::Fresh);
@@ -211,10 +238,13 @@ impl Sessions {
     /// gone, `None` when they know it still, and LiteLLM's answer is to pass as it is. At most one new key a session and
     /// minute.
     pub async fn renew(&self, refused: &Session) -> Result<Option<Session>, Refusal> {
-        let Session { slot, standing } = refused;
+        let Session { slot, standing, .. } = refused;
+        if refused.browser.is_some() {
+            return self.renew_browser(refused).await;
+        }
         let current = slot.current(standing.fingerprint);
         if let Some(current) = current.filter(|current| current.opened.session_id != standing.opened.session_id) {
-            return Ok(Some(Session { slot: slot.clone(), standing: current }));
+            return Ok(Some(Session { slot: slot.clone(), standing: current, browser: None }));
         }
         if !slot.may_renew() {
             return Ok(None);
@@ -225,7 +255,7 @@ impl Sessions {
         if is_new {
             slot.renewed();
         }
-        Ok(is_new.then(|| Session { slot: slot.clone(), standing: current }))
+        Ok(is_new.then(|| Session { slot: slot.clone(), standing: current, browser: None }))
     }
 
     fn slot(&self, person: &Person) -> Arc<Slot> {
@@ -253,13 +283,13 @@ impl Sessions {
 
     /// Joins the flight of this fingerprint, or starts one.
     fn fly(&self, slot: &Arc<Slot>, fingerprint: u64, person: &Person, grant: &Grant) -> Landing {
-        slot.flight(fingerprint, || {
+        slot.flight(fingerprint, |started_at| {
             let (land, landing) = watch::channel(None);
             let shared = self.shared.clone();
             let (slot, person, grant) = (slot.clone(), person.clone(), grant.clone());
             self.shared.runtime.spawn(async move {
                 let outcome = shared.ask(&slot, fingerprint, &person, &grant).await;
-                slot.land(fingerprint, &outcome);
+                slot.land(fingerprint, started_at, &outcome);
                 land.send_replace(Some(outcome));
             });
             landing
@@ -315,7 +345,9 @@ impl Shared {
             .and_then(|ago| (cache_ttl + SETTLE_MARGIN).checked_sub(ago));
         let read_at = Instant::now();
         let settles_at = left.map(|left| read_at + left);
-        Ok(Standing { fingerprint, person: person.clone(), grant: grant.clone(), opened, key, read_at, settles_at })
+        let browsers = browser::browsers(&opened.ui, read_at);
+        let (person, grant) = (person.clone(), grant.clone());
+        Ok(Standing { fingerprint, person, grant, opened, key, browsers, read_at, settles_at })
     }
 }
 

@@ -16,7 +16,7 @@ pub fn without(query: &str, unwanted: impl Fn(&str, &str) -> bool) -> Option<Str
 }
 
 /// Percent-decodes once, `+` as a space; what is not an escape stays.
-fn decode(text: &str) -> Cow<'_, str> {
+pub fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

@@ -76,6 +76,19 @@ pub fn key_in(value: &HeaderValue) -> Option<&str> {
     (is_one && key.starts_with(KEY_PREFIX) && key.len() > KEY_PREFIX.len()).then_some(key)
 }
 
+/// The keys in clear among a request's headers, wherever LiteLLM or its pages put them: header lines, and a websocket's
+/// subprotocols.
+pub fn keys_in<'a>(headers: &'a HeaderMap, configured: &'a [HeaderName]) -> impl Iterator<Item = &'a str> {
+    let usual = CREDENTIALS.into_iter().flat_map(|name| headers.get_all(name));
+    let lines = usual.chain(configured.iter().flat_map(|name| headers.get_all(name))).filter_map(key_in);
+    let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+    let named = |item: &'a str| {
+        let (name, key) = item.trim().split_at_checked(KEY_SUBPROTOCOL.len())?;
+        name.eq_ignore_ascii_case(KEY_SUBPROTOCOL).then_some(key)
+    };
+    lines.chain(protocols.flat_map(|line| line.split(',')).filter_map(named))
+}
+
 /// Whether the body of a 401 says that the key itself is unknown or expired: `error.type` is `token_not_found_in_db` or
 /// `expired_key` (`_types.py`, `ProxyErrorTypes`). Any other 401 is not about the key.
 pub fn is_refused_key(body: &[u8]) -> bool {
@@ -97,6 +110,11 @@ impl KeyHeaders {
             Some(value)
         };
         Some(Self { bare: sensitive(key)?, bearer: sensitive(&format!("Bearer {key}"))? })
+    }
+
+    /// The key in clear.
+    pub fn clear(&self) -> Option<&str> {
+        self.bare.to_str().ok()
     }
 
     /// Of a session key, which is plain ASCII by its making.

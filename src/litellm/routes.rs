@@ -1,5 +1,7 @@
 //! LiteLLM's routes, as far as a decision hangs on them (`proxy/_types.py`, `LiteLLMRoutes`).
 
+use crate::http::query::percent_decode;
+
 /// Routes of the models' API under `/` and `/v1/`: they and what lies below them.
 const MODEL_ROUTES: &[&str] = &[
     "assistants",
@@ -90,6 +92,17 @@ pub fn is_plain(path: &str) -> bool {
     !matches!(segment, Some(1 | 2))
 }
 
+/// Whether any server could take the path for one below the prefix: escapes, case and repeated slashes are seen through.
+pub fn is_below(path: &str, prefix: &str) -> bool {
+    if is_plain(path) {
+        let Some((start, rest)) = path.split_at_checked(prefix.len()) else { return false };
+        return start.eq_ignore_ascii_case(prefix) && (rest.is_empty() || rest.starts_with('/'));
+    }
+    let decoded = String::from_utf8_lossy(&percent_decode(path.as_bytes())).to_ascii_lowercase();
+    let mut segments = decoded.split(['/', '\\']).filter(|segment| !matches!(*segment, "" | "."));
+    prefix.to_ascii_lowercase().split('/').filter(|part| !part.is_empty()).all(|part| segments.next() == Some(part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,5 +156,24 @@ mod tests {
         assert!(reads_key_from_query("/gemini/v1beta/models/g:generateContent"));
         assert!(reads_key_from_query("/models/g%3AgenerateContent"));
         assert!(!reads_key_from_query("/v1/chat/completions"));
+    }
+
+    #[test]
+    fn our_own_prefix_is_seen_in_every_spelling() {
+        for path in [
+            "/vestibule",
+            "/vestibule/",
+            "/vestibule/x",
+            "//vestibule/x",
+            "/VESTIBULE",
+            "/%76estibule/x",
+            "/./vestibule",
+            "/\\vestibule",
+        ] {
+            assert!(is_below(path, "/vestibule"), "{path}");
+        }
+        for path in ["/", "/vestibules", "/x/vestibule", "/v1/models"] {
+            assert!(!is_below(path, "/vestibule"), "{path}");
+        }
     }
 }

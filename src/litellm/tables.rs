@@ -8,6 +8,8 @@
 
 use serde::Serialize;
 
+use crate::secret::SessionKind;
+
 /// The table of people.
 pub const USER_TABLE: &str = "LiteLLM_UserTable";
 /// The table of keys.
@@ -147,7 +149,8 @@ pub struct UserChange {
     pub user_role: Option<&'static str>,
 }
 
-/// A new row in the table of keys. It has no team, so LiteLLM applies the person's own budget (`auth/auth_checks.py`).
+/// A new row in the table of keys. LiteLLM applies the person's own budget only where it has no team
+/// (`auth/auth_checks.py`).
 #[derive(Debug, Clone, Serialize)]
 pub struct KeyRow {
     /// Primary key: lower-case hex SHA-256 of the whole key (`proxy/utils.py`, `hash_token`).
@@ -158,6 +161,10 @@ pub struct KeyRow {
     pub key_alias: String,
     /// Whose key.
     pub user_id: String,
+    /// LiteLLM's team; NULL for none.
+    pub team_id: Option<&'static str>,
+    /// USD that the key may spend; NULL for no limit of its own.
+    pub max_budget: Option<f64>,
     /// Free JSON; an object.
     pub metadata: serde_json::Value,
     /// Seconds until the key expires.
@@ -245,11 +252,11 @@ impl Tables {
     /// Inserts a [`KeyRow`], given as the JSON parameter named. `models` is `{}`: a NULL makes the key unusable.
     pub fn insert_key(&self, parameter: &str) -> String {
         format!(
-            "INSERT INTO {key} (token, key_name, key_alias, user_id, models, expires, metadata, created_at, updated_at, \
-             created_by) SELECT r.token, r.key_name, r.key_alias, r.user_id, '{{}}', \
+            "INSERT INTO {key} (token, key_name, key_alias, user_id, team_id, max_budget, models, expires, metadata, created_at, \
+             updated_at, created_by) SELECT r.token, r.key_name, r.key_alias, r.user_id, r.team_id, r.max_budget, '{{}}', \
              {NOW} + make_interval(secs => r.life_seconds), r.metadata, {NOW}, {NOW}, 'vestibule' \
              FROM jsonb_to_record({parameter}::jsonb) AS r(token text, key_name text, key_alias text, user_id text, \
-             metadata jsonb, life_seconds float8)",
+             team_id text, max_budget float8, metadata jsonb, life_seconds float8)",
             key = self.key
         )
     }
@@ -276,8 +283,9 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// What the `vestibule` member of a row's metadata says: the row was made here.
-pub fn mark(session_id: Option<&str>) -> serde_json::Value {
-    session_id.map_or_else(|| serde_json::json!({}), |id| serde_json::json!({ "session": id, "kind": "api" }))
+pub fn mark(session: Option<(&str, SessionKind)>) -> serde_json::Value {
+    session
+        .map_or_else(|| serde_json::json!({}), |(id, kind)| serde_json::json!({ "session": id, "kind": kind.as_str() }))
 }
 
 #[cfg(test)]

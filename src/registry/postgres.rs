@@ -43,6 +43,7 @@ mod schema;
 mod standing;
 mod statements;
 mod trail;
+mod ui;
 
 pub use self::migrate::Versions;
 
@@ -59,7 +60,8 @@ use self::retry::{Fault, RETRIES_MAX, pause};
 use self::statements::Statements;
 use crate::config::{AccountRules, Database, Litellm, SessionRules, Terms};
 use crate::registry::audit::TurnedAway;
-use crate::registry::{Answer, Opened, Person, Registry, RegistryError, Swept};
+use crate::registry::books::Tokens;
+use crate::registry::{Answer, Opened, Person, Registry, RegistryError, Swept, UiSession};
 
 /// Sessions of one sweeping transaction.
 const SWEEP_BATCH: i64 = 500;
@@ -201,6 +203,18 @@ impl Postgres {
 impl Registry for Postgres {
     fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened> {
         Box::pin(self.patiently(|| self.open_once(person, terms)))
+    }
+
+    fn open_ui<'a>(&'a self, account_id: &'a str) -> Answer<'a, UiSession> {
+        Box::pin(self.patiently(move || self.open_ui_once(account_id)))
+    }
+
+    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> Answer<'a, Tokens> {
+        Box::pin(self.patiently(move || self.sign_out_once(session_ids, keep_keys)))
+    }
+
+    fn remove_ended<'a>(&'a self, keys: &'a Tokens) -> Answer<'a, ()> {
+        Box::pin(self.patiently(move || self.remove_ended_once(keys)))
     }
 
     fn prepare(&self) -> Answer<'_, ()> {

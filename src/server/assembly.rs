@@ -8,15 +8,19 @@ use tokio::runtime;
 
 use crate::config::{Config, Drain, Limits, Listen, UpstreamUrl};
 use crate::face::outgoing::Rewriter;
+use crate::face::pages::{self, Pages};
 use crate::gate::grant::Granter;
 use crate::gate::identity::Reader;
 use crate::gate::ledger::Ledger;
+use crate::gate::origin::Origins;
 use crate::gate::recognition::Recognition;
 use crate::gate::session::{Ages, Sessions};
 use crate::gate::trust::Trust;
 use crate::gate::{self, Doors, Gate, ledger};
+use crate::litellm::doors;
 use crate::registry::Registry;
 use crate::registry::postgres::Postgres;
+use crate::secret::CookieKey;
 use crate::telemetry::metrics::Metrics;
 
 /// All that a worker needs to serve.
@@ -25,6 +29,8 @@ pub struct Assembly {
     pub gate: Arc<Gate>,
     /// Writes heads.
     pub rewriter: Arc<Rewriter>,
+    /// Answers for the admin UI.
+    pub pages: Arc<Pages>,
     /// Where LiteLLM is.
     pub upstream: UpstreamUrl,
     /// Every limit.
@@ -82,9 +88,36 @@ impl Assembly {
             client_keys: config.client_keys,
             key_headers: gate::key_headers(&litellm),
             public_paths: config.public_paths,
-            own_prefix: config.own_prefix,
+            closed: doors::closed(&litellm.root_path, config.ui.native_sign_in),
+            cookie_key: config.ui.cookie_key,
+            origins: Origins {
+                public_url: config.public_url.clone(),
+                hosts: config.hosts,
+                allowed: config.allowed_origins,
+                root_path: litellm.root_path.clone(),
+                own_pages: pages::own(&config.own_prefix),
+                signs_in: config.ui.sign_in,
+            },
+            own_prefix: config.own_prefix.clone(),
             target_bytes: limits.target_bytes,
             in_flight_per_person: limits.in_flight_per_person,
+        };
+        let pages = Pages {
+            public_url: config.public_url.clone(),
+            root_path: litellm.root_path.clone(),
+            own_prefix: config.own_prefix,
+            signs_in: config.ui.sign_in,
+            cookie_key: config.ui.cookie_key,
+            signature: litellm
+                .master_key
+                .as_ref()
+                .map_or_else(|| config.session.secrets.cookie_key(), CookieKey::of_master_key),
+            logout: config.logout.location,
+            api_session: config.logout.api_session,
+            litellm: litellm.url.clone(),
+            key_header: litellm.key_header.clone(),
+            reads: identity.reads.iter().map(|(attribute, rule)| (attribute.name(), rule.name.clone())).collect(),
+            master_key: litellm.master_key.clone(),
         };
         let recognition = Recognition::new(Reader::new(identity), Granter::new(rules), account.max_cached);
         let trust = Trust::new(trust, is_socket);
@@ -97,10 +130,13 @@ impl Assembly {
             sign_in_cookies: config.sign_in_cookies,
             public_scheme: if is_https { "https" } else { "http" },
             upstream_host: upstream_host(&litellm.url),
+            root_path: litellm.root_path,
+            cookie_key: litellm.master_key.as_ref().map(CookieKey::of_master_key),
         };
         Self {
             gate: Arc::new(gate),
             rewriter: Arc::new(rewriter),
+            pages: Arc::new(pages),
             upstream: litellm.url,
             limits: Arc::new(limits),
             drain: config.drain,

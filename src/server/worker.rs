@@ -123,6 +123,7 @@ impl Worker {
         let proxy = Arc::new(Proxy {
             gate: assembly.gate.clone(),
             rewriter: assembly.rewriter.clone(),
+            pages: assembly.pages.clone(),
             upstream,
             metrics: self.metrics.clone(),
             tunnels: self.ending.running.clone(),

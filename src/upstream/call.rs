@@ -1,5 +1,5 @@
 //! One call to LiteLLM on a connection of its own: a small request, a small answer, no stream. For the commands, which
-//! call a few times and end.
+//! call a few times and end, and for the pages that ask LiteLLM now and then.
 
 use std::time::Duration;
 
@@ -47,17 +47,38 @@ pub async fn post(
     headers: HeaderMap,
     body: String,
 ) -> Result<(u16, Bytes), CallError> {
-    let late = |_| CallError::Timeout(address.to_string());
-    timeout(CALL_TIMEOUT, send(address, path, headers, body)).await.map_err(late)?
+    send(address, Method::POST, path, headers, body).await
 }
 
-async fn send(address: &UpstreamUrl, path: &str, headers: HeaderMap, body: String) -> Result<(u16, Bytes), CallError> {
+/// GETs with these headers: gives the status and the body.
+pub async fn get(address: &UpstreamUrl, path: &str, headers: HeaderMap) -> Result<(u16, Bytes), CallError> {
+    send(address, Method::GET, path, headers, String::new()).await
+}
+
+async fn send(
+    address: &UpstreamUrl,
+    method: Method,
+    path: &str,
+    headers: HeaderMap,
+    body: String,
+) -> Result<(u16, Bytes), CallError> {
+    let late = |_| CallError::Timeout(address.to_string());
+    timeout(CALL_TIMEOUT, connect_and_send(address, method, path, headers, body)).await.map_err(late)?
+}
+
+async fn connect_and_send(
+    address: &UpstreamUrl,
+    method: Method,
+    path: &str,
+    headers: HeaderMap,
+    body: String,
+) -> Result<(u16, Bytes), CallError> {
     let failed = |source| CallError::Connect(address.to_string(), source);
     let host = match address {
         UpstreamUrl::Tcp { .. } => HeaderValue::try_from(address.to_string().trim_start_matches("http://")),
         UpstreamUrl::Unix(_) => Ok(HeaderValue::from_static("localhost")),
     };
-    let mut request = Request::builder().method(Method::POST).uri(path).body(Full::new(Bytes::from(body)));
+    let mut request = Request::builder().method(method).uri(path).body(Full::new(Bytes::from(body)));
     if let Ok(request) = &mut request {
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

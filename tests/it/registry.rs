@@ -55,6 +55,7 @@ impl Settings {
                 pass_through_key_headers: Vec::new(),
                 keep_authorization: Vec::new(),
                 proxy_admin_id: None,
+                root_path: String::new(),
                 master_key: None,
             },
             account: AccountRules {

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::check::front::socket_path;
 use crate::config::check::headers::{Headers, Purpose};
+use crate::config::check::ui::root_path;
 use crate::config::check::values::{Zero, duration, number, path_fault, schema, secret};
 use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, RawDatabase, RawLitellm};
@@ -37,6 +38,7 @@ pub(super) struct Partial {
     pass_through_key_headers: Vec<HeaderName>,
     pub(super) keep_authorization: Vec<String>,
     proxy_admin_id: Option<String>,
+    root_path: String,
     master_key: Option<SecretString>,
 }
 
@@ -51,6 +53,7 @@ impl Partial {
             pass_through_key_headers: self.pass_through_key_headers,
             keep_authorization: self.keep_authorization,
             proxy_admin_id: self.proxy_admin_id,
+            root_path: self.root_path,
             master_key: self.master_key,
         })
     }
@@ -80,6 +83,7 @@ pub(super) fn litellm(
         },
         keep_authorization: keep_authorization(raw.keep_authorization.unwrap_or_default(), report),
         proxy_admin_id: raw.proxy_admin_id.filter(|id| !id.is_empty()),
+        root_path: root_path(raw.root_path, report),
         master_key: master_key(raw.master_key, raw.master_key_file, report),
     };
     (partial, address)
@@ -146,7 +150,7 @@ fn tcp(text: &str) -> Result<(String, u16), (&'static str, &'static str)> {
         _ => return Err(not_a_url),
     }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || text.contains('#') {
-        let remedy = "write `http://HOST:PORT`; paths go up as they came, and LiteLLM's `SERVER_ROOT_PATH` goes into `public_url`";
+        let remedy = "write `http://HOST:PORT`; paths go up as they came, and LiteLLM's `SERVER_ROOT_PATH` goes into `litellm.root_path`";
         return Err(("has a path", remedy));
     }
     let authority = url.authority().ok_or(not_a_url)?;

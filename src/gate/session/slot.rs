@@ -53,10 +53,13 @@ pub(super) enum Look {
 struct State {
     standing: Option<Arc<Standing>>,
     flight: Option<Flight>,
+    /// When the flight began that brought what is known.
+    landed: Option<Instant>,
     refused: Option<(u64, Arc<RegistryError>, Instant)>,
     away_until: Option<Instant>,
     renewed_at: Option<Instant>,
     asked_at: Option<Instant>,
+    browser_asked_at: Option<Instant>,
 }
 
 struct Flight {
@@ -110,24 +113,29 @@ impl Slot {
     }
 
     /// The flight of this fingerprint, started by `start` when there is none.
-    pub(super) fn flight(&self, fingerprint: u64, start: impl FnOnce() -> Landing) -> Landing {
+    pub(super) fn flight(&self, fingerprint: u64, start: impl FnOnce(Instant) -> Landing) -> Landing {
         let mut state = self.write();
         let is_ours = |flight: &&Flight| flight.fingerprint == fingerprint && !flight.is_lost();
         if let Some(flight) = state.flight.as_ref().filter(is_ours) {
             return flight.landing.clone();
         }
-        let landing = start();
-        state.flight = Some(Flight { fingerprint, started_at: Instant::now(), landing: landing.clone() });
+        let started_at = Instant::now();
+        let landing = start(started_at);
+        state.flight = Some(Flight { fingerprint, started_at, landing: landing.clone() });
         landing
     }
 
     /// Takes over what a flight brought.
-    pub(super) fn land(&self, fingerprint: u64, outcome: &Outcome) {
+    pub(super) fn land(&self, fingerprint: u64, started_at: Instant, outcome: &Outcome) {
         let now = Instant::now();
         let mut state = self.write();
-        if state.flight.as_ref().is_some_and(|flight| flight.fingerprint == fingerprint) {
+        if state.flight.as_ref().is_some_and(|flight| flight.started_at == started_at) {
             state.flight = None;
         }
+        if state.landed.is_some_and(|later| later > started_at) {
+            return;
+        }
+        state.landed = Some(started_at);
         match outcome {
             Ok(standing) => {
                 state.standing = Some(standing.clone());
@@ -162,6 +170,22 @@ impl Slot {
             state.asked_at = Some(now);
         }
         may
+    }
+
+    /// Whether the books may be asked about a browser that is not known here: not within [`ASKED_FOR`] of the last question.
+    pub(super) fn may_look_for_browser(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.write();
+        let may = state.browser_asked_at.is_none_or(|at| now.saturating_duration_since(at) >= ASKED_FOR);
+        if may {
+            state.browser_asked_at = Some(now);
+        }
+        may
+    }
+
+    /// Lets the next question be asked anew: what the one that is on its way will bring may be from before.
+    pub(super) fn forget_flight(&self) {
+        self.write().flight = None;
     }
 
     /// A new key was made for one that LiteLLM refused.

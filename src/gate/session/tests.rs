@@ -38,7 +38,8 @@ impl Registry for Told {
             let session_id = key.token();
             let expires_in = Duration::from_hours(24);
             let account_id = "acc".to_owned();
-            Ok(Opened { account_id, user_id: person.subject.clone(), lowered_ago, session_id, key, expires_in })
+            let user_id = person.subject.clone();
+            Ok(Opened { account_id, user_id, lowered_ago, session_id, key, expires_in, role: None, ui: vec![] })
         })
     }
 

@@ -8,12 +8,12 @@ use super::identify::{Way, check_user_id, choose, wanted_user_id};
 use super::open::{no_randomness, text};
 use super::plan;
 use super::retry::Fault;
-use super::standing::{Found, Standing};
+use super::standing::{Found, Standing, User};
 use crate::config::Terms;
 use crate::litellm::tables::{UserRow, mark};
 use crate::registry::audit::{Event, Happening, OURSELVES, event};
 use crate::registry::{Opened, Person};
-use crate::secret;
+use crate::secret::{self, SessionKind};
 
 // === impl Postgres ===
 
@@ -49,7 +49,7 @@ impl Postgres {
                 check_user_id(&user_id, &self.reserved_ids)?;
                 let row = user_row(person, terms, user_id, sso_user_id);
                 let standing = self.create(on, person, terms, account_id, row, events).await?;
-                let held = self.open_session(on, &standing, json!({}), events).await?;
+                let held = self.open_session(on, &standing.of(), SessionKind::Api, json!({}), events).await?;
                 Ok(Some(self.opened(&standing, held)))
             }
         }
@@ -83,7 +83,8 @@ impl Postgres {
             return Err(Fault::Again);
         }
         events.extend(made);
-        Ok(Standing { account_id, user_id: row.user_id, ..Standing::default() })
+        let user = User { role: Some(row.user_role.to_owned()), ..User::default() };
+        Ok(Standing { account_id, user_id: row.user_id, user: Some(user), ..Standing::default() })
     }
 
     async fn adopt(

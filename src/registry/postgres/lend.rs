@@ -11,6 +11,7 @@ use super::plan::{SessionPlan, TOKEN_MISMATCH};
 use super::retry::Fault;
 use super::standing::Standing;
 use crate::litellm::tables::{KeyRow, mark};
+use crate::litellm::ui::{UI_MAX_BUDGET, UI_TEAM};
 use crate::registry::RegistryError;
 use crate::registry::audit::{Event, Happening, event};
 use crate::secret::{self, SessionKey, SessionKind};
@@ -20,6 +21,20 @@ pub(super) struct Held {
     pub(super) id: String,
     pub(super) key: SessionKey,
     pub(super) left_seconds: f64,
+}
+
+/// Whose session it is.
+pub(super) struct Of<'a> {
+    pub(super) account_id: &'a str,
+    pub(super) user_id: &'a str,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    pub(super) fn of(&self) -> Of<'_> {
+        Of { account_id: &self.account_id, user_id: &self.user_id }
+    }
 }
 
 // === impl Postgres ===
@@ -33,7 +48,9 @@ impl Postgres {
         plan: SessionPlan,
         events: &mut Vec<Event>,
     ) -> Result<Held, Fault> {
-        let Some(lent) = &standing.lent else { return self.open_session(on, standing, json!({}), events).await };
+        let Some(lent) = &standing.lent else {
+            return self.open_session(on, &standing.of(), SessionKind::Api, json!({}), events).await;
+        };
         let replaces = |reason: &str| json!({ "replaces": lent.id, "reason": reason });
         let detail = match plan {
             SessionPlan::Keep(key) => return Ok(Held { id: lent.id.clone(), key, left_seconds: lent.left() }),
@@ -77,14 +94,15 @@ impl Postgres {
             }
             SessionPlan::Open => json!({}),
         };
-        self.open_session(on, standing, detail, events).await
+        self.open_session(on, &standing.of(), SessionKind::Api, detail, events).await
     }
 
     /// Makes a session and its key. `detail` says of the audit's line which session it replaces, and why.
     pub(super) async fn open_session(
         &self,
         on: &mut PgConnection,
-        standing: &Standing,
+        of: &Of<'_>,
+        kind: SessionKind,
         mut detail: Value,
         events: &mut Vec<Event>,
     ) -> Result<Held, Fault> {
@@ -94,15 +112,17 @@ impl Postgres {
         let key = self
             .lending
             .secrets
-            .session_key(secret_id, SessionKind::Api, &standing.account_id, &nonce)
+            .session_key(secret_id, kind, of.account_id, &nonce)
             .ok_or_else(|| RegistryError::SecretMismatch(secret_id.to_owned()))?;
         let left_seconds = self.lending.first();
         let row = KeyRow {
             token: key.token(),
             key_name: key.display_name(),
             key_alias: format!("vestibule-{id}"),
-            user_id: standing.user_id.clone(),
-            metadata: json!({ "vestibule": mark(Some(&id)) }),
+            user_id: of.user_id.to_owned(),
+            team_id: (kind == SessionKind::Ui).then_some(UI_TEAM),
+            max_budget: (kind == SessionKind::Ui).then_some(UI_MAX_BUDGET),
+            metadata: json!({ "vestibule": mark(Some((&id, kind))) }),
             life_seconds: left_seconds,
         };
         if let Some(members) = detail.as_object_mut() {
@@ -110,8 +130,8 @@ impl Postgres {
         }
         sqlx::query(AssertSqlSafe(self.statements.open_session.as_str()))
             .bind(&id)
-            .bind(&standing.account_id)
-            .bind(SessionKind::Api.as_str())
+            .bind(of.account_id)
+            .bind(kind.as_str())
             .bind(nonce.as_slice())
             .bind(secret_id)
             .bind(&row.token)

@@ -13,7 +13,7 @@ use super::enrol::user_row;
 use super::lend::Held;
 use super::plan::{self, AccountPlan, SessionPlan};
 use super::retry::Fault;
-use super::standing::Standing;
+use super::standing::{Standing, User};
 use super::trail::Named;
 use crate::config::Terms;
 use crate::registry::audit::{Event, Happening, OURSELVES, event};
@@ -138,6 +138,14 @@ impl Postgres {
                     .await?;
             }
         }
+        if plan.remake {
+            standing.user = Some(User::default());
+        }
+        let written =
+            if plan.remake { Some(terms.role.as_str()) } else { plan.change.as_ref().and_then(|it| it.user_role) };
+        if let (Some(user), Some(role)) = (&mut standing.user, written) {
+            user.role = Some(role.to_owned());
+        }
         if lowered {
             standing.lowered_seconds = Some(0.0);
         }
@@ -190,6 +198,8 @@ impl Postgres {
             session_id: held.id,
             key: held.key,
             expires_in: seconds(held.left_seconds),
+            role: standing.user.as_ref().and_then(|user| user.role.clone()),
+            ui: standing.ui.iter().filter_map(|lent| self.lending.ui(lent, &standing.account_id)).collect(),
         }
     }
 

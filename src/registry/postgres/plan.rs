@@ -1,14 +1,18 @@
 //! What has to be done so that the books agree with a person and their terms. Pure: the same functions decide in the
 //! first read, which writes nothing when they find nothing to do, and again under the locks.
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::identify::{is_suffixed, suffixed};
-use super::standing::{Lent, Standing};
+use super::standing::{Lent, LentUi, Standing};
 use crate::config::{Allowance, Role, RoleSync, Terms};
 use crate::litellm::tables::{AllowanceColumns, UserChange};
 use crate::registry::audit::{Event, Happening, event};
-use crate::registry::{Person, RegistryError};
+use crate::registry::{Person, RegistryError, UiSession};
 use crate::secret::{SessionKey, SessionKind, SessionSecrets};
 
 /// A session is renewed when this much is left of it…
@@ -212,6 +216,14 @@ impl Lending {
     /// Seconds that a session of this age can be given.
     pub(super) fn longer(&self, age_seconds: f64) -> f64 {
         self.life.min(self.max_age - age_seconds)
+    }
+
+    /// A browser's session with its key made again; `None` where a secret is missing, or the row is not what we wrote.
+    pub(super) fn ui(&self, lent: &LentUi, account_id: &str) -> Option<UiSession> {
+        let nonce = STANDARD.decode(&lent.nonce).ok()?;
+        let key = self.secrets.session_key(&lent.secret_id, SessionKind::Ui, account_id, &nonce)?;
+        let expires_in = Duration::try_from_secs_f64(lent.left_seconds.max(0.0)).ok()?;
+        (key.token() == lent.token).then(|| UiSession { session_id: lent.id.clone(), key, expires_in })
     }
 
     fn window(&self) -> f64 {

@@ -9,7 +9,6 @@ use super::change::Outcome;
 use super::retry::Fault;
 use super::trail::Named;
 use crate::litellm::tables::quoted;
-use crate::registry::RegistryError;
 use crate::registry::audit::{Event, Happening, event};
 use crate::registry::books::{Ended, Order, Tokens, Which};
 
@@ -39,6 +38,16 @@ impl EndedSession {
             user_id: row.try_get("user_id")?,
         })
     }
+
+    /// Whose it was, for the log.
+    pub(super) fn named(&self) -> Named<'_> {
+        Named { issuer: &self.issuer, subject: &self.subject, user_id: Some(&self.user_id) }
+    }
+
+    /// What the audit says of it.
+    pub(super) fn revoked(&self) -> Event {
+        event(Happening::SessionRevoked, json!({ "session": self.id }))
+    }
 }
 
 // === impl Postgres ===
@@ -52,8 +61,7 @@ impl Postgres {
                 .changing(&[], order.dry_run, async |on| {
                     let sessions = self.end_sessions(on, which, order.keep_keys).await?;
                     for session in &sessions {
-                        let revoked = [revoked(session)];
-                        self.write_audit(on, Some(&session.account_id), &order.actor, &revoked).await?;
+                        self.write_audit(on, Some(&session.account_id), &order.actor, &[session.revoked()]).await?;
                     }
                     Ok(Ok(sessions))
                 })
@@ -65,9 +73,7 @@ impl Postgres {
             let is_last = batch.len() < usize::try_from(REVOKE_BATCH).unwrap_or(usize::MAX);
             for session in batch {
                 if !order.dry_run {
-                    let who =
-                        Named { issuer: &session.issuer, subject: &session.subject, user_id: Some(&session.user_id) };
-                    self.tell(&who, Some(&session.account_id), &order.actor, &[revoked(&session)]);
+                    self.tell(&session.named(), Some(&session.account_id), &order.actor, &[session.revoked()]);
                 }
                 ended.sessions.push(session.id);
                 ended.keys.0.push(session.token);
@@ -116,25 +122,19 @@ impl Postgres {
         Ok(rows.iter().map(EndedSession::from_row).collect::<Result<_, _>>()?)
     }
 
-    /// Removes ended sessions and what is left of their keys, once LiteLLM has been told.
-    pub async fn remove_ended(&self, keys: &Tokens) -> Result<(), RegistryError> {
+    /// One try to remove ended sessions and what is left of their keys, once LiteLLM has been told.
+    pub(super) async fn remove_ended_once(&self, keys: &Tokens) -> Result<(), Fault> {
         let own = quoted(&self.own_schema);
         let statement = format!(
             "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.token = ANY ($1) AND s.expires_at <= now() \
              AND NOT s.current ORDER BY s.id FOR UPDATE), k AS ({}) DELETE FROM {own}.session s USING over WHERE s.id = over.id",
             self.statements.litellm.delete_keys("over")
         );
-        let removed = self
-            .changing(&[], false, async |on| {
-                sqlx::query(AssertSqlSafe(statement.as_str())).bind(&keys.0).persistent(false).execute(on).await?;
-                Ok(Ok(()))
-            })
-            .await?;
-        // This change is never one that can't be made.
-        removed.map_err(|cannot| RegistryError::NotReady(cannot.0))
+        let mut lease = self.lease().await?;
+        let mut transaction = lease.begin(self.begin_writing()).await?;
+        sqlx::query(AssertSqlSafe(statement)).bind(&keys.0).persistent(false).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        lease.give_back();
+        Ok(())
     }
-}
-
-fn revoked(session: &EndedSession) -> Event {
-    event(Happening::SessionRevoked, json!({ "session": session.id }))
 }

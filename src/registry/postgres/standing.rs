@@ -1,5 +1,6 @@
 //! What one read finds: an account, LiteLLM's user row, the current session and its key row.
 
+use serde::Deserialize;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -23,6 +24,18 @@ pub(super) struct Standing {
     /// Another row has the subject as its `sso_user_id`.
     pub(super) sso_taken: bool,
     pub(super) lent: Option<Lent>,
+    pub(super) ui: Vec<LentUi>,
+}
+
+/// The session of one browser.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct LentUi {
+    pub(super) id: String,
+    /// In base64.
+    pub(super) nonce: String,
+    pub(super) secret_id: String,
+    pub(super) token: String,
+    pub(super) left_seconds: f64,
 }
 
 /// LiteLLM's user row.
@@ -100,6 +113,7 @@ impl Standing {
             email_taken: row.try_get("email_taken")?,
             sso_taken: row.try_get("sso_taken")?,
             lent: Lent::from_row(row)?,
+            ui: LentUi::from_row(row)?,
         })
     }
 }
@@ -127,6 +141,16 @@ impl Lent {
             left_seconds: row.try_get("left_seconds")?,
             key,
         }))
+    }
+}
+
+// === impl LentUi ===
+
+impl LentUi {
+    fn from_row(row: &PgRow) -> Result<Vec<Self>, sqlx::Error> {
+        let text: Option<String> = row.try_get("ui")?;
+        let read = text.map(|text| serde_json::from_str(&text)).transpose();
+        read.map(Option::unwrap_or_default).map_err(|error| sqlx::Error::Decode(error.into()))
     }
 }
 

@@ -117,13 +117,25 @@ fn read(litellm: &Tables, own: &str) -> String {
          extract(epoch FROM s.expires_at - clock_timestamp())::float8 AS left_seconds, \
          k.token IS NOT NULL AS has_key, coalesce(k.blocked, false) AS key_blocked, \
          coalesce(k.user_id = a.user_id, false) AS key_own, \
-         extract(epoch FROM k.expires - (clock_timestamp() AT TIME ZONE 'UTC'))::float8 AS key_left_seconds \
-         FROM {own}.account a \
+         extract(epoch FROM k.expires - (clock_timestamp() AT TIME ZONE 'UTC'))::float8 AS key_left_seconds, \
+         {ui} AS ui FROM {own}.account a \
          LEFT JOIN {user} u ON u.user_id = a.user_id \
          LEFT JOIN {own}.session s ON s.account_id = a.id AND s.current AND s.kind = 'api' \
          LEFT JOIN {key} k ON k.token = s.token \
          WHERE a.issuer = $1 AND a.subject = $2",
         user = litellm.user,
+        key = litellm.key,
+        ui = ui_sessions(litellm, own)
+    )
+}
+
+/// The account's browsers, as JSON text: those whose keys LiteLLM takes.
+fn ui_sessions(litellm: &Tables, own: &str) -> String {
+    format!(
+        "(SELECT json_agg(json_build_object('id', i.id, 'nonce', encode(i.nonce, 'base64'), 'secret_id', i.secret_id, \
+         'token', i.token, 'left_seconds', extract(epoch FROM i.expires_at - clock_timestamp())::float8))::text \
+         FROM {own}.session i JOIN {key} j ON j.token = i.token WHERE i.account_id = a.id AND i.kind = 'ui' AND i.current \
+         AND i.expires_at > now() AND j.user_id = a.user_id AND NOT coalesce(j.blocked, false))",
         key = litellm.key
     )
 }

@@ -69,6 +69,11 @@ impl Head {
         values.pop()
     }
 
+    /// A request's target.
+    pub(crate) fn target(&self) -> &str {
+        self.line.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// The header names, lower-case, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         self.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect()

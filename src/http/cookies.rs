@@ -1,0 +1,37 @@
+//! Cookies, as requests carry them (RFC 6265 section 4.2).
+
+use http::header::{self, HeaderMap};
+
+/// The cookies of a line, one by one, as they stand between the semicolons.
+pub fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b';')
+}
+
+/// A cookie's name.
+pub fn name(cookie: &[u8]) -> &[u8] {
+    cookie.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default().trim_ascii()
+}
+
+/// The values of all cookies of a name: a browser sends one for each path that it holds one for, the longest path first.
+pub fn values<'a>(headers: &'a HeaderMap, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+    let cookies = headers.get_all(header::COOKIE).iter().flat_map(|line| parts(line.as_bytes()));
+    cookies.filter_map(move |cookie| {
+        let (_, value) = std::str::from_utf8(cookie).ok()?.split_once('=')?;
+        (name(cookie) == wanted.as_bytes()).then(|| value.trim_ascii().trim_matches('"'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn all_cookies_of_a_name_are_found() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("a=1; token=x=y;tokens=2"));
+        headers.append(header::COOKIE, HeaderValue::from_static("token=\"z\"; token"));
+        assert_eq!(values(&headers, "token").collect::<Vec<_>>(), ["x=y", "z"]);
+        assert_eq!(name(b" a = 1"), b"a");
+    }
+}
