@@ -10,20 +10,25 @@ use crate::support::operator::done;
 use crate::support::vestibule::{Setup, Vestibule};
 use crate::support::{PATIENCE, eventually, within};
 
-const MASTER_KEY: &str = "sk-1234567890";
+pub(crate) const MASTER_KEY: &str = "sk-1234567890";
 
 /// vestibule before a real LiteLLM, on LiteLLM's own database.
-struct Real {
-    vestibule: Vestibule,
-    books: Books,
+pub(crate) struct Real {
+    pub(crate) vestibule: Vestibule,
+    pub(crate) books: Books,
     litellm: Client,
     /// What started vestibule.
-    setup: Setup,
+    pub(crate) setup: Setup,
 }
 
 impl Real {
     /// `name` is `DEFAULT` or `SHORT`, for LiteLLM's cache time, which vestibule is told.
     async fn start(name: &str, cache_ttl: &str) -> Self {
+        Self::with(name, cache_ttl, |setup| setup).await
+    }
+
+    /// The same with a changed configuration.
+    pub(crate) async fn with(name: &str, cache_ttl: &str, change: impl FnOnce(Setup) -> Setup) -> Self {
         let variable = format!("VESTIBULE_TEST_LITELLM_{name}");
         let value = std::env::var(&variable)
             .unwrap_or_else(|_| panic!("no real LiteLLM here: `tests/run --litellm` starts it"));
@@ -42,7 +47,7 @@ impl Real {
             }
         };
         tokio::time::timeout(Duration::from_mins(4), up).await.expect("LiteLLM comes up within four minutes");
-        let setup = Setup::new(url, database).with("litellm.cache_ttl", cache_ttl);
+        let setup = change(Setup::new(url, database).with("litellm.cache_ttl", cache_ttl));
         let vestibule = setup.start().await;
         Self { vestibule, books: Books::at(database).await, litellm, setup }
     }
