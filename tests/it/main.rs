@@ -15,6 +15,8 @@ mod differential;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod forward;
 #[cfg(test)]
 mod herd;

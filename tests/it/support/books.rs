@@ -49,8 +49,8 @@ impl Books {
     /// A database of the test's own.
     pub(crate) async fn fresh() -> Self {
         let database = TestDatabase::fresh().await;
-        let url = database.url();
-        Self { pool: pool(&url).await, url, _database: Some(database) }
+        let (pool, url) = (pool(&database.direct_url()).await, database.url());
+        Self { pool, url, _database: Some(database) }
     }
 
     /// A database that is there already.
