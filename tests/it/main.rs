@@ -9,6 +9,8 @@ mod cli;
 #[cfg(test)]
 mod client_keys;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod differential;
@@ -36,6 +38,8 @@ mod registry;
 mod reload;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod soak;
 #[cfg(test)]

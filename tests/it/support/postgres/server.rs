@@ -24,7 +24,7 @@ fn told(name: &str) -> String {
 }
 
 /// A program of PostgreSQL's, as the user who may run it.
-fn program(name: &str, environment: &[(String, String)]) -> Command {
+pub(crate) fn program(name: &str, environment: &[(String, String)]) -> Command {
     let program = Path::new(&told("VESTIBULE_TEST_POSTGRES_BIN")).join(name);
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("runuser");
