@@ -1,5 +1,6 @@
 //! `vestibule audit`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::registry::audit::{Entry, Happening, Wanted};
 
 /// Between two looks for new lines.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// Lines are numbered when they are written and seen when they are committed: a look goes so many numbers back for those
+/// that others have overtaken.
+const OVERTAKEN_MAX: i64 = 1000;
 
 /// Shows what was done to whom, and by whom: the newest lines, oldest first.
 ///
@@ -68,7 +72,6 @@ impl Arguments {
         };
         let entries = errand.registry.audit(&wanted).await?;
         let is_cut = entries.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let mut last = entries.last().map_or(0, |entry| entry.id);
         match (self.json, self.follow) {
             (true, false) => answer_json(&entries),
             (true, true) => answer(&lines(&entries)),
@@ -80,11 +83,17 @@ impl Arguments {
         if !self.follow {
             return Ok(ExitCode::SUCCESS);
         }
+        let first = entries.last().map_or(0, |entry| entry.id);
+        let mut seen = BTreeSet::from([first]);
+        // A burst is told as a whole.
+        wanted.limit = i64::MAX;
         loop {
             tokio::time::sleep(FOLLOW_EVERY).await;
-            wanted.after = Some(last);
-            let entries = errand.registry.audit(&wanted).await?;
-            last = entries.last().map_or(last, |entry| entry.id);
+            let after = seen.last().map_or(first, |last| (last - OVERTAKEN_MAX).max(first));
+            seen = seen.split_off(&after);
+            wanted.after = Some(after);
+            let mut entries = errand.registry.audit(&wanted).await?;
+            entries.retain(|entry| seen.insert(entry.id));
             if self.json {
                 answer(&lines(&entries));
             } else {

@@ -37,7 +37,7 @@ impl Arguments {
             return Ok(ExitCode::SUCCESS);
         }
         let schema = &errand.config.database.schema;
-        if versions.had == versions.wanted {
+        if versions.had >= versions.wanted {
             answer(&format!(
                 "vestibule's tables in schema `{schema}` are of version {}: nothing to do.\n",
                 versions.had
@@ -51,7 +51,7 @@ impl Arguments {
             )
         } else {
             format!(
-                "Bring vestibule's tables in schema `{schema}` from version {} to {}, as role `{}`. An older vestibule does not \
+                "Bring vestibule's tables in schema `{schema}` from version {} to {}, as role `{}`. An older vestibule may not \
                  work with them any more.",
                 versions.had, versions.wanted, versions.role
             )

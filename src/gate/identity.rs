@@ -82,7 +82,7 @@ impl Reader {
         if !text::is_id(&subject) {
             return Err(self.refusal(Code::MalformedUser, Attribute::User));
         }
-        let groups = self.groups(headers)?;
+        let groups = self.groups(headers).map_err(|refusal| refusal.of(&self.rules.issuer, &subject))?;
         let name = |attribute| self.value(headers, attribute, Code::MalformedHeader);
         let preferred_username = name(Attribute::PreferredUsername)?;
         if preferred_username.as_deref().is_some_and(|name| !text::is_id(name)) {

@@ -162,6 +162,7 @@ impl Code {
             Self::ReservedId
                 | Self::NotAdmitted
                 | Self::NoRole
+                | Self::NoGroups
                 | Self::AccountBlocked
                 | Self::AccountConflict
                 | Self::RoleSettling

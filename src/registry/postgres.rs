@@ -63,7 +63,7 @@ use crate::registry::audit::TurnedAway;
 use crate::registry::books::Tokens;
 use crate::registry::{Answer, Opened, Person, Registry, RegistryError, Swept, UiSession};
 
-/// Sessions of one sweeping transaction.
+/// Rows of one sweeping transaction.
 const SWEEP_BATCH: i64 = 500;
 /// Batches of one sweep; what is left waits for the next.
 const SWEEP_BATCHES_MAX: u32 = 200;
@@ -185,11 +185,25 @@ impl Postgres {
         format!("SET LOCAL statement_timeout = {ms}; SET LOCAL idle_in_transaction_session_timeout = {ms}")
     }
 
-    async fn sweep_batch(&self) -> Result<u64, Fault> {
+    /// Removes what is older, batch by batch until one is not full.
+    async fn sweep_all(&self, statement: &str, older_than: Duration) -> Result<u64, RegistryError> {
+        let mut all = 0;
+        for _ in 0..SWEEP_BATCHES_MAX {
+            let gone = self.patiently(|| self.sweep_batch(statement, older_than)).await?;
+            all += gone;
+            if gone < SWEEP_BATCH.unsigned_abs() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn sweep_batch(&self, statement: &str, older_than: Duration) -> Result<u64, Fault> {
         let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_writing()).await?;
-        let gone = sqlx::query(AssertSqlSafe(self.statements.sweep.as_str()))
+        let gone = sqlx::query(AssertSqlSafe(statement))
             .bind(SWEEP_BATCH)
+            .bind(older_than.as_secs_f64())
             .persistent(false)
             .execute(&mut *transaction)
             .await?
@@ -223,22 +237,13 @@ impl Registry for Postgres {
 
     fn sweep(&self) -> Answer<'_, Swept> {
         Box::pin(async {
-            let mut swept = Swept::default();
-            for _ in 0..SWEEP_BATCHES_MAX {
-                let gone = self.patiently(|| self.sweep_batch()).await?;
-                swept.sessions += gone;
-                if gone < SWEEP_BATCH.unsigned_abs() {
-                    break;
-                }
-            }
-            for _ in 0..SWEEP_BATCHES_MAX {
-                let (gone, is_more) = self.patiently(|| self.sweep_audit_batch()).await?;
-                swept.audit += gone;
-                if !is_more {
-                    break;
-                }
-            }
-            Ok(swept)
+            let sessions = self.sweep_all(&self.statements.sweep, Duration::ZERO).await?;
+            let audit = if self.audit_retention.is_zero() {
+                0
+            } else {
+                self.sweep_all(&self.statements.sweep_audit, self.audit_retention).await?
+            };
+            Ok(Swept { sessions, audit })
         })
     }
 

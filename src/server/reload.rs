@@ -1,5 +1,6 @@
 //! Another configuration without a restart: on SIGHUP, and when the file or a file of a secret changes. What is wrong
-//! changes nothing: it is logged and counted, and what runs goes on.
+//! changes nothing: it is logged and counted, and what runs goes on. A registry that is not ready yet is tried again by
+//! itself, because nobody will touch the file again for it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::StartError;
 use super::assembly::{Assembly, Books};
@@ -22,6 +23,9 @@ use crate::telemetry::metrics::Metrics;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Time for another database to show that it is ready.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
+/// First and longest wait after it was not; it doubles with each try.
+const RETRY_MIN: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// Makes and hands out assemblies.
 pub struct Reloader {
@@ -50,6 +54,12 @@ enum ReloadError {
     Registry(#[source] crate::registry::RegistryError),
     #[error("the registry that the configuration names did not answer in time")]
     RegistryLate,
+}
+
+/// When a reload is tried again, and how long the wait for it was.
+struct Retry {
+    at: Instant,
+    wait: Duration,
 }
 
 // === impl Reloader ===
@@ -86,6 +96,7 @@ impl Reloader {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut loaded = stamps(&self.files);
         let mut seen = loaded.clone();
+        let mut retry: Option<Retry> = None;
         loop {
             let is_asked = tokio::select! {
                 asked = self.hangup.recv() => asked.is_some(),
@@ -95,9 +106,11 @@ impl Reloader {
             // A file that is being written is left alone until it has been the same for two looks.
             let is_settled = now == seen && now != loaded;
             seen.clone_from(&now);
-            if is_asked || is_settled {
+            let is_due = retry.as_ref().is_some_and(|retry| retry.at <= Instant::now());
+            if is_asked || is_settled || is_due {
                 let files = self.files.clone();
-                self.reload().await;
+                let wait = retry.filter(|_| is_due).map_or(RETRY_MIN, |retry| (retry.wait * 2).min(RETRY_MAX));
+                retry = self.reload(wait).await;
                 // As they were before they were read: what changed meanwhile is read again.
                 loaded = if self.files == files { now } else { stamps(&self.files) };
                 seen.clone_from(&loaded);
@@ -105,22 +118,23 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self) {
-        match self.try_reload().await {
+    /// Returns when it is to be tried again, where that can help without anybody's doing.
+    async fn reload(&mut self, wait: Duration) -> Option<Retry> {
+        let outcome = self.try_reload().await;
+        self.metrics.reload(outcome.is_ok());
+        match outcome {
             Ok(()) => {
-                self.metrics.reload(true);
                 tracing::info!("reloaded");
+                None
             }
-            Err(error) => {
-                self.metrics.reload(false);
-                match &error {
-                    ReloadError::Problems(problems) => {
-                        tracing::error!(%problems, "not reloaded: what ran goes on");
-                    }
-                    ReloadError::Registry(_) | ReloadError::RegistryLate => {
-                        tracing::error!(cause = chain(&error), "not reloaded: what ran goes on");
-                    }
-                }
+            Err(ReloadError::Problems(problems)) => {
+                tracing::error!(%problems, "not reloaded: what ran goes on");
+                None
+            }
+            Err(error @ (ReloadError::Registry(_) | ReloadError::RegistryLate)) => {
+                let (cause, retry_s) = (chain(&error), wait.as_secs());
+                tracing::error!(cause, retry_s, "not reloaded: what ran goes on until the registry is ready");
+                Some(Retry { at: Instant::now() + wait, wait })
             }
         }
     }

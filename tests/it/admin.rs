@@ -1,6 +1,6 @@
 //! What operators see: probes, metrics, logs; how it comes up, how it goes, and what it does while Postgres is away.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::support::books::Books;
 use crate::support::client::Person;
@@ -108,52 +108,6 @@ async fn hostile_bytes_stay_inside_one_line() {
     for line in stage.vestibule.log() {
         let parsed: Result<Value, _> = serde_json::from_str(&line);
         assert!(parsed.is_ok() && !line.contains('\x1b'), "{line}");
-    }
-}
-
-#[tokio::test]
-async fn no_secret_is_in_any_log_answer_or_metric() {
-    const PROOF: &str = "canary-proof-0123456789abcdef0123456789";
-    let books = Books::fresh().await;
-    let upstream = Upstream::json().await;
-    // The test server trusts everybody, so any password works, and must not be seen.
-    let database = books.url().replacen('@', ":canary-database-password@", 1);
-    let setup = Setup::new(&upstream.url, &database)
-        .with("log.level", "trace")
-        .with("trust.secret_header", json!({ "name": "X-Vestibule-Proof", "value": PROOF }));
-    let vestibule = setup.start().await;
-    let mut text = String::new();
-    for proof in [PROOF, "canary-proof-that-is-wrong-0123456789"] {
-        let answer = vestibule
-            .client()
-            .get("/v1/models?key=canary-query")
-            .from(&Person::named("alice"))
-            .header("X-Vestibule-Proof", proof)
-            .header("Cookie", "_oauth2_proxy=canary-cookie")
-            .header("Authorization", "Bearer canary-bearer")
-            .send()
-            .await;
-        text += &answer.text();
-        text += &answer.head.headers.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect::<String>();
-    }
-    vestibule.request_lines(2).await;
-    let key = upstream.only().head.value("x-litellm-api-key").expect("a key");
-    text += &vestibule.admin().get("/metrics").send().await.text();
-    text += &vestibule.log().join("\n");
-    for secret in [
-        "canary-database",
-        "canary-proof",
-        "canary-cookie",
-        "canary-bearer",
-        "canary-query",
-        SESSION_SECRET,
-        key.as_str(),
-    ] {
-        assert!(
-            !text.contains(secret),
-            "{secret} in {}",
-            text.lines().find(|line| line.contains(secret)).unwrap_or_default()
-        );
     }
 }
 

@@ -99,7 +99,7 @@ async fn without_a_place_to_log_to_it_serves() {
 #[tokio::test]
 async fn it_leaves_no_core_file_and_raises_its_descriptors() {
     let stage = Stage::plain().await;
-    let limits = stage.vestibule.limits();
+    let limits = stage.vestibule.proc("limits");
     let of = |name: &str| {
         let line = limits.lines().find_map(|line| line.strip_prefix(name));
         let line = line.unwrap_or_else(|| panic!("{name}: {limits}"));

@@ -11,11 +11,15 @@ mod cli;
 #[cfg(test)]
 mod client_keys;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
 mod drain;
+#[cfg(test)]
+mod failover;
 #[cfg(test)]
 mod forward;
 #[cfg(test)]
@@ -36,6 +40,8 @@ mod registry;
 mod reload;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod soak;
 #[cfg(test)]

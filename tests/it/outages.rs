@@ -26,7 +26,8 @@ async fn fail(books: &Books, code: &str, times: u32) {
 
 #[tokio::test]
 async fn what_postgres_refuses_for_the_moment_is_tried_again_unseen() {
-    for code in ["40001", "40P01"] {
+    // Serialization, a deadlock, somebody who was faster, an admin's shutdown, a lost connection.
+    for code in ["40001", "40P01", "23505", "57P01", "08006"] {
         let stage = Stage::plain().await;
         fail(&stage.books, code, 2).await;
         stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
@@ -55,6 +56,38 @@ async fn what_postgres_refuses_for_good_is_a_503_in_words_of_our_own_and_heals()
         crate::support::eventually("the person to get in", async || (request.send().await.status == 200).then_some(()))
             .await;
         assert_eq!((stage.books.user_count().await, stage.books.orphan_keys().await), (1, 0), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_killed_within_each_write_of_a_first_sight_leaves_nothing_half_made() {
+    let tables = [
+        "\"LiteLLM_UserTable\"",
+        "\"LiteLLM_VerificationToken\"",
+        "vestibule.account",
+        "vestibule.session",
+        "vestibule.audit",
+    ];
+    for table in tables {
+        let stage = Stage::plain().await;
+        // It ends itself, twice, with what it wrote in this transaction in its hands.
+        stage
+            .books
+            .run(&format!(
+                "CREATE SEQUENCE deaths;
+                 CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                   IF nextval('deaths') <= 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(60); END IF;
+                   RETURN NULL;
+                 END $$;
+                 CREATE TRIGGER die AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION die();"
+            ))
+            .await;
+        stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+        assert!(stage.books.number("SELECT last_value FROM deaths").await > 2, "{table}: two deaths");
+        let rows = "SELECT concat_ws(' ', (SELECT count(*) FROM \"LiteLLM_UserTable\"), \
+             (SELECT count(*) FROM \"LiteLLM_VerificationToken\"), (SELECT count(*) FROM vestibule.account), \
+             (SELECT count(*) FROM vestibule.session), (SELECT count(*) FROM vestibule.audit))";
+        assert_eq!(stage.books.texts(rows).await, ["1 1 1 1 2"], "{table}");
     }
 }
 

@@ -139,6 +139,27 @@ async fn another_database_is_taken_only_when_it_is_ready() {
 }
 
 #[tokio::test]
+async fn another_database_that_is_not_ready_yet_is_taken_without_anybodys_doing_once_it_is() {
+    let stage = Stage::plain().await;
+    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    request.send().await.expect_ok();
+    let other = Books::fresh().await;
+    let database = Proxy::postgres(other.url()).await;
+    database.cut();
+    stage.vestibule.rewrite(&stage.setup.clone().with("litellm.database_url", other.url_through(database.address)));
+    stage.vestibule.reload("failed", 1).await;
+    logged(&stage.vestibule, "not reloaded: what ran goes on until the registry is ready", "retry_s").await;
+    request.send().await.expect_ok();
+    assert_eq!(other.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'vestibule'").await, 0);
+
+    database.pass();
+    stage.vestibule.reloaded("done", 1).await;
+    assert_eq!(stage.vestibule.metric(SUCCEEDED).await, 1);
+    request.send().await.expect_ok();
+    assert_eq!(other.user_count().await, 1, "alice is in the other books");
+}
+
+#[tokio::test]
 async fn a_new_session_secret_before_the_old_one_keeps_the_keys_that_are_lent() {
     let stage = Stage::plain().await;
     let request = stage.client().get("/v1/models").from(&Person::named("alice"));

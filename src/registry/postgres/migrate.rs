@@ -12,16 +12,30 @@ use super::schema::is_denied;
 use crate::litellm::tables::{self, quoted};
 use crate::registry::RegistryError;
 
+/// One step of our tables.
+struct Migration {
+    text: &'static str,
+    /// The oldest program that can go on with the tables as they are after it, by the version that it works with: while
+    /// replicas are replaced one by one, those not replaced yet serve on. What only adds keeps the number of the step
+    /// before; what an older program would stumble over has its own.
+    compatible_from: usize,
+}
+
 /// Our migrations in their order; the version of one is its place, from 1. Text that was released is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_accounts.sql"), include_str!("../migrations/0002_blocks_and_audit.sql")];
+const MIGRATIONS: &[Migration] = &[
+    Migration { text: include_str!("../migrations/0001_accounts.sql"), compatible_from: 1 },
+    Migration { text: include_str!("../migrations/0002_blocks_and_audit.sql"), compatible_from: 1 },
+    Migration { text: include_str!("../migrations/0003_compatible_from.sql"), compatible_from: 3 },
+];
+/// The version that wrote down for the first time how old a program may be.
+const TELLS_COMPATIBLE: usize = 3;
 /// The migrations' advisory lock.
 const LOCK: i64 = 0x7665_7374_6962;
 
 /// How far our tables are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
-    /// What is there; 0 = nothing.
+    /// What is there; 0 = nothing. More than `wanted` = a newer vestibule's, which this program can go on with.
     pub had: usize,
     /// What this program works with.
     pub wanted: usize,
@@ -38,11 +52,11 @@ impl Postgres {
         let mut transaction = lease.begin(self.begin_reading()).await?;
         let version = self.version(&mut transaction).await?;
         transaction.rollback().await?;
-        if self.is_behind(version)? {
+        if version < MIGRATIONS.len() {
             let mut transaction =
                 lease.begin(format!("{}; SELECT pg_advisory_xact_lock({LOCK})", self.begin_writing())).await?;
             let version = self.version(&mut transaction).await?;
-            if self.is_behind(version)? {
+            if version < MIGRATIONS.len() {
                 self.apply(&mut transaction, version).await.map_err(|error| self.denied(error))?;
             }
             transaction.commit().await?;
@@ -55,7 +69,6 @@ impl Postgres {
     pub async fn versions(&self) -> Result<Versions, RegistryError> {
         self.reading(async |on| {
             let had = self.version(&mut *on).await?;
-            self.is_behind(had)?;
             let role: (String,) = sqlx::query_as("SELECT current_user::text").persistent(false).fetch_one(on).await?;
             Ok(Versions { had, wanted: MIGRATIONS.len(), role: role.0 })
         })
@@ -74,9 +87,15 @@ impl Postgres {
                 "CREATE TABLE {schema}._migrations (version int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());"
             ));
         }
-        for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-            batch.push(migration.replace("{schema}", &schema));
-            batch.push(format!("INSERT INTO {schema}._migrations (version) VALUES ({});", at + 1));
+        for (version, Migration { text, compatible_from }) in (1..).zip(MIGRATIONS).skip(version) {
+            batch.push(text.replace("{schema}", &schema));
+            batch.push(if version < TELLS_COMPATIBLE {
+                format!("INSERT INTO {schema}._migrations (version) VALUES ({version});")
+            } else {
+                format!(
+                    "INSERT INTO {schema}._migrations (version, compatible_from) VALUES ({version}, {compatible_from});"
+                )
+            });
         }
         batch.join("\n")
     }
@@ -101,10 +120,12 @@ impl Postgres {
         lines.join("\n")
     }
 
-    /// The version of our tables; 0 = there are none.
+    /// The version of our tables; 0 = there are none. Refuses a standby, and tables that only a newer program can work
+    /// with.
     async fn version(&self, on: &mut PgConnection) -> Result<usize, Fault> {
-        let (there, usage): (bool, bool) = sqlx::query_as(
-            "SELECT c.oid IS NOT NULL, coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \
+        let (is_standby, there, usage): (bool, bool, bool) = sqlx::query_as(
+            "SELECT pg_catalog.pg_is_in_recovery(), c.oid IS NOT NULL, \
+             coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \
              FROM (SELECT $1::text AS name) n LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = n.name \
              LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = '_migrations'",
         )
@@ -112,30 +133,42 @@ impl Postgres {
         .persistent(false)
         .fetch_one(&mut *on)
         .await?;
+        if is_standby {
+            // Not `NotReady`: in a failover it may be promoted any moment, and known people are served until then.
+            return Err(RegistryError::Unavailable("it is a standby, which takes no writes".into()).into());
+        }
         if !there {
             return Ok(0);
         }
         if !usage {
             return Err(self.not_granted("USAGE on the schema").into());
         }
-        let statement = format!("SELECT coalesce(max(version), 0) FROM {}._migrations", quoted(&self.own_schema));
-        let version: (i32,) =
-            sqlx::query_as(AssertSqlSafe(statement)).persistent(false).fetch_one(on).await.map_err(|error| {
+        // By way of JSON, because tables of an early version do not have the column.
+        let statement = format!(
+            "SELECT m.version, (to_jsonb(m)->>'compatible_from')::int FROM {}._migrations m ORDER BY m.version DESC LIMIT 1",
+            quoted(&self.own_schema)
+        );
+        let newest: Option<(i32, Option<i32>)> =
+            sqlx::query_as(AssertSqlSafe(statement)).persistent(false).fetch_optional(on).await.map_err(|error| {
                 if is_denied(&error) { self.not_granted("SELECT on `_migrations`").into() } else { Fault::from(error) }
             })?;
-        Ok(usize::try_from(version.0).unwrap_or(0))
+        let Some((version, compatible_from)) = newest else { return Ok(0) };
+        let version = usize::try_from(version).unwrap_or(0);
+        let compatible_from = compatible_from.map_or(version, |from| usize::try_from(from).unwrap_or(0));
+        self.refuse_newer(version, compatible_from)?;
+        Ok(version)
     }
 
-    fn is_behind(&self, version: usize) -> Result<bool, RegistryError> {
-        if version > MIGRATIONS.len() {
+    fn refuse_newer(&self, version: usize, compatible_from: usize) -> Result<(), RegistryError> {
+        let ours = MIGRATIONS.len();
+        if version > ours && compatible_from > ours {
             return Err(RegistryError::NotReady(format!(
-                "the tables in schema `{}` are of version {version}, made by a newer vestibule; this one knows version {}. \
-                 Run the newer one",
+                "the tables in schema `{}` are of version {version}, made by a newer vestibule, for programs of version \
+                 {compatible_from} and later; this one knows version {ours}. Run the newer one",
                 self.own_schema,
-                MIGRATIONS.len()
             )));
         }
-        Ok(version < MIGRATIONS.len())
+        Ok(())
     }
 
     async fn apply(&self, on: &mut PgConnection, version: usize) -> Result<(), sqlx::Error> {
@@ -181,9 +214,15 @@ mod tests {
     }
 
     #[test]
+    fn no_step_lets_in_a_program_that_the_step_before_shut_out() {
+        let from: Vec<usize> = MIGRATIONS.iter().map(|migration| migration.compatible_from).collect();
+        assert!(from.is_sorted() && from.iter().zip(1..).all(|(from, version)| *from <= version), "{from:?}");
+    }
+
+    #[test]
     fn every_line_of_the_migrations_stays_in_our_schema() {
         for migration in MIGRATIONS {
-            for line in migration.lines().filter(|line| line.contains("TABLE") || line.contains(" ON ")) {
+            for line in migration.text.lines().filter(|line| line.contains("TABLE") || line.contains(" ON ")) {
                 let is_ours = line.contains("{schema}.") || line.trim_start().starts_with("--");
                 assert!(is_ours, "{line}");
             }

@@ -170,11 +170,11 @@ fn enrol(litellm: &Tables, own: &str) -> String {
     )
 }
 
-/// `$1` the batch's size. A session in another's hands is left for the next time. A blocked key stays, because its
+/// `$1` the batch's size, `$2` seconds since the end. A session in another's hands is left for the next time. A blocked key stays, because its
 /// block keeps a person out and would go with it.
 fn sweep(litellm: &Tables, own: &str) -> String {
     format!(
-        "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.expires_at < now() AND NOT (s.current AND \
+        "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.expires_at < now() - make_interval(secs => $2) AND NOT (s.current AND \
          EXISTS (SELECT FROM {key} b WHERE b.token = s.token AND b.blocked)) \
          ORDER BY s.expires_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED), gone AS ({delete}) \
          DELETE FROM {own}.session s USING over WHERE s.id = over.id",

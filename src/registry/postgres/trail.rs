@@ -1,5 +1,4 @@
-//! The audit trail: written in the transaction of what it tells, told to the log once that is committed, read back, and
-//! swept when it was kept long enough.
+//! The audit trail: written in the transaction of what it tells, told to the log once that is committed, and read back.
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -11,9 +10,6 @@ use super::retry::Fault;
 use crate::litellm::tables::quoted;
 use crate::registry::audit::{Entry, Event, Happening, OURSELVES, TurnedAway, Wanted, event};
 use crate::registry::{Person, RegistryError};
-
-/// Lines of one sweeping transaction.
-const AUDIT_BATCH: i64 = 1000;
 
 /// Whom the log is told about.
 pub(super) struct Named<'a> {
@@ -126,26 +122,6 @@ impl Postgres {
             Ok(rows.iter().map(entry).collect::<Result<_, _>>()?)
         })
         .await
-    }
-
-    /// Removes one batch of lines that were kept long enough.
-    pub(super) async fn sweep_audit_batch(&self) -> Result<(u64, bool), Fault> {
-        let retention = self.audit_retention.as_secs_f64();
-        if retention <= 0.0 {
-            return Ok((0, false));
-        }
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_writing()).await?;
-        let gone = sqlx::query(AssertSqlSafe(self.statements.sweep_audit.as_str()))
-            .bind(AUDIT_BATCH)
-            .bind(retention)
-            .persistent(false)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
-        transaction.commit().await?;
-        lease.give_back();
-        Ok((gone, gone >= AUDIT_BATCH.unsigned_abs()))
     }
 
     /// One try to write down who was turned away.

@@ -1,5 +1,8 @@
 //! What the commands show, compared as a whole.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use super::two_people;
@@ -7,6 +10,7 @@ use crate::support::client::Person;
 use crate::support::operator::{done, operate, plain, said};
 use crate::support::stage::Stage;
 use crate::support::vestibule::{SESSION_SECRET, binary, ended};
+use crate::support::within;
 
 fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
@@ -124,6 +128,68 @@ async fn the_audit_tells_who_did_what_to_whom() {
     );
     let newest = operate(&stage.setup, &["audit", "--limit", "1"]).await;
     assert!(newest.stdout.contains("blocked") && said(&newest).contains("There may be more"), "{newest:?}");
+}
+
+/// What a command prints, line by line, until this is dropped.
+struct Following {
+    child: std::process::Child,
+    lines: tokio::sync::mpsc::UnboundedReceiver<String>,
+}
+
+impl Following {
+    fn of(stage: &Stage, words: &[&str]) -> Self {
+        let mut command = binary();
+        command.args(words).arg("--config").arg(stage.setup.write()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the binary was built");
+        let printed = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
+        std::thread::spawn(move || printed.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    async fn next(&mut self) -> String {
+        within("a line", self.lines.recv()).await.expect("it goes on")
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_audit_can_be_followed_and_misses_neither_a_burst_nor_a_line_that_was_overtaken() {
+    let stage = two_people().await;
+    let mut following =
+        Following::of(&stage, &["audit", "--follow", "--json", "--limit", "2", "--event", "created,blocked"]);
+    let mut table = Following::of(&stage, &["audit", "alice", "--follow"]);
+    for name in ["alice", "bob"] {
+        let line = parse(&following.next().await);
+        assert_eq!((&line["event"], &line["user_id"]), (&json!("created"), &json!(name)));
+    }
+    for wanted in ["AT ", "created", "session_made"] {
+        assert!(table.next().await.contains(wanted));
+    }
+    let first = stage.books.number("SELECT max(id) FROM vestibule.audit").await + 1;
+    // Far more at once than `--limit`, but for one number that is taken and not there yet.
+    let insert = "INSERT INTO vestibule.audit (id, account_id, actor, event) OVERRIDING SYSTEM VALUE";
+    let alice = "(SELECT id FROM vestibule.account WHERE user_id = 'alice')";
+    let burst = format!("SELECT n, {alice}, 'somebody', 'blocked' FROM generate_series({first}, {first} + 299) n");
+    stage.books.run(&format!("{insert} {burst} WHERE n <> {first} + 7")).await;
+    let mut ids = Vec::new();
+    for _ in 0..299 {
+        ids.push(parse(&following.next().await)["id"].as_i64().expect("a number"));
+    }
+    stage.books.run(&format!("{insert} VALUES ({first} + 7, {alice}, 'late', 'blocked')")).await;
+    let late = parse(&following.next().await);
+    assert_eq!((&late["actor"], &late["id"]), (&json!("late"), &json!(first + 7)));
+    ids.push(first + 7);
+    ids.sort_unstable();
+    assert_eq!(ids, (first..first + 300).collect::<Vec<_>>());
+    let line = table.next().await;
+    assert!(line.contains("blocked  alice  somebody"), "{line}");
 }
 
 #[tokio::test]

@@ -154,3 +154,18 @@ async fn who_is_turned_away_is_in_the_audit_once_a_minute_and_replica_or_not() {
     assert_eq!((field(&line, "event").as_str(), field(&line, "code").as_str()), ("refused", "no_role"));
     assert!(!lines[0].contains("mallory"), "{}", lines[0]);
 }
+
+#[tokio::test]
+async fn somebody_whose_groups_did_not_arrive_is_in_the_audit() {
+    let stage = Stage::with(|setup| setup.with("identity.groups_required", true)).await;
+    let alice = Person::named("alice");
+    let [user, email, _] = alice.headers();
+    let request = stage.client().get("/v1/models").header(user.0, user.1).header(email.0, email.1);
+    request.send().await.expect_refusal(403, "no_groups");
+    let refused =
+        "SELECT concat_ws(' ', detail->>'subject', detail->>'code') FROM vestibule.audit WHERE event = 'refused'";
+    eventually("the refusal in the audit", async || {
+        (stage.books.texts(refused).await == ["alice no_groups"]).then_some(())
+    })
+    .await;
+}

@@ -35,7 +35,7 @@ async fn three_at_once_migrate_once() {
     let (a, b, c) = (settings.connect(), settings.connect(), settings.connect());
     let (a, b, c) = tokio::join!(a.prepare(), b.prepare(), c.prepare());
     assert!(a.is_ok() && b.is_ok() && c.is_ok(), "{a:?} {b:?} {c:?}");
-    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 2);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 3);
     settings.connect().prepare().await.unwrap();
 }
 
@@ -53,7 +53,7 @@ async fn tables_of_the_first_version_are_brought_to_this_one_with_what_is_in_the
         .await;
     let registry = Settings::new(database.url()).connect();
     registry.prepare().await.unwrap();
-    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 2);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 3);
     assert_eq!(database.one::<String>("SELECT actor FROM vestibule.audit").await, "vestibule");
     let refused = super::refused(registry.open(&person("alice"), &viewer()).await);
     assert!(matches!(refused, RegistryError::Blocked { .. }), "{refused:?}");
@@ -178,10 +178,34 @@ async fn both_schemas_may_have_other_names() {
 
 #[tokio::test]
 async fn tables_of_a_newer_vestibule_are_left_alone() {
+    for row in ["(version) VALUES (999)", "(version, compatible_from) VALUES (999, 4)"] {
+        let (database, settings) = ready().await;
+        database.run(&format!("INSERT INTO vestibule._migrations {row}")).await;
+        let words = not_ready(settings.connect().prepare().await);
+        assert!(words.contains("version 999") && words.contains("newer"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn in_a_rolling_update_the_older_goes_on_with_newer_tables_that_it_can_work_with() {
     let (database, settings) = ready().await;
-    database.run("INSERT INTO vestibule._migrations (version) VALUES (999)").await;
-    let words = not_ready(settings.connect().prepare().await);
-    assert!(words.contains("version 999") && words.contains("newer"), "{words}");
+    let older = settings.connect();
+    older.open(&person("alice"), &viewer()).await.unwrap();
+    database
+        .run(
+            "ALTER TABLE vestibule.account ADD COLUMN of_a_newer_one text; \
+             INSERT INTO vestibule._migrations (version, compatible_from) VALUES (4, 3)",
+        )
+        .await;
+    older.prepare().await.unwrap();
+    older.open(&person("bob"), &viewer()).await.unwrap();
+    older.sweep().await.unwrap();
+    // One that starts now, and the commands of the operator, who is on an older machine.
+    settings.connect().prepare().await.unwrap();
+    let versions = settings.connect().versions().await.unwrap();
+    assert_eq!((versions.had, versions.wanted), (4, 3));
+    settings.connect().migrate().await.unwrap();
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM vestibule._migrations").await, 4);
 }
 
 #[tokio::test]

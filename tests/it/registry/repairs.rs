@@ -179,7 +179,7 @@ async fn backends_killed_again_and_again_leave_nothing_half_made() {
         killed += database
             .one::<i64>(
                 "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND application_name = 'vestibule'",
+                 WHERE datname = current_database() AND application_name = 'vestibule' AND xact_start IS NOT NULL",
             )
             .await;
         while let Some(done) = tasks.try_join_next() {

@@ -10,7 +10,7 @@ pub(crate) struct Books {
     pool: PgPool,
     url: String,
     /// Dropped with the books, where the test has a database of its own.
-    _database: Option<TestDatabase>,
+    database: Option<TestDatabase>,
 }
 
 /// What LiteLLM's user row says.
@@ -49,17 +49,23 @@ impl Books {
     /// A database of the test's own.
     pub(crate) async fn fresh() -> Self {
         let database = TestDatabase::fresh().await;
-        let url = database.url();
-        Self { pool: pool(&url).await, url, _database: Some(database) }
+        let (pool, url) = (pool(&database.direct_url()).await, database.url());
+        Self { pool, url, database: Some(database) }
     }
 
     /// A database that is there already.
     pub(crate) async fn at(url: &str) -> Self {
-        Self { pool: pool(url).await, url: url.to_owned(), _database: None }
+        Self { pool: pool(url).await, url: url.to_owned(), database: None }
     }
 
+    /// For vestibule: through PgBouncer, where the run is one through it.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// For a test's own programs.
+    pub(crate) fn direct_url(&self) -> String {
+        self.database.as_ref().map_or_else(|| self.url.clone(), TestDatabase::direct_url)
     }
 
     /// The same database through a proxy.

@@ -4,13 +4,15 @@
 //! at its end. Several test processes may do this at once on the same server.
 
 pub(crate) mod relay;
+pub(crate) mod server;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
-const SCHEMA: &str = include_str!("../../fixtures/litellm-schema.sql");
+/// LiteLLM's tables, as its migrations leave them.
+pub(crate) const SCHEMA: &str = include_str!("../../fixtures/litellm-schema.sql");
 const URL: &str = "VESTIBULE_TEST_POSTGRES_URL";
 /// `HOST:PORT` of a PgBouncer before that server, where the registry under test is to go through one. The tests' own
 /// looks and hands go straight to the server.
@@ -91,9 +93,14 @@ impl TestDatabase {
         Self { name, pool }
     }
 
+    /// The database's URL for the test's own looks and hands.
+    pub(crate) fn direct_url(&self) -> String {
+        url_of(&self.name)
+    }
+
     /// The database's URL for what is tested, as a superuser.
     pub(crate) fn url(&self) -> String {
-        let url = url_of(&self.name);
+        let url = self.direct_url();
         let Ok(via) = std::env::var(VIA) else { return url };
         let (scheme, rest) = url.split_once("://").unwrap();
         let (authority, path) = rest.split_once('/').unwrap();

@@ -33,6 +33,7 @@ pub(crate) enum Hold {
 }
 
 struct Control {
+    target: Mutex<SocketAddr>,
     mode: watch::Sender<Mode>,
     held: watch::Sender<bool>,
     hold: Mutex<Option<(Hold, usize)>>,
@@ -49,12 +50,11 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Stands before the Postgres that the URL names.
     pub(crate) async fn postgres(url: &str) -> Self {
-        let address =
-            url.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("postgresql://user@host:port/");
-        let target: SocketAddr = address.parse().expect("the test server is named by address");
+        let target = Mutex::new(address_in(url));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let address = listener.local_addr().expect("the listener has an address");
         let control = Arc::new(Control {
+            target,
             mode: watch::Sender::new(Mode::Pass),
             held: watch::Sender::new(false),
             hold: Mutex::default(),
@@ -63,10 +63,15 @@ impl Proxy {
         let accepting = Arc::clone(&control);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target, Arc::clone(&accepting)));
+                tokio::spawn(carry(client, Arc::clone(&accepting)));
             }
         });
         Self { address, control, task }
+    }
+
+    /// New connections lead to the Postgres that this URL names.
+    pub(crate) fn lead_to(&self, url: &str) {
+        *self.control.target.lock().expect("nobody panics with it") = address_in(url);
     }
 
     pub(crate) fn stall(&self) {
@@ -152,10 +157,16 @@ impl Control {
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, control: Arc<Control>) {
+fn address_in(url: &str) -> SocketAddr {
+    let address = url.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("postgresql://user@host:port/");
+    address.parse().expect("the test server is named by address")
+}
+
+async fn carry(client: TcpStream, control: Arc<Control>) {
     if !control.passing().await {
         return;
     }
+    let target = *control.target.lock().expect("nobody panics with it");
     let Ok(server) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();

@@ -22,7 +22,9 @@ pub(crate) const SESSION_SECRET: &str = "canary-session-secret-5b0ad1c27f6e4f0c9
 pub(crate) struct Setup {
     config: Value,
     folder: Arc<Folder>,
-    descriptors: Option<usize>,
+    /// What starts it, such as a shell with other limits.
+    wrapping: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// A temporary folder, removed with the last who uses it.
@@ -91,7 +93,7 @@ impl Setup {
             "drain": { "delay": "0s", "timeout": "5s" },
             "log": { "format": "json", "level": "info" },
         });
-        Self { config, folder: Arc::new(Folder::fresh()), descriptors: None }
+        Self { config, folder: Arc::new(Folder::fresh()), wrapping: Vec::new(), environment: Vec::new() }
     }
 
     /// Sets the key at that path, such as `account.refresh`.
@@ -131,19 +133,29 @@ impl Setup {
 
     fn command(&self, config: &Path) -> Command {
         let mut command = binary();
-        if let Some(count) = self.descriptors {
-            let program = command.get_program().to_owned();
-            command = Command::new("sh");
+        if let [program, arguments @ ..] = &self.wrapping[..] {
+            let binary = command.get_program().to_owned();
+            command = Command::new(program);
             command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
-            command.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(program);
+            command.args(arguments).arg(binary);
         }
-        command.arg("serve").arg("--config").arg(config);
+        command.arg("serve").arg("--config").arg(config).envs(self.environment.clone());
         command
     }
 
     /// Lets the process have so many open files and no more.
     pub(crate) fn descriptors(self, count: usize) -> Self {
-        Self { descriptors: Some(count), ..self }
+        self.wrapped(&["sh", "-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")])
+    }
+
+    /// Has another program start it, which goes on as it.
+    pub(crate) fn wrapped(self, wrapping: &[&str]) -> Self {
+        Self { wrapping: wrapping.iter().map(ToString::to_string).collect(), ..self }
+    }
+
+    /// Gives the process these variables.
+    pub(crate) fn environment(self, environment: Vec<(String, String)>) -> Self {
+        Self { environment, ..self }
     }
 
     /// Starts it and waits until it is ready.
@@ -293,8 +305,7 @@ impl Vestibule {
 
     /// Bytes of memory that it holds now, as the system counts them (`VmRSS`).
     pub(crate) fn memory(&self) -> usize {
-        #[expect(clippy::disallowed_methods, reason = "the system's own file needs no path in the error")]
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux counts it");
         let kibibytes: usize = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
         kibibytes * 1024
@@ -310,10 +321,20 @@ impl Vestibule {
         signal("HUP", self.child.id());
     }
 
-    /// Its limits, as the system tells them.
-    pub(crate) fn limits(&self) -> String {
+    /// What the system tells of it in a file of that name.
+    pub(crate) fn proc(&self, name: &str) -> String {
         #[expect(clippy::disallowed_methods, reason = "the system's own file needs no path in the error")]
-        std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("it runs")
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("it runs")
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, self.child.id());
     }
 
     /// Ends it without a last word.
@@ -338,10 +359,10 @@ impl Vestibule {
         self.reloaded(result, count).await;
     }
 
-    /// Waits until so many reloads have come out so.
+    /// Waits until so many reloads, or more, have come out so.
     pub(crate) async fn reloaded(&self, result: &str, count: i64) {
         let name = format!("vestibule_config_reloads_total{{result=\"{result}\"");
-        eventually("a reload", async || (self.metric(&name).await == count).then_some(())).await;
+        eventually("a reload", async || (self.metric(&name).await >= count).then_some(())).await;
     }
 
     /// Asks it to end.
