@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::{Limits, UpstreamUrl};
 use crate::http::body::RequestBody;
 use crate::http::framing::Asked;
-use crate::http::liveness;
+use crate::http::{io_kind, liveness};
 use crate::telemetry::metrics::Metrics;
 use body::Lease;
 pub use body::{AnswerError, ResponseBody};
@@ -278,13 +278,9 @@ impl Shared {
 
 /// Whether the connection ended instead of an answer. A broken answer is something else: LiteLLM has read the request.
 fn is_gone(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || {
-        let io = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-        io.is_some_and(|io| {
-            use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-            matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
-        })
-    }
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    let is_end = |kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof);
+    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || io_kind(error).is_some_and(is_end)
 }
 
 impl std::fmt::Display for UpstreamUrl {

@@ -1,6 +1,5 @@
 //! The client's body on its way up: counted, limited, its trailers stripped, its fate known to the sender.
 
-use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -131,7 +130,9 @@ impl Body for RequestBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                self.progress.end(if is_late(&error) { LATE } else { BROKEN });
+                // What the wire makes of a body that keeps us waiting for too long.
+                let is_late = super::io_kind(&error) == Some(io::ErrorKind::TimedOut);
+                self.progress.end(if is_late { LATE } else { BROKEN });
                 Poll::Ready(Some(Err(BodyError::Client(error))))
             }
             Some(Ok(frame)) => {
@@ -170,10 +171,4 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
-}
-
-/// The wire gives a body that keeps us waiting for too long an error of this kind.
-fn is_late(error: &hyper::Error) -> bool {
-    let io = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
 }

@@ -117,20 +117,18 @@ impl Ahead {
         }
     }
 
-    /// What is to go out.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// So much of it has gone; nothing is an error, for the socket was ready.
-    pub fn went(&mut self, count: usize) -> io::Result<()> {
-        if count == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+    /// Writes all of it.
+    pub fn poll_out(&mut self, mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>) -> Poll<io::Result<()>> {
+        while !self.bytes.is_empty() {
+            let count = ready!(write(&self.bytes))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.bytes.drain(..count);
         }
-        self.bytes.drain(..count);
-        if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
+        if self.bytes.capacity() > KEPT_BYTES {
             self.bytes = Vec::new();
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }

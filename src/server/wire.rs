@@ -5,23 +5,22 @@
 mod linger;
 mod pace;
 mod patience;
+mod sending;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use crate::config::Limits;
-use crate::http::clock::Clock;
 use crate::http::conversation::Conversation;
 use crate::http::framing::{Bad, Guard};
 use crate::http::hold::{Ahead, Held};
 use crate::http::liveness::Downstream;
 use linger::{Linger, poll_throw};
 use patience::{Awaited, Patience};
+use sending::Sending;
 
 /// What hyper gets in place of a head that was refused: a request that the service knows by its number.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -43,9 +42,7 @@ pub struct Wire<S: Downstream> {
     /// What is held has not been looked at: it follows a request that was unanswered.
     is_queued: bool,
     patience: Patience,
-    send_timeout: Duration,
-    /// Runs while the client takes nothing of what is there for it.
-    sending: Clock,
+    sending: Sending,
     ending: Ending,
     ahead: Ahead,
     linger: Option<Linger>,
@@ -83,8 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
             held: Held::default(),
             is_queued: false,
             patience: Patience::new(limits),
-            send_timeout: limits.send_timeout,
-            sending: Clock::default(),
+            sending: Sending::new(limits.send_timeout),
             ending: Ending::None,
             ahead: Ahead::default(),
             linger: None,
@@ -190,25 +186,11 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> Wire<S> {
         if self.talk.is_drained() && self.talk.has_interim() {
             self.ahead.push(&self.talk.take_interim());
         }
-        while !self.ahead.bytes().is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, self.ahead.bytes());
-            let written = ready!(self.timed(cx, written))?;
-            self.ahead.went(written)?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// The outcome of a write, which may be awaited only so long.
-    fn timed(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.sending.clear();
-        } else if self.send_timeout > Duration::ZERO {
-            self.sending.run(|| Instant::now() + self.send_timeout);
-            if self.sending.is_over(cx) {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-        }
-        written
+        let Self { ahead, stream, sending, .. } = self;
+        ahead.poll_out(|bytes| {
+            let written = Pin::new(&mut *stream).poll_write(cx, bytes);
+            sending.timed(cx, written)
+        })
     }
 }
 
@@ -274,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Downstream + Unpin> AsyncWrite for Wire<S> {
         ready!(this.poll_ahead(cx))?;
         this.talk.drained(false);
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.timed(cx, written)
+        this.sending.timed(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -146,26 +146,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.guard.is_in_later_head() || !self.held.is_empty()
     }
 
-    /// The outcome of a write: that LiteLLM takes nothing more is for the reading side to tell.
-    fn written(&mut self, written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
-        let is_refused = matches!(&written, Poll::Ready(Err(error)) if is_refused(error));
-        // A tunnel has no answer to wait for: there it is the end.
-        if is_refused && !self.guard.is_raw() {
-            self.is_deaf = true;
-            return Poll::Ready(Ok(all));
-        }
-        written
-    }
-
     /// Writes the gathered end of a body.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.ahead.bytes().is_empty() {
-            let all = self.ahead.bytes().len();
-            let written = Pin::new(&mut self.stream).poll_write(cx, self.ahead.bytes());
-            let written = ready!(self.written(written, all))?;
-            self.ahead.went(written)?;
-        }
-        Poll::Ready(Ok(()))
+        let is_raw = self.guard.is_raw();
+        let Self { ahead, stream, is_deaf, .. } = self;
+        ahead.poll_out(|bytes| heard(is_deaf, is_raw, Pin::new(&mut *stream).poll_write(cx, bytes), bytes.len()))
     }
 
     fn begin(&mut self) {
@@ -177,8 +162,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-fn is_refused(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+/// The outcome of a write of so much: that LiteLLM takes nothing more is for the reading side to tell. A tunnel has no
+/// answer to wait for: there it is the end.
+fn heard(is_deaf: &mut bool, is_tunnel: bool, written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    match written {
+        Poll::Ready(Err(error)) if !is_tunnel && matches!(error.kind(), BrokenPipe | ConnectionReset) => {
+            *is_deaf = true;
+            Poll::Ready(Ok(all))
+        }
+        other @ (Poll::Ready(_) | Poll::Pending) => other,
+    }
 }
 
 impl From<Ended> for io::Error {
@@ -227,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         }
         ready!(this.poll_ahead(cx))?;
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.written(written, all)
+        heard(&mut this.is_deaf, this.guard.is_raw(), written, all)
     }
 
     fn is_write_vectored(&self) -> bool {

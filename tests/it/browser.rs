@@ -1,4 +1,4 @@
-//! Claims about a real browser: Chromium, the real LiteLLM, an OpenID provider and Apache's mod_auth_openidc before vestibule.
+//! Claims about a real browser: Chromium, the real LiteLLM, an OpenID provider and Apache's `mod_auth_openidc` before vestibule.
 //! `tests/run --browser` installs what they need.
 
 use std::collections::BTreeSet;
@@ -53,8 +53,10 @@ async fn apache(template: &str, folder: &Path, port: u16, values: &[(&str, Strin
     for (name, text) in [("bye.html", "<!doctype html><title>Bye</title><h1>Bye</h1>"), ("ok.txt", "")] {
         std::fs::write(run.join(name), text).expect("the folder can be written");
     }
+    #[expect(clippy::disallowed_methods, reason = "a test's own files need no path in the error")]
     let text = std::fs::read_to_string(tests().join(format!("peers/apache/{template}.conf.in"))).expect("it is there");
-    let own = [("RUN_DIR", run.display().to_string()), ("MODULES", MODULES.to_owned()), ("LISTEN_PORT", port.to_string())];
+    let own =
+        [("RUN_DIR", run.display().to_string()), ("MODULES", MODULES.to_owned()), ("LISTEN_PORT", port.to_string())];
     let text = own.iter().chain(values).fold(text, |text, (name, value)| text.replace(&format!("@{name}@"), value));
     std::fs::write(run.join("apache2.conf"), text).expect("the folder can be written");
     let program = Command::new(APACHE).arg("-f").arg(run.join("apache2.conf")).arg("-DFOREGROUND").spawn();
@@ -159,7 +161,8 @@ async fn people_are_in_as_themselves_and_out_and_no_browser_ever_holds_a_key() {
     assert_eq!(seen["asksAgain"], true, "{seen:#}");
     let old = seen["oldKey"].as_str().expect("bob's placeholder");
     let request = scene.real.vestibule.client().get("/key/list").header("X-Forwarded-User", "bob");
-    let request = request.header("X-Forwarded-Email", "bob@example.test").header("X-Forwarded-Groups", "llm-users,llm-admins");
+    let request =
+        request.header("X-Forwarded-Email", "bob@example.test").header("X-Forwarded-Groups", "llm-users,llm-admins");
     let host = scene.base.trim_start_matches("http://");
     let answer = request.header("Host", host).header("Authorization", format!("Bearer {old}")).send().await;
     answer.expect_refusal(401, "dead_placeholder");

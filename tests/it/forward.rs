@@ -7,3 +7,5 @@ mod requests;
 mod slowness;
 mod streams;
 mod upgrades;
+mod uploads;
+mod websockets;

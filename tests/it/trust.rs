@@ -111,7 +111,7 @@ async fn the_password_of_basic_auth_must_be_right() {
 }
 
 /// The uid of this test's process, which is the client's.
-fn own_uid() -> u32 {
+pub(crate) fn own_uid() -> u32 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").expect("there is a /proc").uid()
 }

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::support::client::Person;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::support::client::{Client, Person};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
-use crate::support::within;
+use crate::support::vestibule::field;
+use crate::support::{eventually, within};
+use crate::trust::own_uid;
 
 /// Answers the first request of each connection, and closes as it reads the head of the second.
 async fn closing_on_the_second() -> Upstream {
@@ -27,6 +33,63 @@ async fn requests_sent_at_once_are_answered_in_turn_refused_ones_too() {
     wire.send([refused.clone(), refused.clone(), good.clone(), refused, good].concat()).await;
     for status in [401, 401, 200, 401, 200] {
         assert_eq!(wire.answer("GET").await.status, status);
+    }
+}
+
+/// Answers a POST with an interim and a final answer at once, both with the request's path, and all else with a final one.
+async fn announcing() -> Upstream {
+    Upstream::answering(|mut exchange| async move {
+        exchange.body().await;
+        let path = exchange.head.line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let is_announced = exchange.head.line.starts_with("POST ");
+        let interim =
+            if is_announced { format!("HTTP/1.1 103 Early Hints\r\nX-Path: {path}\r\n\r\n") } else { String::new() };
+        let last = format!("HTTP/1.1 200 OK\r\nX-Path: {path}\r\nContent-Length: 0\r\n\r\n");
+        exchange.send(interim + &last).await.then_some(exchange)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_interim_answer_never_comes_behind_the_answer_that_it_announced() {
+    const REQUESTS: usize = 150;
+    let stage = Stage::of(announcing().await, |setup| {
+        let listen = format!("unix:{}", setup.folder().join("proxy.sock").display());
+        setup.with("listen", listen).with("trust", json!({ "uids": [own_uid()] }))
+    })
+    .await;
+    let client = Client::unix(stage.vestibule.folder().join("proxy.sock"));
+    let request = |method, path: &str| client.request(method, path).from(&Person::named("alice"));
+    // Nobody reads until the client's socket is full. It should once be full just before a `100 Continue`, which hyper writes
+    // by itself: what is there then is an interim answer that can't be written, and a final one that hyper has. How the
+    // pieces fall is the system's; so many shifts by one piece meet each of them.
+    for shift in 0..6 {
+        let before = stage.upstream.count();
+        let mut wire = client.connect().await;
+        let mut all = request("GET", "/shift").bytes().repeat(shift);
+        for number in 0..REQUESTS {
+            let announced = request("POST", &format!("/{number}")).header("Expect", "100-continue");
+            all.extend(announced.header("Content-Length", "1").bytes());
+            all.push(b'x');
+        }
+        assert!(all.len() < 60_000, "more is cut off");
+        wire.send(all).await;
+        let mut count = before;
+        eventually("the connection to stand", async || {
+            // A machine that stands still for so long makes the test weaker, and no failure.
+            let stands = timeout(Duration::from_millis(300), stage.upstream.requests(count + 1)).await.is_err();
+            count = stage.upstream.count();
+            (stands && count > before).then_some(())
+        })
+        .await;
+        assert!(count < before + REQUESTS, "the socket is full");
+        for number in 0..shift + REQUESTS {
+            let answer = wire.answer("POST").await;
+            answer.expect_ok();
+            for interim in answer.informational.iter().filter(|interim| interim.status() != 100) {
+                assert_eq!(interim.value("x-path"), answer.head.value("x-path"), "shifted by {shift}, at {number}");
+            }
+        }
     }
 }
 
@@ -135,6 +198,9 @@ async fn an_upstream_that_talks_nonsense_is_a_502() {
     let stage = Stage::before(Upstream::saying("HTTP/1.1 2000 What\r\nContent-Length: 1\r\n\r\nx").await).await;
     let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
     answer.expect_refusal(502, "upstream_failed");
+    let cause = field(&stage.vestibule.request_lines(1).await[0], "cause");
+    assert!(cause.contains("LiteLLM sent "), "{cause}");
+    assert!(!answer.text().contains("LiteLLM sent "), "that is for the log alone");
 }
 
 #[tokio::test]

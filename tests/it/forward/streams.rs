@@ -3,6 +3,7 @@
 use crate::support::client::Person;
 use crate::support::stage::Stage;
 use crate::support::upstream::{Exchange, Upstream};
+use crate::support::vestibule::field;
 use crate::support::wire::Framing;
 use crate::support::{Gate, within};
 
@@ -217,6 +218,7 @@ async fn an_answer_that_breaks_off_breaks_off_for_the_client() {
         None
     });
     let stage = Stage::before(upstream.await).await;
+    let mut cuts = 0;
     for path in ["/chunked/close", "/chunked/reset", "/length/close", "/length/reset"] {
         let before = stage.upstream.count();
         let mut wire = stage.client().connect().await;
@@ -227,9 +229,14 @@ async fn an_answer_that_breaks_off_breaks_off_for_the_client() {
         assert!(!body.complete || head.status() == 502, "{path}: {}", String::from_utf8_lossy(&wire.used));
         assert!(head.status() == 200 || path.ends_with("/reset"), "{path}");
         if head.status() == 200 {
+            cuts += 1;
             assert_eq!(stage.upstream.count(), before + 1, "{path}: nothing is asked again after a first byte");
         }
     }
+    let lines = stage.vestibule.request_lines(4).await;
+    let told = lines.iter().filter(|line| field(line, "cause").starts_with("LiteLLM's answer broke off")).count();
+    assert_eq!(told, cuts, "{lines:#?}");
+    assert_eq!(usize::try_from(stage.vestibule.metric("vestibule_upstream_cuts_total").await), Ok(cuts));
 }
 
 #[tokio::test]

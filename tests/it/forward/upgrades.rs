@@ -116,6 +116,45 @@ async fn the_end_of_one_side_reaches_the_other() {
 }
 
 #[tokio::test]
+async fn the_clients_side_can_end_while_the_upstream_goes_on() {
+    let upstream = Upstream::answering(|mut exchange| async move {
+        exchange.send(SWITCHING).await;
+        assert_eq!(exchange.wire.read_to_end().await, b"all of it");
+        for word in ["still", " here"] {
+            exchange.send(word).await;
+        }
+        None
+    });
+    let stage = Stage::before(upstream.await).await;
+    let (mut from, mut to) = websocket(&stage).open().await.1.split();
+    to.send("all of it").await;
+    drop(to);
+    assert_eq!(within("the rest", from.read_to_end()).await, b"still here");
+    stage.upstream.closed(1).await;
+}
+
+#[tokio::test]
+async fn the_upstreams_side_can_end_while_the_client_goes_on() {
+    let upstream = Upstream::answering(|mut exchange| async move {
+        exchange.send(SWITCHING).await;
+        let (mut from, mut to) = exchange.wire.split();
+        to.send("no more").await;
+        drop(to);
+        let came = from.read_to_end().await;
+        assert_eq!(came, b"still here");
+        None
+    });
+    let stage = Stage::before(upstream.await).await;
+    let (mut from, mut to) = websocket(&stage).open().await.1.split();
+    assert_eq!(within("the end of one half", from.read_to_end()).await, b"no more");
+    for word in ["still", " here"] {
+        assert!(to.send(word).await, "the other half lives");
+    }
+    drop(to);
+    stage.upstream.closed(1).await;
+}
+
+#[tokio::test]
 async fn a_refused_upgrade_passes_as_it_is() {
     let stage = Stage::before(Upstream::saying("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await).await;
     let answer = websocket(&stage).send().await;

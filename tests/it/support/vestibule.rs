@@ -305,8 +305,17 @@ impl Vestibule {
 
     /// Bytes of memory that it holds now, as the system counts them (`VmRSS`).
     pub(crate) fn memory(&self) -> usize {
+        self.counted("VmRSS:")
+    }
+
+    /// Most bytes of memory that it has ever held (`VmHWM`).
+    pub(crate) fn peak_memory(&self) -> usize {
+        self.counted("VmHWM:")
+    }
+
+    fn counted(&self, what: &str) -> usize {
         let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux counts it");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("Linux counts it");
         let kibibytes: usize = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
         kibibytes * 1024
     }

@@ -145,8 +145,14 @@ impl Wire {
     pub(crate) fn split(self) -> (Self, Self) {
         let Socket::Tcp(stream) = self.socket else { panic!("a whole TCP stream") };
         let (from, to) = stream.into_split();
-        let half = |socket| Self { socket, ahead: Vec::new(), used: Vec::new() };
-        (half(Socket::From(from)), half(Socket::To(to)))
+        let half = |socket, ahead| Self { socket, ahead, used: Vec::new() };
+        (half(Socket::From(from), self.ahead), half(Socket::To(to), Vec::new()))
+    }
+
+    /// The stream, and what was read of it and not used, for whoever speaks another protocol on it.
+    pub(crate) fn into_stream(self) -> (TcpStream, Vec<u8>) {
+        let Socket::Tcp(stream) = self.socket else { panic!("a whole TCP stream") };
+        (stream, self.ahead)
     }
 
     /// What was read and not yet used.
