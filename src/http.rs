@@ -16,8 +16,3 @@ pub mod names;
 pub mod query;
 pub mod request_id;
 pub mod trailing;
-
-/// What kind of error of the connection's hyper tells of, where it is one.
-pub fn io_kind(error: &hyper::Error) -> Option<std::io::ErrorKind> {
-    std::error::Error::source(error)?.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
-}

@@ -22,9 +22,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Limits, UpstreamUrl};
-use crate::http::body::RequestBody;
+use crate::http::body::{RequestBody, io_kind};
 use crate::http::framing::Asked;
-use crate::http::{io_kind, liveness};
+use crate::http::liveness;
 use crate::telemetry::metrics::Metrics;
 use body::Lease;
 pub use body::{AnswerError, ResponseBody};

@@ -1,5 +1,6 @@
 //! The client's body on its way up: counted, limited, its trailers stripped, its fate known to the sender.
 
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -131,7 +132,7 @@ impl Body for RequestBody {
             }
             Some(Err(error)) => {
                 // What the wire makes of a body that keeps us waiting for too long.
-                let is_late = super::io_kind(&error) == Some(io::ErrorKind::TimedOut);
+                let is_late = io_kind(&error) == Some(io::ErrorKind::TimedOut);
                 self.progress.end(if is_late { LATE } else { BROKEN });
                 Poll::Ready(Some(Err(BodyError::Client(error))))
             }
@@ -171,4 +172,9 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
+}
+
+/// What kind of error of the connection's hyper tells of, where it is one.
+pub fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
+    error.source()?.downcast_ref::<io::Error>().map(io::Error::kind)
 }
