@@ -8,7 +8,7 @@ use crate::support::client::{Client, Person};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, binary, field};
-use crate::support::{books::Books, eventually};
+use crate::support::{Gate, books::Books, eventually, within};
 
 /// Ends with the test.
 struct Process(Child);
@@ -110,4 +110,69 @@ async fn it_leaves_no_core_file_and_raises_its_descriptors() {
     assert_eq!(descriptors[0], descriptors[1], "as many as it may have");
     assert_eq!(stage.vestibule.metric("vestibule_log_lines_dropped_total").await, 0);
     assert!(stage.vestibule.metrics().await.contains_key("vestibule_log_lines_dropped_total"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_connections_that_come_to_nothing_leave_nothing_behind() {
+    const CONNECTIONS: usize = 10_000;
+    const AT_ONCE: usize = 50;
+    let stage = Stage::plain().await;
+    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    request.send().await.expect_ok();
+    let open = async || stage.vestibule.metric("vestibule_connections").await;
+    let before = open().await;
+    let mut visits = tokio::task::JoinSet::new();
+    for number in 0..AT_ONCE {
+        let client = stage.client();
+        visits.spawn(async move {
+            for _ in 0..CONNECTIONS / AT_ONCE {
+                let mut wire = client.connect().await;
+                match number % 3 {
+                    // A door that is opened and closed; half a head; the greeting of TLS.
+                    0 => true,
+                    1 => wire.send("GET /v1/models HTTP/1.1\r\nHost:").await,
+                    _ => wire.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await,
+                };
+            }
+        });
+    }
+    // Whoever means it is served among them.
+    while visits.try_join_next().is_some() || !visits.is_empty() {
+        request.send().await.expect_ok();
+    }
+    eventually("the connections to be gone", async || (open().await <= before).then_some(())).await;
+    assert_eq!(stage.upstream.seen().iter().filter(|seen| !seen.head.line.contains("/v1/models")).count(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_outlives_its_key_and_the_next_request_has_a_fresh_one() {
+    let gate = Gate::closed();
+    let passing = gate.clone();
+    let upstream = Upstream::answering(move |mut exchange| {
+        let gate = passing.clone();
+        async move {
+            if !exchange.head.line.contains("/stream") {
+                return exchange.json("{}").await;
+            }
+            exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            exchange.send_chunk("before").await;
+            gate.pass().await;
+            exchange.send_chunk("after").await;
+            exchange.send("0\r\n\r\n").await.then_some(exchange)
+        }
+    });
+    let stage = Stage::of(upstream.await, |setup| setup.with("account.refresh", "1s")).await;
+    let alice = Person::named("alice");
+    let (_, mut stream) = stage.client().get("/stream").from(&alice).open().await;
+    assert_eq!(within("the first chunk", stream.read_chunk()).await, Ok(Some(b"before".to_vec())));
+    stage.books.run("UPDATE vestibule.session SET expires_at = now() - interval '1 second'").await;
+    stage.books.run("UPDATE \"LiteLLM_VerificationToken\" SET expires = now() AT TIME ZONE 'UTC'").await;
+    eventually("another key", async || {
+        stage.client().get("/v1/models").from(&alice).send().await.expect_ok();
+        (stage.upstream.keys().len() == 2).then_some(())
+    })
+    .await;
+    gate.open();
+    assert_eq!(within("the second chunk", stream.read_chunk()).await, Ok(Some(b"after".to_vec())));
+    assert_eq!(within("the end", stream.read_chunk()).await, Ok(None));
 }

@@ -16,6 +16,9 @@ pub(crate) async fn operate(setup: &Setup, words: &[&str]) -> Ended {
             assert!(!printed.contains(secret), "a secret is printed by {words:?}: {printed}");
         }
         let is_hash = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_key = |word: &str| word.starts_with("sk-") && word.len() > 20;
+        let words_of = printed.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        assert!(!words_of.into_iter().any(is_key), "a key is printed by {words:?}: {printed}");
         let words_of = printed.split(|c: char| !c.is_ascii_alphanumeric());
         assert!(words_of.clone().all(|word| !is_hash(word)), "the hash of a key is printed by {words:?}: {printed}");
     }
