@@ -6,6 +6,7 @@
 mod check;
 pub mod document;
 mod excerpt;
+mod finding;
 mod load;
 mod pattern;
 pub mod presets;
@@ -19,9 +20,10 @@ mod shape;
 mod tests;
 mod variables;
 
+pub use self::finding::{Finding, State};
 #[cfg(test)]
 pub(crate) use self::load::testing;
-pub use self::load::{Source, load};
+pub use self::load::{Source, admin, holds_secret, load};
 pub use self::pattern::Pattern;
 pub use self::problem::{Problem, Problems};
 pub use self::reload::{Books, NeedsRestart};
@@ -121,7 +123,7 @@ pub struct PublicUrl {
 
 /// Who may assert an identity. All that is set must hold; at least one is, or `listen` is a unix socket that is closed to
 /// other users by its mode.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Trust {
     /// TCP peers; empty where the trust does not rest on addresses.
     pub peers: Vec<IpNet>,
@@ -134,7 +136,7 @@ pub struct Trust {
 }
 
 /// A proof in a header. One or two values are valid at once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SecretHeader {
     /// The header's name.
     pub name: HeaderName,
@@ -143,7 +145,7 @@ pub struct SecretHeader {
 }
 
 /// How the sign-in proxy's headers are read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct IdentityRules {
     /// The operator's name for the sign-in source.
     pub issuer: Arc<str>,
@@ -279,6 +281,18 @@ pub struct Matcher {
     pub user: Vec<Pattern>,
 }
 
+impl std::fmt::Display for Matcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { group, email, email_domain, user } = self;
+        let parts = [("group", group), ("email", email), ("email_domain", email_domain), ("user", user)];
+        let written = parts.into_iter().filter(|(_, patterns)| !patterns.is_empty()).map(|(name, patterns)| {
+            let patterns: Vec<_> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+            format!("{name} {}", patterns.join(" or "))
+        });
+        f.write_str(&written.collect::<Vec<_>>().join(" and "))
+    }
+}
+
 /// What a rule gives: a role, and what LiteLLM's user row gets besides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
@@ -379,7 +393,7 @@ pub struct SessionRules {
 }
 
 /// LiteLLM's address and settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Litellm {
     /// Where it listens.
     pub url: UpstreamUrl,

@@ -5,5 +5,6 @@
 pub mod api;
 mod blocks;
 pub mod credentials;
+pub mod probe;
 pub mod routes;
 pub mod tables;

@@ -30,6 +30,7 @@ mod change;
 mod connect;
 mod enrol;
 mod identify;
+mod inspect;
 mod lease;
 mod lend;
 mod link;
@@ -44,6 +45,7 @@ mod standing;
 mod statements;
 mod trail;
 
+pub use self::inspect::planned_user_id;
 pub use self::migrate::Versions;
 
 use std::sync::Arc;

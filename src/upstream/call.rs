@@ -48,19 +48,34 @@ pub async fn post(
     body: String,
 ) -> Result<(u16, Bytes), CallError> {
     let late = |_| CallError::Timeout(address.to_string());
-    timeout(CALL_TIMEOUT, send(address, path, headers, body)).await.map_err(late)?
+    let what = (Method::POST, path, body);
+    timeout(CALL_TIMEOUT, send(address, what, headers)).await.map_err(late)?
 }
 
-async fn send(address: &UpstreamUrl, path: &str, headers: HeaderMap, body: String) -> Result<(u16, Bytes), CallError> {
+/// GETs with these headers: gives the status and the body.
+pub async fn get(address: &UpstreamUrl, path: &str, headers: HeaderMap) -> Result<(u16, Bytes), CallError> {
+    let late = |_| CallError::Timeout(address.to_string());
+    let what = (Method::GET, path, String::new());
+    timeout(CALL_TIMEOUT, send(address, what, headers)).await.map_err(late)?
+}
+
+async fn send(
+    address: &UpstreamUrl,
+    (method, path, body): (Method, &str, String),
+    headers: HeaderMap,
+) -> Result<(u16, Bytes), CallError> {
     let failed = |source| CallError::Connect(address.to_string(), source);
     let host = match address {
         UpstreamUrl::Tcp { .. } => HeaderValue::try_from(address.to_string().trim_start_matches("http://")),
         UpstreamUrl::Unix(_) => Ok(HeaderValue::from_static("localhost")),
     };
-    let mut request = Request::builder().method(Method::POST).uri(path).body(Full::new(Bytes::from(body)));
+    let has_body = method == Method::POST;
+    let mut request = Request::builder().method(method).uri(path).body(Full::new(Bytes::from(body)));
     if let Ok(request) = &mut request {
         *request.headers_mut() = headers;
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if has_body {
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         request.headers_mut().insert(header::HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
     }

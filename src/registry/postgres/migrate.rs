@@ -13,7 +13,7 @@ use crate::litellm::tables::{self, quoted};
 use crate::registry::RegistryError;
 
 /// Our migrations in their order; the version of one is its place, from 1. Text that was released is never edited.
-const MIGRATIONS: &[&str] =
+pub(super) const MIGRATIONS: &[&str] =
     &[include_str!("../migrations/0001_accounts.sql"), include_str!("../migrations/0002_blocks_and_audit.sql")];
 /// The migrations' advisory lock.
 const LOCK: i64 = 0x7665_7374_6962;
@@ -102,7 +102,7 @@ impl Postgres {
     }
 
     /// The version of our tables; 0 = there are none.
-    async fn version(&self, on: &mut PgConnection) -> Result<usize, Fault> {
+    pub(super) async fn version(&self, on: &mut PgConnection) -> Result<usize, Fault> {
         let (there, usage): (bool, bool) = sqlx::query_as(
             "SELECT c.oid IS NOT NULL, coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \
              FROM (SELECT $1::text AS name) n LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = n.name \
@@ -126,7 +126,7 @@ impl Postgres {
         Ok(usize::try_from(version.0).unwrap_or(0))
     }
 
-    fn is_behind(&self, version: usize) -> Result<bool, RegistryError> {
+    pub(super) fn is_behind(&self, version: usize) -> Result<bool, RegistryError> {
         if version > MIGRATIONS.len() {
             return Err(RegistryError::NotReady(format!(
                 "the tables in schema `{}` are of version {version}, made by a newer vestibule; this one knows version {}. \
