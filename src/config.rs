@@ -167,6 +167,7 @@ pub struct IdentityRules {
 
 /// What can be read of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Attribute {
     /// The stable id: the subject.
@@ -217,6 +218,7 @@ pub struct HeaderRule {
 
 /// How a header's bytes become text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Decoding {
     /// UTF-8 as it is.
@@ -345,6 +347,7 @@ pub struct AccountRules {
 
 /// Source of a new person's `user_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum UserIdFrom {
     /// The subject.
@@ -357,6 +360,7 @@ pub enum UserIdFrom {
 
 /// A column by which a row may be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AdoptBy {
     /// The same `user_id`.
@@ -369,6 +373,7 @@ pub enum AdoptBy {
 
 /// When the mapped role is written over the one in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RoleSync {
     /// At each refresh.
@@ -446,6 +451,7 @@ pub struct Database {
 
 /// What becomes of a caller's own key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClientKeys {
     /// Removed; without an identity that is a 401.
@@ -540,6 +546,7 @@ pub struct Audit {
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Text on a terminal, else JSON.

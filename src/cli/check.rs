@@ -2,6 +2,7 @@
 
 mod litellm;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -96,10 +97,8 @@ impl Found {
         let worst = self.findings.iter().map(|finding| finding.state).max();
         if !self.errors.is_empty() || strict && !self.warnings.is_empty() {
             EXIT_CONFIG
-        } else if worst == Some(State::Problem) || strict && worst == Some(State::Warning) {
-            1
         } else {
-            0
+            u8::from(worst == Some(State::Problem) || strict && worst == Some(State::Warning))
         }
     }
 
@@ -107,22 +106,23 @@ impl Found {
     fn text(&self, source: &Source, connected: bool) -> String {
         let mut text = String::new();
         for problem in self.errors.iter().chain(&self.warnings) {
-            text.push_str(&format!("{problem}\n\n"));
+            let _ = write!(text, "{problem}\n\n");
         }
         let name =
             source.file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
         if self.errors.is_empty() {
             let state = if self.warnings.is_empty() { "ok      " } else { "warning " };
             let what = if self.warnings.is_empty() { "nothing is wrong with" } else { "`serve` would start with" };
-            text.push_str(&format!("{state} configuration: {what} {name}\n"));
+            let _ = writeln!(text, "{state} configuration: {what} {name}");
         }
         for finding in &self.findings {
-            text.push_str(&format!("{finding}\n"));
+            let _ = writeln!(text, "{finding}");
         }
         let number = |state| self.findings.iter().filter(|finding| finding.state == state).count();
         let problems = self.errors.len() + number(State::Problem);
         let warnings = self.warnings.len() + number(State::Warning);
-        text.push_str(&format!("\n{}, {}", count(problems, "problem"), count(warnings, "warning")));
+        let gap = if self.errors.is_empty() { "\n" } else { "" };
+        let _ = write!(text, "{gap}{}, {}", count(problems, "problem"), count(warnings, "warning"));
         text.push_str(match (self.errors.is_empty(), connected) {
             (false, true) => ". Postgres and LiteLLM were not asked: first the configuration.\n",
             (true, false) => ". Postgres and LiteLLM were not asked: `--connect` does it.\n",

@@ -1,6 +1,7 @@
 //! `vestibule explain`: a request goes the whole way of the real gate and the real rewriter, with books that are not there.
 
 mod imagined;
+mod known;
 mod story;
 
 use std::process::ExitCode;
@@ -26,7 +27,8 @@ use crate::server::process;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use imagined::Imagined;
-use story::{Ending, Known, Story};
+use known::Known;
+use story::{Ending, Story};
 
 /// Tells what would become of a request, and why: whether its peer is trusted, who it is for and by which header, which
 /// rule gives which role, what would be written into LiteLLM's table and what would be sent to LiteLLM. It is the decision
@@ -74,7 +76,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok((config, _)) => config,
         Err(code) => return code,
     };
-    match arguments.explain(config, source.file.as_ref().map(|file| file.display().to_string())) {
+    let file = source.file.as_ref().map(|file| file.display().to_string());
+    match arguments.explain(config, file.as_deref()) {
         Ok(story) => {
             if arguments.json {
                 answer_json(&story.document());
@@ -90,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 // === impl Arguments ===
 
 impl Arguments {
-    fn explain(&self, config: Config, file: Option<String>) -> Result<Story, Failure> {
+    fn explain(&self, config: Config, file: Option<&str>) -> Result<Story, Failure> {
         let peer = self.peer(&config)?;
         let (head, given) = self.head(&config)?;
         let known = Known::of(&config, file, &peer, &head);

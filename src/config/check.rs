@@ -58,7 +58,6 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         identity,
         rules,
         account,
-        litellm: litellm.complete(database_address)?,
         database,
         client_keys: raw.client_keys.unwrap_or(ClientKeys::Strip),
         public_paths: front::public_paths(raw.public_paths.unwrap_or_default(), report),
@@ -69,6 +68,8 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         log: limits::log(raw.log.unwrap_or_default(), report),
         audit: limits::audit(raw.audit.unwrap_or_default(), report),
         files: report.files(),
+        // What can be missing comes last: everything above is checked all the same.
+        litellm: litellm.complete(database_address)?,
         listen: listen?,
         session: session?,
     })

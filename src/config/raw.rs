@@ -30,6 +30,7 @@ pub(super) struct OneOrMany<T> {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Raw {
     pub(super) listen: Option<String>,
@@ -58,6 +59,7 @@ pub(super) struct Raw {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawTrust {
     pub(super) peers: Option<List<String>>,
@@ -70,6 +72,7 @@ pub(super) struct RawTrust {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawSecretHeader {
     pub(super) name: Option<String>,
@@ -78,6 +81,7 @@ pub(super) struct RawSecretHeader {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawIdentity {
     pub(super) preset: Option<Preset>,
@@ -92,6 +96,7 @@ pub(super) struct RawIdentity {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum EmailFrom {
     Email,
@@ -99,6 +104,7 @@ pub(super) enum EmailFrom {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawHeaders {
     pub(super) user: Option<RawHeader>,
@@ -113,6 +119,7 @@ pub(super) struct RawHeaders {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawHeader {
     pub(super) name: Option<String>,
@@ -121,6 +128,7 @@ pub(super) struct RawHeader {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawMatcher {
     pub(super) group: Option<OneOrMany<String>>,
@@ -130,6 +138,7 @@ pub(super) struct RawMatcher {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawRule {
     pub(super) when: Option<RawMatcher>,
@@ -138,6 +147,7 @@ pub(super) struct RawRule {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawGrants {
     pub(super) on: Option<GrantOn>,
@@ -149,6 +159,7 @@ pub(super) struct RawGrants {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum GrantOn {
     Create,
@@ -156,6 +167,7 @@ pub(super) enum GrantOn {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawAccount {
     pub(super) user_id: Option<UserIdFrom>,
@@ -166,6 +178,7 @@ pub(super) struct RawAccount {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawSession {
     pub(super) secret: Option<Secret>,
@@ -176,6 +189,7 @@ pub(super) struct RawSession {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawLitellm {
     pub(super) url: Option<String>,
@@ -192,6 +206,7 @@ pub(super) struct RawLitellm {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawDatabase {
     pub(super) schema: Option<String>,
@@ -202,6 +217,7 @@ pub(super) struct RawDatabase {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawLimits {
     pub(super) header_bytes: Option<Scalar>,
@@ -224,6 +240,7 @@ pub(super) struct RawLimits {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawDrain {
     pub(super) delay: Option<Scalar>,
@@ -231,6 +248,7 @@ pub(super) struct RawDrain {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawLog {
     pub(super) level: Option<String>,
@@ -239,12 +257,14 @@ pub(super) struct RawLog {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawAudit {
     pub(super) retention: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Person {
     Hash,
@@ -322,5 +342,46 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
         }
 
         deserializer.deserialize_any(Items(PhantomData))
+    }
+}
+
+/// What the types take, for `docs/config.schema.json`; a test makes the rest of it.
+#[cfg(test)]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{OneOrMany, Scalar, Secret};
+
+    impl JsonSchema for Scalar {
+        fn schema_name() -> Cow<'static, str> {
+            "scalar".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": ["string", "number", "boolean"] })
+        }
+    }
+
+    impl JsonSchema for Secret {
+        fn schema_name() -> Cow<'static, str> {
+            "secret".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": "string" })
+        }
+    }
+
+    impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+        fn schema_name() -> Cow<'static, str> {
+            format!("one_or_many_{}", T::schema_name()).into()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            let one = generator.subschema_for::<T>();
+            json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
     }
 }

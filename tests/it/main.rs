@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod client_keys;
@@ -13,7 +15,11 @@ mod crash;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod drain;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod forward;
 #[cfg(test)]

@@ -7,23 +7,10 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::imagined::Planned;
+use super::known::Known;
 use crate::cli::table::facts;
-use crate::config::{Attribute, Config, Listen};
-use crate::gate::identity::Reader;
-use crate::gate::peer::Peer;
 use crate::gate::refusal::Refusal;
-use crate::gate::trust::Trust;
 use crate::telemetry::logs::chain;
-
-/// What is known before the gate is asked: why the peer is trusted, what the headers say, and where the rules stand.
-pub(super) struct Known {
-    peer: String,
-    trust: Result<String, Refusal>,
-    /// Attribute, header, and what was read; `None` for what is not read.
-    identity: Vec<(&'static str, Option<String>, Option<String>)>,
-    /// For each rule its place in the file, and what it says.
-    rules: Vec<(String, String)>,
-}
 
 /// How it went on.
 pub(super) enum Ending {
@@ -40,91 +27,6 @@ pub(super) struct Story {
     given: Vec<HeaderName>,
     planned: Option<Planned>,
     ending: Ending,
-}
-
-// === impl Known ===
-
-impl Known {
-    /// Asks the gate's own stages, one by one.
-    pub(super) fn of(config: &Config, file: Option<String>, peer: &Peer, head: &Parts) -> Self {
-        let trust = Trust::new(config.trust.clone(), matches!(config.listen, Listen::Unix { .. }));
-        let reader = Reader::new(config.identity.clone());
-        let speaker = trust.admit(peer, &head.headers);
-        let person = speaker.as_ref().ok().and_then(|speaker| reader.read(speaker, &head.headers).ok());
-        let identity = Attribute::ALL.into_iter().map(|attribute| {
-            let header = config.identity.reads.get(&attribute).map(|rule| rule.name.to_string());
-            let person = person.as_ref().map(crate::gate::identity::Identity::person);
-            let value = header.as_ref().and(person).and_then(|person| value(attribute, person));
-            (name(attribute), header, value)
-        });
-        let rules = config.rules.rules.iter().enumerate().map(|(at, rule)| {
-            let place = match (&file, rule.line) {
-                (Some(file), Some(line)) => format!("rules[{at}], {file}:{line}"),
-                _ => format!("rules[{at}]"),
-            };
-            (place, rule.when.to_string())
-        });
-        Self {
-            peer: peer.to_string(),
-            identity: identity.collect(),
-            rules: rules.collect(),
-            trust: speaker.map(|_| why(config, peer)),
-        }
-    }
-}
-
-/// By which rules a peer is trusted, in words.
-fn why(config: &Config, peer: &Peer) -> String {
-    let trust = &config.trust;
-    let mut held = Vec::new();
-    match peer {
-        Peer::Tcp { ip, .. } => {
-            held.extend(
-                trust.peers.iter().find(|range| range.contains(ip)).map(|range| format!("`trust.peers` has {range}")),
-            );
-        }
-        Peer::Unix { uid } if trust.uids.contains(uid) => held.push(format!("`trust.uids` has {uid}")),
-        Peer::Unix { .. } => held.push("the unix socket's mode says who may connect".to_owned()),
-    }
-    if let Some(proof) = &trust.secret_header {
-        held.push(format!("the proof in `{}` is right", proof.name));
-    }
-    if trust.basic_auth_password.is_some() {
-        held.push("the basic-auth password is right".to_owned());
-    }
-    held.join("; ")
-}
-
-fn name(attribute: Attribute) -> &'static str {
-    match attribute {
-        Attribute::User => "user",
-        Attribute::Email => "email",
-        Attribute::PreferredUsername => "preferred_username",
-        Attribute::Name => "name",
-        Attribute::FirstName => "first_name",
-        Attribute::LastName => "last_name",
-        Attribute::Picture => "picture",
-        Attribute::Groups => "groups",
-        Attribute::Roles => "roles",
-    }
-}
-
-fn value(attribute: Attribute, person: &crate::registry::Person) -> Option<String> {
-    let groups = |is_role: bool| {
-        let of = |group: &&String| group.starts_with("role:") == is_role;
-        Some(person.groups.iter().filter(of).cloned().collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
-    };
-    match attribute {
-        Attribute::User => Some(person.subject.clone()),
-        Attribute::Email => person.email.clone(),
-        Attribute::PreferredUsername => person.preferred_username.clone(),
-        Attribute::Name => person.display_name.clone(),
-        Attribute::FirstName => person.first_name.clone(),
-        Attribute::LastName => person.last_name.clone(),
-        Attribute::Picture => person.picture.clone(),
-        Attribute::Groups => groups(false),
-        Attribute::Roles => groups(true),
-    }
 }
 
 // === impl Story ===
@@ -202,7 +104,7 @@ impl Story {
         }
         rows.push(match &self.known.trust {
             Ok(why) => ("trusted", format!("yes: {why}")),
-            Err(refusal) => ("trusted", format!("no ({refusal}): what its headers say of a person does not count")),
+            Err(why_not) => ("trusted", format!("no: {why_not}")),
         });
         for (name, header, value) in &self.known.identity {
             if let (Some(header), Some(value)) = (header, value) {
@@ -222,8 +124,8 @@ impl Story {
                     text.push_str(&indented(&facts(&self.row())));
                 }
                 let _ = write!(text, "\nSent to LiteLLM: {} {}\n", sent.method, sent.uri);
-                let lines: String = self.sent().iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-                text.push_str(&indented(&lines));
+                let lines: Vec<String> = self.sent().iter().map(|(name, value)| format!("{name}: {value}")).collect();
+                text.push_str(&indented(&lines.join("\n")));
                 if !self.removed().is_empty() {
                     let _ = writeln!(text, "Not sent on: {}", self.removed().join(", "));
                 }
@@ -260,7 +162,7 @@ impl Story {
             "refusal": refusal.map(document),
             "peer": self.known.peer,
             "trusted": self.known.trust.is_ok(),
-            "why": match &self.known.trust { Ok(why) => why.clone(), Err(refusal) => refusal.to_string() },
+            "why": match &self.known.trust { Ok(words) | Err(words) => words },
             "identity": identity,
             "rule": self.rule(),
             "role": self.planned.as_ref().map(|planned| planned.terms.role.as_str()),
@@ -292,5 +194,5 @@ fn document(refusal: &Refusal) -> Value {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }

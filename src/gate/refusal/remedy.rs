@@ -4,6 +4,7 @@ use super::Code;
 
 impl Code {
     /// What to do, for the operator.
+    #[expect(clippy::too_many_lines, reason = "one line a code")]
     pub fn remedy(self) -> &'static str {
         match self {
             Self::BadHead | Self::BadFraming => {
@@ -92,7 +93,7 @@ impl Code {
                 "See the log and `/readyz`: `vestibule check --connect` asks Postgres what is wrong."
             }
             Self::SessionRenewed => {
-                "Send the request again. Should it come often, keys are being deleted in LiteLLM: by whom?"
+                "Send the request again. Should it come often, somebody or something deletes keys in LiteLLM."
             }
             Self::CallerKey => "Send one `Authorization: Bearer sk-…` and no other key header.",
             Self::TooManyRequests => "Wait for running requests, or raise `limits.in_flight_per_person`.",

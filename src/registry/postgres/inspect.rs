@@ -1,17 +1,17 @@
 //! A look at the database for `vestibule check --connect`: everything that is not as it must be, at once. Each part of it
 //! is a transaction that is read only and rolled back.
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
 
 use super::Postgres;
 use super::identify::{check_user_id, wanted_user_id};
 use super::migrate::MIGRATIONS;
 use super::retry::Fault;
 use super::schema::{Lack, litellm_asked};
-use crate::config::{AccountRules, Finding, Litellm, State};
+use crate::config::{AccountRules, Finding, Litellm, State, written};
 use crate::litellm::tables::quoted;
 use crate::registry::{Person, RegistryError};
-use crate::telemetry::logs::chain;
 
 const ABOUT: &str = "postgres";
 
@@ -28,6 +28,10 @@ pub fn planned_user_id(person: &Person, account: &AccountRules, litellm: &Litell
 impl Postgres {
     /// Looks at the server, at LiteLLM's tables and at ours, and changes nothing.
     pub async fn inspect(&self) -> Vec<Finding> {
+        // The pool would say that it waited in vain, and not why.
+        if let Err(why) = self.knock().await {
+            return vec![why];
+        }
         let mut findings = match self.reading(async |on| server(on).await).await {
             Ok(findings) => findings,
             Err(error) => return vec![away(&error)],
@@ -40,6 +44,18 @@ impl Postgres {
             findings.extend(part.unwrap_or_else(|error| vec![away(&error)]));
         }
         findings
+    }
+
+    /// One connection beside the pool's.
+    async fn knock(&self) -> Result<(), Finding> {
+        let options = self.pool().map_err(|error| from_words(&error.to_string()))?.connect_options();
+        let connecting = timeout(self.connect_timeout, PgConnection::connect_with(&options));
+        let late = || format!("no connection within {} (`database.connect_timeout`)", written(self.connect_timeout));
+        let outcome = connecting.await.map_err(|_| unreachable(&late()))?;
+        let connection = outcome.map_err(|error| unreachable(&error.to_string()))?;
+        // What it was opened for is known.
+        let _ = connection.close().await;
+        Ok(())
     }
 
     async fn litellm_tables(&self, on: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
@@ -132,19 +148,9 @@ async fn server(on: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
 fn together(lacks: Vec<Lack>) -> Vec<Lack> {
     let mut kept: Vec<Lack> = Vec::new();
     for lack in lacks {
-        if let Lack::Right { table, columns, privilege, .. } = &lack {
-            let same = kept.iter_mut().find_map(|known| match known {
-                Lack::Right { table: t, columns: known, privilege: p, .. } if t == table && p == privilege => {
-                    Some(known)
-                }
-                _ => None,
-            });
-            if let Some(known) = same {
-                known.extend(columns.iter().cloned());
-                continue;
-            }
-        }
-        if !kept.contains(&lack) {
+        if let Some(known) = kept.iter_mut().find_map(|known| known.columns_of(&lack)) {
+            known.extend(lack.into_columns());
+        } else if !kept.contains(&lack) {
             kept.push(lack);
         }
     }
@@ -166,7 +172,11 @@ fn from_words(words: &str) -> Finding {
 }
 
 fn away(error: &RegistryError) -> Finding {
-    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| chain(&cause));
+    // The driver's own words hold their cause already.
+    unreachable(&std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string))
+}
+
+fn unreachable(cause: &str) -> Finding {
     let remedy =
         "see `litellm.database_url` and `database.connect_timeout`; LiteLLM's own `DATABASE_URL` works here too";
     Finding::new(State::Problem, ABOUT, format!("the database does not answer, or refuses: {cause}"), remedy)

@@ -78,6 +78,24 @@ impl Lack {
             }
         }
     }
+
+    /// Its columns, where the other is the same right on the same table.
+    pub(super) fn columns_of(&mut self, other: &Self) -> Option<&mut Vec<String>> {
+        let (Self::Right { table, columns, privilege, .. }, Self::Right { table: t, privilege: p, .. }) = (self, other)
+        else {
+            return None;
+        };
+        (table == t && privilege == p).then_some(columns)
+    }
+
+    /// The columns that it is about.
+    pub(super) fn into_columns(self) -> Vec<String> {
+        match self {
+            Self::Right { columns, .. } => columns,
+            Self::Column { column, .. } => vec![column],
+            Self::Schema | Self::Table(_) | Self::Usage { .. } => Vec::new(),
+        }
+    }
 }
 
 // === impl Postgres ===
@@ -111,10 +129,10 @@ impl Postgres {
         let own = ["SELECT", "INSERT", "UPDATE", "DELETE"];
         let asked: Vec<Asked> =
             OWN_TABLES.iter().flat_map(|table| own.map(|privilege| Asked { table, column: "", privilege })).collect();
-        match self.lacks(on, &self.own_schema, &asked).await?.is_empty() {
-            true => Ok(()),
-            false => Err(self.not_granted("SELECT, INSERT, UPDATE, DELETE on all tables").into()),
+        if self.lacks(on, &self.own_schema, &asked).await?.is_empty() {
+            return Ok(());
         }
+        Err(self.not_granted("SELECT, INSERT, UPDATE, DELETE on all tables").into())
     }
 
     /// Whether every living session's secret is known.
