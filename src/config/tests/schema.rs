@@ -30,6 +30,10 @@ const WORDS: &[(&str, &str)] = &[
     ("litellm", "LiteLLM: its address, its database, and what of its settings vestibule must know."),
     ("log", "What is logged, and how."),
     ("session", "The keys that are lent."),
+    (
+        "rules[].grants.on",
+        "`create`: when the row is made alone; `always`: whenever the rule says other than what was last written.",
+    ),
     ("trust.secret_header.name", "The header's name."),
     ("trust.secret_header.value", "The value itself, or a list of two, in place of `value_file`."),
     ("trust.secret_header.value_file", "A file with the value, or with two, one a line, while one is replaced."),
@@ -40,7 +44,7 @@ const WORDS: &[(&str, &str)] = &[
     ("email", "Whole e-mail addresses, exact or with `*`."),
     ("email_domain", "What stands behind the `@`, exact or with `*`."),
     ("user", "The user header's value, exact or with `*`."),
-    ("role", "What they get: one of LiteLLM's roles, or `deny`."),
+    ("rules[].role", "What they get: one of LiteLLM's roles, or `deny`."),
     ("when", "Whom the rule is for: all that is set must match."),
 ];
 
@@ -87,16 +91,20 @@ fn notes() -> BTreeMap<String, Note> {
         let value = rest.trim_start_matches(':').trim();
         let is_example = value.ends_with("# example");
         let value = value.trim_end_matches("# example").trim();
-        let value = if is_comment && indent > line.find('#').unwrap_or(0) + 1 {
-            value.split(" #").next().unwrap_or(value).trim()
-        } else {
-            value
+        let is_nested = is_comment && line.trim_start().trim_start_matches('#').starts_with("  ");
+        // Within an example a key's words stand behind it.
+        let (value, behind) = match value.split_once(" #") {
+            Some((value, behind)) if is_nested => (value.trim(), Some(behind.trim().to_owned())),
+            _ => (value, None),
         };
         // Keys that follow each other without a word between share the words above them.
         let said = if words.is_empty() { std::mem::take(&mut last) } else { std::mem::take(&mut words).join(" ") };
         last.clone_from(&said);
-        let is_nested = is_comment && line.trim_start().trim_start_matches('#').starts_with("  ");
-        let note = Note { words: said, value: value.to_owned(), is_default: is_comment && !is_example && !is_nested };
+        let note = Note {
+            words: behind.unwrap_or(said),
+            value: value.to_owned(),
+            is_default: is_comment && !is_example && !is_nested,
+        };
         notes.entry(path.clone()).or_insert(note);
         above.push((indent, path));
     }
