@@ -1,9 +1,14 @@
 //! The command line: arguments in, exit code out.
 
 mod audit;
+mod check;
+mod completions;
 mod consent;
 mod errand;
+mod explain;
+mod flags;
 mod forget;
+mod healthcheck;
 mod migrate;
 mod secret;
 mod serve;
@@ -26,19 +31,38 @@ const EXIT_CONFIG: u8 = 78;
 /// The room between an OAuth proxy and LiteLLM: whoever comes through signed in reaches LiteLLM as themselves, with the
 /// role that their groups give them and a key of their own.
 #[derive(Debug, Parser)]
-#[command(name = "vestibule", version, max_term_width = 100, after_help = CODES)]
+#[command(name = "vestibule", version, long_version = LONG_VERSION, max_term_width = 100, after_help = AFTER)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-const CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line or nobody agreed, 67 no such person, \
-                     78 the configuration has a problem.";
+/// `-V` prints the first line's version alone.
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\ncommit ", env!("VESTIBULE_COMMIT"), "\ntarget ", env!("VESTIBULE_TARGET"));
+
+const AFTER: &str = "\
+Begin with:
+  vestibule secret new > session-secret                 keys are made from it
+  vestibule check --config vestibule.yaml --connect     what is wrong, all of it at once
+  vestibule explain --config vestibule.yaml --header 'X-Forwarded-User: alice'
+                                                        what would become of a request, and why
+  vestibule serve --config vestibule.yaml
+
+Each command explains itself: `vestibule COMMAND --help`. Documentation: README.md; docs/configuration.md has every key,
+docs/trust.md whom to trust, docs/operating.md these commands, docs/refusals.md every refusal and what to do.
+
+Exit codes: 0 done, 1 failed (explain: refused), 2 wrong command line or nobody agreed, 67 no such person, 78 the
+configuration has a problem.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve: stand between the OAuth proxy and LiteLLM
     Serve(serve::Arguments),
+    /// Tell everything that is wrong with the configuration, and with what it names
+    Check(check::Arguments),
+    /// Tell what would become of a request, and why; nothing is written, nobody is asked
+    Explain(explain::Arguments),
     /// Show, block, link and move people
     Users(users::Arguments),
     /// Show and end session keys
@@ -49,16 +73,24 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Make session secrets, and see which are in use
     Secret(secret::Arguments),
+    /// Ask a running vestibule whether it serves, for a container's health check
+    Healthcheck(healthcheck::Arguments),
+    /// Print the completions of a shell
+    Completions(completions::Arguments),
 }
 
 /// Runs what the arguments say.
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Users(arguments) => users::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Secret(arguments) => secret::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
     }
 }

@@ -6,6 +6,7 @@
 mod check;
 pub mod document;
 mod excerpt;
+mod finding;
 mod load;
 mod pattern;
 pub mod presets;
@@ -19,9 +20,10 @@ mod shape;
 mod tests;
 mod variables;
 
+pub use self::finding::{Finding, State};
 #[cfg(test)]
 pub(crate) use self::load::testing;
-pub use self::load::{Source, load};
+pub use self::load::{Source, admin, holds_secret, load};
 pub use self::pattern::Pattern;
 pub use self::problem::{Problem, Problems};
 pub use self::reload::{Books, NeedsRestart};
@@ -147,6 +149,7 @@ pub struct Ui {
 
 /// What the admin UI's cookie holds in place of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CookieKind {
     /// Something that is worth nothing anywhere but here, and here to this person alone.
@@ -166,6 +169,7 @@ pub struct Logout {
 
 /// What becomes of a session at sign-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AtLogout {
     /// It lives on: programs go on.
@@ -176,7 +180,7 @@ pub enum AtLogout {
 
 /// Who may assert an identity. All that is set must hold; at least one is, or `listen` is a unix socket that is closed to
 /// other users by its mode.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Trust {
     /// TCP peers; empty where the trust does not rest on addresses.
     pub peers: Vec<IpNet>,
@@ -189,7 +193,7 @@ pub struct Trust {
 }
 
 /// A proof in a header. One or two values are valid at once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SecretHeader {
     /// The header's name.
     pub name: HeaderName,
@@ -198,7 +202,7 @@ pub struct SecretHeader {
 }
 
 /// How the sign-in proxy's headers are read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct IdentityRules {
     /// The operator's name for the sign-in source.
     pub issuer: Arc<str>,
@@ -220,6 +224,7 @@ pub struct IdentityRules {
 
 /// What can be read of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Attribute {
     /// The stable id: the subject.
@@ -285,6 +290,7 @@ pub struct HeaderRule {
 
 /// How a header's bytes become text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Decoding {
     /// UTF-8 as it is.
@@ -349,6 +355,18 @@ pub struct Matcher {
     pub user: Vec<Pattern>,
 }
 
+impl std::fmt::Display for Matcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { group, email, email_domain, user } = self;
+        let parts = [("group", group), ("email", email), ("email_domain", email_domain), ("user", user)];
+        let written = parts.into_iter().filter(|(_, patterns)| !patterns.is_empty()).map(|(name, patterns)| {
+            let patterns: Vec<_> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+            format!("{name} {}", patterns.join(" or "))
+        });
+        f.write_str(&written.collect::<Vec<_>>().join(" and "))
+    }
+}
+
 /// What a rule gives: a role, and what LiteLLM's user row gets besides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
@@ -401,6 +419,7 @@ pub struct AccountRules {
 
 /// Source of a new person's `user_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum UserIdFrom {
     /// The subject.
@@ -413,6 +432,7 @@ pub enum UserIdFrom {
 
 /// A column by which a row may be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AdoptBy {
     /// The same `user_id`.
@@ -425,6 +445,7 @@ pub enum AdoptBy {
 
 /// When the mapped role is written over the one in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RoleSync {
     /// At each refresh.
@@ -449,7 +470,7 @@ pub struct SessionRules {
 }
 
 /// LiteLLM's address and settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Litellm {
     /// Where it listens.
     pub url: UpstreamUrl,
@@ -505,6 +526,7 @@ pub struct Database {
 
 /// What becomes of a caller's own key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClientKeys {
     /// Removed; without an identity that is a 401.
@@ -599,6 +621,7 @@ pub struct Audit {
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Text on a terminal, else JSON.

@@ -7,6 +7,7 @@ pub mod api;
 mod blocks;
 pub mod credentials;
 pub mod doors;
+pub mod probe;
 pub mod routes;
 pub mod tables;
 pub mod ui;

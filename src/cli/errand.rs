@@ -7,21 +7,28 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::EXIT_CONFIG;
+use super::{EXIT_CONFIG, EXIT_USAGE};
 use crate::config::document::read_file;
-use crate::config::{Config, LogFormat, Problem, Source, load};
+use crate::config::{Config, LogFormat, Problem, Source, holds_secret, load};
 use crate::registry::RegistryError;
 use crate::registry::books::{Cannot, Order};
 use crate::registry::postgres::Postgres;
 use crate::server::process;
 use crate::telemetry::logs::{self, chain};
 
+/// Why a secret is not taken from a command line, and where it is taken from.
+pub(super) const NO_SECRETS: &str = "everybody on this machine can read a command line (`ps`), and shells remember it: put a \
+                                     secret into a file and name that (`…_file`), or into the environment";
+
 /// Which configuration.
 #[derive(Debug, Args)]
 pub(super) struct Configured {
-    /// The configuration file; `config.example.yaml` explains every key
+    /// The configuration file; `config.example.yaml` explains every key. Without one the environment must say everything
     #[arg(long, short, value_name = "FILE", env = "VESTIBULE_CONFIG")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    /// Set any key of the configuration over the file, such as `--set account.refresh=10s`; not a secret's
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 /// A command under way.
@@ -40,16 +47,36 @@ pub(super) struct Failure {
 
 impl Configured {
     /// Where it is read, and read again.
-    pub(super) fn source(&self) -> Source {
-        Source { file: Some(self.config.clone()), environment: environment(), ..Source::default() }
+    pub(super) fn source(&self) -> Result<Source, Failure> {
+        self.source_with(Vec::new())
+    }
+
+    /// The same with what flags set; `--set` wins over them.
+    pub(super) fn source_with(&self, mut overrides: Vec<(String, String)>) -> Result<Source, Failure> {
+        for text in &self.set {
+            overrides.push(setting(text)?);
+        }
+        let environment = environment();
+        let is_said = !overrides.is_empty() || environment.iter().any(|(name, _)| name.starts_with("VESTIBULE_"));
+        if self.config.is_none() && !is_said {
+            let words = "there is no configuration\n  = help: name a file with `--config FILE` or in `VESTIBULE_CONFIG`; `vestibule \
+                         serve --help` shows how to do without one";
+            return Err(Failure::with(EXIT_USAGE, words.to_owned()));
+        }
+        Ok(Source { file: self.config.clone(), environment, overrides, ..Source::default() })
+    }
+
+    /// The same, where no configuration at all will do.
+    pub(super) fn source_or_none(&self) -> Result<Source, Failure> {
+        match (&self.config, self.set.is_empty()) {
+            (None, true) => Ok(Source { environment: environment(), ..Source::default() }),
+            _ => self.source(),
+        }
     }
 
     /// The configuration and its warnings, or the exit code after its problems were told.
     pub(super) fn load(&self) -> Result<(Config, Vec<Problem>), ExitCode> {
-        load(&self.source()).map_err(|problems| {
-            say(&format!("{problems}\n"));
-            ExitCode::from(EXIT_CONFIG)
-        })
+        loaded(&self.source().map_err(Failure::told)?)
     }
 
     /// Runs a command on the books, whatever the version of our tables.
@@ -119,7 +146,8 @@ impl Failure {
         Self { words, code }
     }
 
-    fn told(self) -> ExitCode {
+    /// Says it, and gives its exit code.
+    pub(super) fn told(self) -> ExitCode {
         say(&format!("error: {}\n", self.words));
         ExitCode::from(self.code)
     }
@@ -141,6 +169,27 @@ impl From<Cannot> for Failure {
     fn from(cannot: Cannot) -> Self {
         cannot.0.into()
     }
+}
+
+/// A configuration and its warnings, or the exit code after its problems were told.
+pub(super) fn loaded(source: &Source) -> Result<(Config, Vec<Problem>), ExitCode> {
+    load(source).map_err(|problems| {
+        say(&format!("{problems}\n"));
+        ExitCode::from(EXIT_CONFIG)
+    })
+}
+
+/// Reads `KEY=VALUE`. A secret is not taken: the list of processes shows every command line to everybody.
+fn setting(text: &str) -> Result<(String, String), Failure> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(Failure::with(EXIT_USAGE, "`--set` takes KEY=VALUE, such as `account.refresh=10s`".to_owned()));
+    };
+    let key = key.trim();
+    let is_file = key.ends_with("_file");
+    if holds_secret(key) && !is_file {
+        return Err(Failure::with(EXIT_USAGE, format!("`--set {key}=…` is not taken\n  = help: {NO_SECRETS}")));
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Prints an answer. Whoever closes the pipe has seen enough.

@@ -4,21 +4,44 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::errand::{Configured, say};
+use super::errand::{loaded, say};
+use super::flags::Flags;
 use crate::config::LogFormat;
 use crate::server;
 use crate::telemetry::logs::{self, chain};
 
+const EXAMPLES: &str = "\
+Examples:
+  vestibule serve --config vestibule.yaml
+  vestibule check --config vestibule.yaml --connect        first: what is wrong, all of it at once
+
+  Without a file, beside LiteLLM on this machine:
+    vestibule secret new > session-secret
+    vestibule serve --upstream http://127.0.0.1:4000 --database-url-file database-url --session-secret-file session-secret \\
+      --trust-peer 127.0.0.1 --accept-shared-loopback --preset oauth2-proxy --reads user,email,groups \\
+      --rule 'group=llm-admins:proxy_admin' --rule 'email_domain=example.com:internal_user' --default-role deny
+
+Signals: HUP reads the configuration again, TERM drains and ends.
+Documentation: docs/configuration.md has every key, docs/trust.md whom to trust, docs/refusals.md every refusal.";
+
 /// Serves until SIGTERM or SIGINT. On SIGTERM it stays reachable for `drain.delay` while `/readyz` says no, then
 /// finishes what runs.
+///
+/// The configuration is a file, over it the environment (`VESTIBULE_LITELLM__URL` is `litellm.url`), over it these flags.
+/// Any of them may be enough.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    configured: Configured,
+    flags: Flags,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let (config, warnings) = match arguments.configured.load() {
+    let source = match arguments.flags.source() {
+        Ok(source) => source,
+        Err(failure) => return failure.told(),
+    };
+    let (config, warnings) = match loaded(&source) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -37,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match server::run(config, arguments.configured.source(), &log) {
+    match server::run(config, source, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(cause = chain(&error), "vestibule could not start");

@@ -21,6 +21,12 @@ use crate::config::raw::Raw;
 use crate::config::report::Report;
 use crate::config::{ClientKeys, Config};
 
+/// The address of the admin port, and of nothing else.
+pub(super) fn admin_alone(raw: Raw, report: &mut Report) -> Option<std::net::SocketAddr> {
+    let listen = front::listen(raw.listen.as_deref(), raw.listen_mode, report);
+    front::admin(raw.admin, listen.as_ref(), report)
+}
+
 /// Checks everything. `None`, or a report with errors, means that there is no configuration.
 pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let mut headers = headers::Headers::default();
@@ -58,7 +64,6 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         identity,
         rules,
         account,
-        litellm: litellm.complete(database_address)?,
         database,
         client_keys: raw.client_keys.unwrap_or(ClientKeys::Strip),
         public_paths: front::public_paths(raw.public_paths.unwrap_or_default(), report),
@@ -69,6 +74,8 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         log: limits::log(raw.log.unwrap_or_default(), report),
         audit: limits::audit(raw.audit.unwrap_or_default(), report),
         files: report.files(),
+        // What can be missing comes last: everything above is checked all the same.
+        litellm: litellm.complete(database_address)?,
         listen: listen?,
         session: session?,
     })

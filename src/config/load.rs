@@ -1,15 +1,19 @@
 //! From a file, an environment and a command line to a [`Config`], or to everything that is wrong with them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::Config;
-use crate::config::check::check;
+use crate::config::check::{self, check};
 use crate::config::document::{Document, Setting, read_file};
 use crate::config::problem::{KeyPath, Origin, Problem, Problems, Severity};
 use crate::config::raw::Raw;
 use crate::config::report::{Report, SECRETS};
 use crate::config::shape;
 use crate::config::variables::{self, ExpandFault};
+
+/// What problems call a configuration without a file.
+const NO_FILE: &str = "command line and environment";
 
 /// What a configuration is made of. Later ones win: file, environment, command line.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +30,29 @@ pub struct Source {
 
 /// Reads and checks a configuration. Gives it with its warnings, or all problems of all kinds at once.
 pub fn load(source: &Source) -> Result<(Config, Vec<Problem>), Problems> {
-    let name = source.file.as_deref().map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
+    let (raw, mut report) = read(source)?;
+    match check(raw, &mut report) {
+        Some(config) if report.is_clean() => Ok((config, report.finish().1)),
+        _ => Err(problems(report)),
+    }
+}
+
+/// The address of the admin port alone, whatever else of the configuration is wrong: a process that runs by an older one
+/// is healthy all the same. `None` where it is turned off or can't be told.
+pub fn admin(source: &Source) -> Option<SocketAddr> {
+    let (raw, mut report) = read(source).ok()?;
+    check::admin_alone(raw, &mut report)
+}
+
+/// Whether a key is a secret's, or holds one at or below it.
+pub fn holds_secret(key: &str) -> bool {
+    let path = KeyPath::parse(key);
+    SECRETS.map(KeyPath::parse).iter().any(|secret| secret.is_under(&path) || path.is_under(secret))
+}
+
+/// The shapes of everything that was said, and what of them is wrong so far.
+fn read(source: &Source) -> Result<(Raw, Report), Problems> {
+    let name = source.file.as_deref().map_or_else(|| NO_FILE.to_owned(), |path| path.display().to_string());
     let text = text(source, &name)?;
     let (document, faults) = Document::parse(text);
     let mut tree = document.clone();
@@ -51,10 +77,7 @@ pub fn load(source: &Source) -> Result<(Config, Vec<Problem>), Problems> {
     for fault in faults {
         shape::explain(fault, &mut report);
     }
-    match check(raw, &mut report) {
-        Some(config) if report.is_clean() => Ok((config, report.finish().1)),
-        _ => Err(problems(report)),
-    }
+    Ok((raw, report))
 }
 
 fn problems(report: Report) -> Problems {

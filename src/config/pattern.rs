@@ -21,6 +21,14 @@ impl Pattern {
         }
     }
 
+    /// As it was written.
+    fn text(&self) -> String {
+        match self {
+            Self::Exact(exact) => exact.clone(),
+            Self::Glob(pieces) => pieces.join("*"),
+        }
+    }
+
     /// Whether the whole text matches. Linear in the text: pieces are taken leftmost first.
     pub fn matches(&self, text: &str) -> bool {
         let pieces = match self {
@@ -36,5 +44,11 @@ impl Pattern {
             rest = after;
         }
         true
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text())
     }
 }

@@ -6,6 +6,7 @@ use crate::config::{Attribute, Decoding, Separator};
 
 /// A sign-in proxy whose headers are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// oauth2-proxy as reverse proxy.

@@ -30,6 +30,7 @@ pub(super) struct OneOrMany<T> {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Raw {
     pub(super) listen: Option<String>,
@@ -62,6 +63,7 @@ pub(super) struct Raw {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawTrust {
     pub(super) peers: Option<List<String>>,
@@ -74,6 +76,7 @@ pub(super) struct RawTrust {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawSecretHeader {
     pub(super) name: Option<String>,
@@ -82,6 +85,7 @@ pub(super) struct RawSecretHeader {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawIdentity {
     pub(super) preset: Option<Preset>,
@@ -96,6 +100,7 @@ pub(super) struct RawIdentity {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum EmailFrom {
     Email,
@@ -103,6 +108,7 @@ pub(super) enum EmailFrom {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawHeaders {
     pub(super) user: Option<RawHeader>,
@@ -117,6 +123,7 @@ pub(super) struct RawHeaders {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawHeader {
     pub(super) name: Option<String>,
@@ -125,6 +132,7 @@ pub(super) struct RawHeader {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawMatcher {
     pub(super) group: Option<OneOrMany<String>>,
@@ -134,6 +142,7 @@ pub(super) struct RawMatcher {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawRule {
     pub(super) when: Option<RawMatcher>,
@@ -142,6 +151,7 @@ pub(super) struct RawRule {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawGrants {
     pub(super) on: Option<GrantOn>,
@@ -153,6 +163,7 @@ pub(super) struct RawGrants {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum GrantOn {
     Create,
@@ -160,6 +171,7 @@ pub(super) enum GrantOn {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawAccount {
     pub(super) user_id: Option<UserIdFrom>,
@@ -170,6 +182,7 @@ pub(super) struct RawAccount {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawSession {
     pub(super) secret: Option<Secret>,
@@ -180,6 +193,7 @@ pub(super) struct RawSession {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawLitellm {
     pub(super) url: Option<String>,
@@ -197,6 +211,7 @@ pub(super) struct RawLitellm {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawDatabase {
     pub(super) schema: Option<String>,
@@ -207,6 +222,7 @@ pub(super) struct RawDatabase {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawUi {
     pub(super) sign_in: Option<Scalar>,
@@ -215,6 +231,7 @@ pub(super) struct RawUi {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawLogout {
     pub(super) chain: Option<List<String>>,
@@ -222,6 +239,7 @@ pub(super) struct RawLogout {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawLimits {
     pub(super) header_bytes: Option<Scalar>,
@@ -244,6 +262,7 @@ pub(super) struct RawLimits {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawDrain {
     pub(super) delay: Option<Scalar>,
@@ -251,6 +270,7 @@ pub(super) struct RawDrain {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawLog {
     pub(super) level: Option<String>,
@@ -259,12 +279,14 @@ pub(super) struct RawLog {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawAudit {
     pub(super) retention: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Person {
     Hash,
@@ -342,5 +364,46 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
         }
 
         deserializer.deserialize_any(Items(PhantomData))
+    }
+}
+
+/// What the types take, for `docs/config.schema.json`; a test makes the rest of it.
+#[cfg(test)]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{OneOrMany, Scalar, Secret};
+
+    impl JsonSchema for Scalar {
+        fn schema_name() -> Cow<'static, str> {
+            "scalar".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": ["string", "number", "boolean"] })
+        }
+    }
+
+    impl JsonSchema for Secret {
+        fn schema_name() -> Cow<'static, str> {
+            "secret".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": "string" })
+        }
+    }
+
+    impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+        fn schema_name() -> Cow<'static, str> {
+            format!("one_or_many_{}", T::schema_name()).into()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            let one = generator.subschema_for::<T>();
+            json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
     }
 }

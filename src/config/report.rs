@@ -153,7 +153,10 @@ impl Report {
                 (format!("key `{key}` is there twice"), "keep one of the two".to_owned(), Show::KeyAlone)
             }
             Some(_) => ("a key is there twice".to_owned(), "keep one of the two".to_owned(), Show::Unparsed),
-            None => (format!("this is not YAML that can be read: {}", fault.message), String::new(), Show::Unparsed),
+            None => {
+                let remedy = how_to_mend(&fault.message).to_owned();
+                (format!("this is not YAML that can be read: {}", fault.message), remedy, Show::Unparsed)
+            }
         };
         let mut problem = self.problem(Severity::Error, KeyPath::default(), message, remedy);
         (problem.line, problem.column) = (line, column);
@@ -243,6 +246,24 @@ impl Report {
             above = path.parent();
         }
         (None, show)
+    }
+}
+
+/// What the YAML crate's words mean most often. The place that it gives is where it gave up, at or behind the slip.
+fn how_to_mend(message: &str) -> &'static str {
+    if message.contains("mapping values are not allowed") {
+        "keys of one mapping begin in the same column; a value with `: ` in it needs quotes"
+    } else if message.contains("cannot start any token") {
+        "indent with blanks, not tabs; a value that begins with `@`, `%` or a backtick needs quotes"
+    } else if message.contains("expected ',' or") {
+        "close the bracket, and part its items with commas; within brackets a value with `{` or `,` in it, such as `${NAME}`, \
+         needs quotes"
+    } else if message.contains("unexpected end of stream") {
+        "a quote or a bracket is opened here or above, and never closed"
+    } else if message.contains("expected key") || message.contains("expected '-' indicator") {
+        "this line is further out or further in than its neighbours: keys of one mapping begin in the same column"
+    } else {
+        ""
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) fn explain(fault: ShapeFault, report: &mut Report) {
         };
         let remedy = match (expected, found) {
             ("a list", _) => "write a list in brackets: `[a, b]`".to_owned(),
+            ("a mapping", _) => "write its keys below it, each on a line of its own and further in".to_owned(),
+            ("a single value", _) => "write one value, without brackets and without keys below it".to_owned(),
             ("text" | "a name", "a number" | "`true` or `false`") => "put the value in quotes".to_owned(),
             _ => String::new(),
         };

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+mod schema;
+
 use super::*;
 use crate::config::document::read_file;
 
@@ -379,7 +381,40 @@ mod hostile {
     }
 }
 
-// === README.md ===
+// === README.md, docs ===
+
+/// Parts of a configuration in the pages; YAML of other programs is marked `yml` there.
+#[test]
+fn every_part_of_a_configuration_in_the_pages_is_one() {
+    let mut parts = 0;
+    for page in std::fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path()) {
+        if page.extension().is_none_or(|kind| kind != "md") {
+            continue;
+        }
+        let text = read_file(&page).unwrap();
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            // Over the least configuration, with files of somebody's own machine as values.
+            let mut source = source(Path::new("tests/config/valid/least.yaml"));
+            let least = read_file(Path::new("tests/config/valid/least.yaml")).unwrap();
+            let section = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+            let given: Vec<_> = block.lines().filter(|line| !line.starts_with([' ', '#'])).map(section).collect();
+            let mut kept = String::new();
+            let mut is_kept = true;
+            for line in least.lines() {
+                if !line.starts_with([' ', '-', '#']) {
+                    is_kept = !given.contains(&section(line));
+                }
+                if is_kept {
+                    kept.extend([line, "\n"]);
+                }
+            }
+            source.text = Some(format!("{kept}{block}").replace("/run/secrets/", "tests/config/secrets/"));
+            load(&source).unwrap_or_else(|problems| panic!("{}: {problems}", page.display()));
+            parts += 1;
+        }
+    }
+    assert!(parts > 3, "{parts}");
+}
 
 #[test]
 fn the_readmes_configuration_is_a_whole_one() {

@@ -63,14 +63,18 @@ impl Granter {
     pub fn grant(&self, identity: &Identity) -> Result<Grant, Refusal> {
         let person = identity.person();
         let Rules { deny, allow, rules, .. } = &self.rules;
-        let any = |matchers: &[Matcher]| matchers.iter().any(|matcher| matches(matcher, person));
-        if any(deny) || !(allow.is_empty() || any(allow)) {
-            return Err(Code::NotAdmitted.into());
+        let first = |matchers: &[Matcher]| matchers.iter().position(|matcher| matches(matcher, person));
+        if let Some(at) = first(deny) {
+            return Err(Refusal::from(Code::NotAdmitted).because(format!("`deny[{at}]` matches")));
+        }
+        if !allow.is_empty() && first(allow).is_none() {
+            return Err(Refusal::from(Code::NotAdmitted).because("no entry of `allow` matches"));
         }
         match rules.iter().enumerate().find(|(_, rule)| matches(&rule.when, person)) {
             Some((at, rule)) => {
-                let terms = rule.terms.clone().ok_or(Code::NotAdmitted)?;
-                Ok(Grant::new(terms, Some(at)))
+                let denied =
+                    || Refusal::from(Code::NotAdmitted).because(format!("`rules[{at}]` matches, and says `deny`"));
+                Ok(Grant::new(rule.terms.clone().ok_or_else(denied)?, Some(at)))
             }
             None => Ok(Grant::new(self.default.clone().ok_or(Code::NoRole)?, None)),
         }

@@ -1,5 +1,7 @@
 //! Every way to say no: a stable code, a status, a sentence for the caller, a cause for the log.
 
+mod remedy;
+
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;

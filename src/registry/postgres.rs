@@ -30,6 +30,7 @@ mod change;
 mod connect;
 mod enrol;
 mod identify;
+mod inspect;
 mod lease;
 mod lend;
 mod link;
@@ -45,6 +46,7 @@ mod statements;
 mod trail;
 mod ui;
 
+pub use self::inspect::planned_user_id;
 pub use self::migrate::Versions;
 
 use std::sync::Arc;

@@ -59,8 +59,11 @@ impl Books {
     /// Connects to nothing yet. To be called on the runtime that the registry is to live on.
     pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
-        let registry: Arc<dyn Registry> =
-            Arc::new(books.with_audit(config.audit.retention, config.log.person_in_clear));
+        Self::of(Arc::new(books.with_audit(config.audit.retention, config.log.person_in_clear)), config, metrics)
+    }
+
+    /// The same over a registry that is there already.
+    pub fn of(registry: Arc<dyn Registry>, config: &Config, metrics: &Arc<Metrics>) -> Self {
         let (ledger, notes) = ledger::ledger(metrics.clone());
         // It ends with the last who notes: a reload's other books have a ledger of their own.
         tokio::spawn(notes.write(registry.clone()));

@@ -78,10 +78,13 @@ async fn connect_and_send(
         UpstreamUrl::Tcp { .. } => HeaderValue::try_from(address.to_string().trim_start_matches("http://")),
         UpstreamUrl::Unix(_) => Ok(HeaderValue::from_static("localhost")),
     };
+    let has_body = method == Method::POST;
     let mut request = Request::builder().method(method).uri(path).body(Full::new(Bytes::from(body)));
     if let Ok(request) = &mut request {
         *request.headers_mut() = headers;
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if has_body {
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         request.headers_mut().insert(header::HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
     }

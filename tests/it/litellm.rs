@@ -313,3 +313,36 @@ async fn with_the_master_key_a_revoked_session_is_replaced_without_the_caller_no
     let after = real.books.texts(token).await;
     assert!(after.len() == 1 && after != before, "LiteLLM had forgotten the old key");
 }
+
+#[tokio::test]
+#[ignore = "needs the real LiteLLM: tests/run --litellm"]
+async fn check_connect_learns_from_the_real_one_what_can_be_learnt_and_changes_nothing() {
+    let real = Real::start("SHORT", "1s").await;
+    let rows = r#"SELECT (SELECT count(*) FROM "LiteLLM_UserTable") + (SELECT count(*) FROM "LiteLLM_VerificationToken")
+                  + (SELECT count(*) FROM "LiteLLM_ErrorLogs")"#;
+    let before = real.books.number(rows).await;
+    let told: Value = serde_json::from_str(&done(&real.setup, &["check", "--connect", "--json"]).await).expect("JSON");
+    let findings = told["findings"].as_array().expect("a list").clone();
+    let has = |findings: &[Value], state: &str, words: &str| {
+        let is = |finding: &&Value| {
+            finding["state"] == state && finding["message"].as_str().is_some_and(|message| message.contains(words))
+        };
+        assert_eq!(findings.iter().filter(is).count(), 1, "{state} {words}: {findings:#?}");
+    };
+    has(&findings, "ok", "every column and right");
+    has(&findings, "ok", "own tables in schema `vestibule` are of version");
+    has(&findings, "ok", "has its database");
+    has(&findings, "ok", "refuses one that nobody has");
+    has(&findings, "ok", "no `PROXY_BASE_URL`");
+    has(&findings, "ok", "no native SSO");
+    has(&findings, "unknown", "does not tell its version");
+    has(&findings, "unknown", "cache time");
+    let with_key = real.setup.clone().with("litellm.master_key", MASTER_KEY);
+    let told: Value = serde_json::from_str(&done(&with_key, &["check", "--connect", "--json"]).await).expect("JSON");
+    has(told["findings"].as_array().expect("a list"), "ok", "and takes `litellm.master_key`");
+    let other = real.setup.clone().with("litellm.master_key", "sk-another-master-key-0123");
+    let ended = crate::support::operator::operate(&other, &["check", "--connect"]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("does not take `litellm.master_key`"), "{}", ended.stdout);
+    assert_eq!(real.books.number(rows).await, before);
+}

@@ -7,6 +7,8 @@ mod admin;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod client_keys;
@@ -17,7 +19,11 @@ mod crash;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod drain;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]

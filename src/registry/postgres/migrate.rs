@@ -27,6 +27,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { text: include_str!("../migrations/0002_blocks_and_audit.sql"), compatible_from: 1 },
     Migration { text: include_str!("../migrations/0003_compatible_from.sql"), compatible_from: 3 },
 ];
+/// The version of our tables that this program makes.
+pub(super) const VERSION: usize = MIGRATIONS.len();
 /// The version that wrote down for the first time how old a program may be.
 const TELLS_COMPATIBLE: usize = 3;
 /// The migrations' advisory lock.
@@ -122,7 +124,7 @@ impl Postgres {
 
     /// The version of our tables; 0 = there are none. Refuses a standby, and tables that only a newer program can work
     /// with.
-    async fn version(&self, on: &mut PgConnection) -> Result<usize, Fault> {
+    pub(super) async fn version(&self, on: &mut PgConnection) -> Result<usize, Fault> {
         let (is_standby, there, usage): (bool, bool, bool) = sqlx::query_as(
             "SELECT pg_catalog.pg_is_in_recovery(), c.oid IS NOT NULL, \
              coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \

@@ -25,10 +25,77 @@ const LOOK: &str = "SELECT n.relation, n.attribute, n.privilege, s.oid IS NOT NU
      AND NOT a.attisdropped ORDER BY n.place";
 
 /// One right that is asked about.
-struct Asked {
+pub(super) struct Asked {
     table: &'static str,
     column: &'static str,
     privilege: &'static str,
+}
+
+/// One thing that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// There is no such schema.
+    Schema,
+    /// There is no such table.
+    Table(String),
+    /// The table has no such column.
+    Column { table: String, column: String },
+    /// The role may not look into the schema.
+    Usage { role: String },
+    /// The role has not this right; without columns, on the table as a whole.
+    Right { table: String, columns: Vec<String>, privilege: String, role: String },
+}
+
+// === impl Lack ===
+
+impl Lack {
+    /// What is wrong, and what to do, for LiteLLM's schema.
+    pub(super) fn words(&self, schema: &str) -> String {
+        match self {
+            Self::Schema => {
+                format!("there is no schema `{schema}`. Set `litellm.schema` to the one that LiteLLM's tables are in")
+            }
+            Self::Table(table) => format!(
+                "LiteLLM's table `{schema}.{table}` is not there. LiteLLM makes it when it starts; \
+                 `litellm.schema` says where it is"
+            ),
+            Self::Column { table, column } => format!(
+                "LiteLLM's table `{schema}.{table}` has no column `{column}`: this LiteLLM is not one that vestibule knows"
+            ),
+            Self::Usage { role } => format!(
+                "a right is missing. As the owner: GRANT USAGE ON SCHEMA {} TO {}",
+                quoted(schema),
+                quoted(role)
+            ),
+            Self::Right { table, columns, privilege, role } => {
+                let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+                format!(
+                    "a right is missing. As the owner: GRANT {privilege}{columns} ON {}.{} TO {}",
+                    quoted(schema),
+                    quoted(table),
+                    quoted(role)
+                )
+            }
+        }
+    }
+
+    /// Its columns, where the other is the same right on the same table.
+    pub(super) fn columns_of(&mut self, other: &Self) -> Option<&mut Vec<String>> {
+        let (Self::Right { table, columns, privilege, .. }, Self::Right { table: t, privilege: p, .. }) = (self, other)
+        else {
+            return None;
+        };
+        (table == t && privilege == p).then_some(columns)
+    }
+
+    /// The columns that it is about.
+    pub(super) fn into_columns(self) -> Vec<String> {
+        match self {
+            Self::Right { columns, .. } => columns,
+            Self::Column { column, .. } => vec![column],
+            Self::Schema | Self::Table(_) | Self::Usage { .. } => Vec::new(),
+        }
+    }
 }
 
 // === impl Postgres ===
@@ -50,15 +117,26 @@ impl Postgres {
 
     /// Whether everything that `open` and `sweep` need is there and allowed, and every living session's secret known.
     async fn look_around(&self, on: &mut PgConnection) -> Result<(), Fault> {
-        let own = ["SELECT", "INSERT", "UPDATE", "DELETE"];
-        let asked: Vec<Asked> =
-            OWN_TABLES.iter().flat_map(|table| own.map(|privilege| Asked { table, column: "", privilege })).collect();
-        if self.missing(on, &self.own_schema, &asked).await?.is_some() {
-            return Err(self.not_granted("SELECT, INSERT, UPDATE, DELETE on all tables").into());
-        }
+        self.look_at_own(on).await?;
         if let Some(missing) = self.missing(on, &self.litellm_schema, &litellm_asked()).await? {
             return Err(RegistryError::NotReady(missing).into());
         }
+        self.look_at_secrets(on).await
+    }
+
+    /// Whether the role may use our own tables.
+    pub(super) async fn look_at_own(&self, on: &mut PgConnection) -> Result<(), Fault> {
+        let own = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+        let asked: Vec<Asked> =
+            OWN_TABLES.iter().flat_map(|table| own.map(|privilege| Asked { table, column: "", privilege })).collect();
+        if self.lacks(on, &self.own_schema, &asked).await?.is_empty() {
+            return Ok(());
+        }
+        Err(self.not_granted("SELECT, INSERT, UPDATE, DELETE on all tables").into())
+    }
+
+    /// Whether every living session's secret is known.
+    pub(super) async fn look_at_secrets(&self, on: &mut PgConnection) -> Result<(), Fault> {
         let living: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(self.statements.living_secrets.as_str()))
             .persistent(false)
             .fetch_all(on)
@@ -71,6 +149,11 @@ impl Postgres {
 
     /// In words, the first thing of a list that is missing.
     async fn missing(&self, on: &mut PgConnection, schema: &str, asked: &[Asked]) -> Result<Option<String>, Fault> {
+        Ok(self.lacks(on, schema, asked).await?.first().map(|lack| lack.words(schema)))
+    }
+
+    /// Every thing of a list that is missing, in the list's order.
+    pub(super) async fn lacks(&self, on: &mut PgConnection, schema: &str, asked: &[Asked]) -> Result<Vec<Lack>, Fault> {
         let column =
             |of: fn(&Asked) -> &'static str| asked.iter().map(|asked| of(asked).to_owned()).collect::<Vec<_>>();
         let rows = sqlx::query(LOOK)
@@ -81,40 +164,24 @@ impl Postgres {
             .persistent(false)
             .fetch_all(on)
             .await?;
+        let mut lacks = Vec::new();
         for row in rows {
-            let (table, name): (String, String) = (row.try_get("relation")?, row.try_get("attribute")?);
+            let (table, column): (String, String) = (row.try_get("relation")?, row.try_get("attribute")?);
             let (privilege, role): (String, String) = (row.try_get("privilege")?, row.try_get("role")?);
-            let words = if !row.try_get::<bool, _>("has_schema")? {
-                format!("there is no schema `{schema}`. Set `litellm.schema` to the one that LiteLLM's tables are in")
+            if !row.try_get::<bool, _>("has_schema")? {
+                lacks.push(Lack::Schema);
             } else if !row.try_get::<bool, _>("has_table")? {
-                format!(
-                    "LiteLLM's table `{schema}.{table}` is not there. LiteLLM makes it when it starts; \
-                     `litellm.schema` says where it is"
-                )
+                lacks.push(Lack::Table(table));
             } else if !row.try_get::<bool, _>("has_column")? {
-                format!(
-                    "LiteLLM's table `{schema}.{table}` has no column `{name}`: this LiteLLM is not one that vestibule knows"
-                )
+                lacks.push(Lack::Column { table, column });
             } else if !row.try_get::<bool, _>("has_usage")? {
-                format!(
-                    "a right is missing. As the owner: GRANT USAGE ON SCHEMA {} TO {}",
-                    quoted(schema),
-                    quoted(&role)
-                )
+                lacks.push(Lack::Usage { role });
             } else if !row.try_get::<bool, _>("allowed")? {
-                let columns = if name.is_empty() { String::new() } else { format!(" ({name})") };
-                format!(
-                    "a right is missing. As the owner: GRANT {privilege}{columns} ON {}.{} TO {}",
-                    quoted(schema),
-                    quoted(&table),
-                    quoted(&role)
-                )
-            } else {
-                continue;
-            };
-            return Ok(Some(words));
+                let columns = Vec::from_iter(Some(column).filter(|column| !column.is_empty()));
+                lacks.push(Lack::Right { table, columns, privilege, role });
+            }
         }
-        Ok(None)
+        Ok(lacks)
     }
 
     pub(super) fn not_granted(&self, right: &str) -> RegistryError {
@@ -126,7 +193,7 @@ impl Postgres {
     }
 }
 
-fn litellm_asked() -> Vec<Asked> {
+pub(super) fn litellm_asked() -> Vec<Asked> {
     let mut asked = Vec::new();
     for need in tables::NEEDS {
         let columns = if need.columns.is_empty() { &[""] } else { need.columns };

@@ -168,7 +168,18 @@ impl Setup {
     /// Starts it and waits until it listens.
     pub(crate) async fn start_unready(&self) -> Vestibule {
         let config = self.write();
-        let mut child = self.command(&config).stderr(Stdio::piped()).spawn().expect("the binary was built");
+        self.spawn(self.command(&config), config).await
+    }
+
+    /// Starts it with these flags and no file, and waits until it listens.
+    pub(crate) async fn start_with(&self, words: &[&str]) -> Vestibule {
+        let mut command = binary();
+        command.arg("serve").args(words);
+        self.spawn(command, PathBuf::new()).await
+    }
+
+    async fn spawn(&self, mut command: Command, config: PathBuf) -> Vestibule {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary was built");
         let log = Log::of(child.stderr.take().expect("its standard error is piped"));
         let admin = log.listening("admin").await.expect("the admin port is TCP");
         let proxy = log.listening("proxy").await;
@@ -277,6 +288,10 @@ impl Vestibule {
     /// A client on 127.0.0.1.
     pub(crate) fn client(&self) -> Client {
         Client::tcp(self.proxy.expect("it listens on TCP"))
+    }
+
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
     }
 
     pub(crate) fn admin(&self) -> Client {

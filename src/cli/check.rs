@@ -1,0 +1,164 @@
+//! `vestibule check`.
+
+mod litellm;
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::errand::{answer, answer_json};
+use super::flags::Flags;
+use super::table::count;
+use super::{EXIT_CONFIG, errand};
+use crate::config::problem::{Origin, Severity};
+use crate::config::{Config, Finding, Problem, Problems, Source, State, load};
+use crate::registry::postgres::Postgres;
+use crate::server::process;
+use crate::telemetry::logs::chain;
+
+/// Reads the configuration as `serve` would, and tells everything that is wrong with it at once: file, line, column, the
+/// line itself, and what to do. Nothing is started.
+///
+/// With `--connect` it also asks Postgres and LiteLLM whether they are as the configuration needs them, and changes
+/// nothing there. Each thing that was looked at is a line: `ok`, `warning`, `problem`, or `unknown` for what can't be learnt.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vestibule check --config vestibule.yaml --strict          before a release\n  \
+                        vestibule check --config vestibule.yaml --connect         on the machine where it will run\n\n\
+                        Exit codes: 0 nothing stands in the way, 78 the configuration has a problem (with --strict also: a \
+                        warning), 1 what --connect asked has one. docs/configuration.md has every key.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    /// Fail on warnings too
+    #[arg(long)]
+    strict: bool,
+    /// Ask Postgres and LiteLLM too, changing nothing
+    #[arg(long)]
+    connect: bool,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Found {
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    findings: Vec<Finding>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    process::keep_memory_private();
+    let source = match arguments.flags.source() {
+        Ok(source) => source,
+        Err(failure) => return failure.told(),
+    };
+    let mut found = Found::default();
+    match load(&source) {
+        Ok((config, warnings)) => {
+            found.warnings = warnings;
+            if arguments.connect {
+                match ask(&config) {
+                    Ok(findings) => found.findings = findings,
+                    Err(failure) => return failure.told(),
+                }
+            }
+        }
+        Err(Problems { errors, warnings }) => (found.errors, found.warnings) = (errors, warnings),
+    }
+    let code = found.exit_code(arguments.strict);
+    if arguments.json {
+        answer_json(&found.document(code == 0));
+    } else {
+        answer(&found.text(&source, arguments.connect));
+    }
+    ExitCode::from(code)
+}
+
+/// Looks at everything that the configuration names, at once.
+fn ask(config: &Config) -> Result<Vec<Finding>, errand::Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| errand::Failure::from(chain(&error)))?;
+    Ok(runtime.block_on(async {
+        let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
+        let (mut findings, said) = tokio::join!(books.inspect(), litellm::ask(config));
+        findings.extend(said);
+        findings
+    }))
+}
+
+// === impl Found ===
+
+impl Found {
+    fn exit_code(&self, strict: bool) -> u8 {
+        let worst = self.findings.iter().map(|finding| finding.state).max();
+        if !self.errors.is_empty() || strict && !self.warnings.is_empty() {
+            EXIT_CONFIG
+        } else {
+            u8::from(worst == Some(State::Problem) || strict && worst == Some(State::Warning))
+        }
+    }
+
+    /// The problems first, since they are what somebody came for, then a line for each look, then the sum.
+    fn text(&self, source: &Source, connected: bool) -> String {
+        let mut text = String::new();
+        for problem in self.errors.iter().chain(&self.warnings) {
+            let _ = write!(text, "{problem}\n\n");
+        }
+        let name =
+            source.file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
+        if self.errors.is_empty() {
+            let state = if self.warnings.is_empty() { "ok      " } else { "warning " };
+            let what = if self.warnings.is_empty() { "nothing is wrong with" } else { "`serve` would start with" };
+            let _ = writeln!(text, "{state} configuration: {what} {name}");
+        }
+        for finding in &self.findings {
+            let _ = writeln!(text, "{finding}");
+        }
+        let number = |state| self.findings.iter().filter(|finding| finding.state == state).count();
+        let problems = self.errors.len() + number(State::Problem);
+        let warnings = self.warnings.len() + number(State::Warning);
+        let gap = if self.errors.is_empty() { "\n" } else { "" };
+        let _ = write!(text, "{gap}{}, {}", count(problems, "problem"), count(warnings, "warning"));
+        text.push_str(match (self.errors.is_empty(), connected) {
+            (false, true) => ". Postgres and LiteLLM were not asked: first the configuration.\n",
+            (true, false) => ". Postgres and LiteLLM were not asked: `--connect` does it.\n",
+            (false, false) | (true, true) => ".\n",
+        });
+        text
+    }
+
+    fn document(&self, is_fine: bool) -> Value {
+        let problems = self.errors.iter().chain(&self.warnings).map(problem);
+        let findings = self.findings.iter().map(|finding| {
+            json!({ "state": finding.state.as_str(), "about": finding.about, "message": finding.message, "remedy": finding.remedy })
+        });
+        json!({ "ok": is_fine, "findings": problems.chain(findings).collect::<Vec<_>>() })
+    }
+}
+
+fn problem(problem: &Problem) -> Value {
+    let state = match problem.severity {
+        Severity::Error => State::Problem,
+        Severity::Warning => State::Warning,
+    };
+    let file = match &problem.origin {
+        Origin::File(name) => Some(name),
+        Origin::Environment(_) | Origin::Flag(_) => None,
+    };
+    json!({
+        "state": state.as_str(),
+        "about": "configuration",
+        "message": problem.message,
+        "remedy": problem.remedy,
+        "key": problem.path.to_string(),
+        "set_by": problem.origin.to_string(),
+        "file": file,
+        "line": problem.line,
+        "column": problem.column,
+        "source": problem.excerpt.as_ref().map(|excerpt| &excerpt.text),
+    })
+}

@@ -1,0 +1,198 @@
+//! `vestibule explain`: a request goes the whole way of the real gate and the real rewriter, with books that are not there.
+
+mod imagined;
+mod known;
+mod story;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Uri};
+use secrecy::ExposeSecret;
+
+use super::EXIT_USAGE;
+use super::errand::{Failure, answer, answer_json, loaded};
+use super::flags::Flags;
+use crate::config::{Config, Listen};
+use crate::face::outgoing::Outgoing;
+use crate::gate::peer::Peer;
+use crate::http::request_id;
+use crate::server::assembly::{Assembly, Books};
+use crate::server::process;
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+use imagined::Imagined;
+use known::Known;
+use story::{Ending, Story};
+
+/// Tells what would become of a request, and why: whether its peer is trusted, who it is for and by which header, which
+/// rule gives which role, what would be written into LiteLLM's table and what would be sent to LiteLLM. It is the decision
+/// that `serve` makes, with the same code. Nothing is written, and no connection is made: whether the person is blocked,
+/// known already, or in somebody's way, only the database knows (`vestibule users show`).
+///
+/// The proof of the sign-in proxy (`trust.secret_header`, basic auth) is put in from the configuration unless
+/// `--without-proof` is given: it should not be typed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    vestibule explain -c vestibule.yaml --header 'X-Forwarded-User: alice' --header 'X-Forwarded-Groups: a,b'\n  \
+    vestibule explain -c vestibule.yaml --header 'X-Forwarded-User: alice' --peer 10.9.9.9 --path /user/list\n\n\
+    Exit codes: 0 it would be let in, 1 it would be refused (docs/refusals.md has every refusal and what to do), 2 this is no \
+    request, 78 the configuration has a problem.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    /// A header of the request, `Name: value`; again for more
+    #[arg(long, short = 'H', value_name = "HEADER")]
+    header: Vec<String>,
+    /// Who holds the connection: an address, or `unix:UID`. The first that `trust` names when this is left out
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<String>,
+    /// The request's path, with its query
+    #[arg(long, value_name = "PATH", default_value = "/v1/models")]
+    path: String,
+    /// The request's method
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    method: String,
+    /// Leave the sign-in proxy's proof out
+    #[arg(long)]
+    without_proof: bool,
+    /// One JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    process::keep_memory_private();
+    let source = match arguments.flags.source() {
+        Ok(source) => source,
+        Err(failure) => return failure.told(),
+    };
+    let config = match loaded(&source) {
+        Ok((config, _)) => config,
+        Err(code) => return code,
+    };
+    let file = source.file.as_ref().map(|file| file.display().to_string());
+    match arguments.explain(config, file.as_deref()) {
+        Ok(story) => {
+            if arguments.json {
+                answer_json(&story.document());
+            } else {
+                answer(&story.text());
+            }
+            if story.is_admitted() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(failure) => failure.told(),
+    }
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    fn explain(&self, config: Config, file: Option<&str>) -> Result<Story, Failure> {
+        let peer = self.peer(&config)?;
+        let (head, given) = self.head(&config)?;
+        let known = Known::of(&config, file, &peer, &head);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::from(chain(&error)))?;
+        runtime.block_on(async {
+            let metrics = Arc::new(Metrics::default());
+            let imagined = Imagined::new(&config);
+            let books = Books::of(Arc::new(imagined.clone()), &config, &metrics);
+            let assembly = Assembly::new(config, &books);
+            let ending = match assembly.gate.admit(&peer, &head).await {
+                Ok(admitted) => {
+                    let request_id = request_id::take_or_make(&head.headers);
+                    let out = Outgoing {
+                        head: &head,
+                        admitted: &admitted,
+                        peer: &peer,
+                        request_id: &request_id,
+                        upgrade: None,
+                    };
+                    let sent = assembly.rewriter.rewrite(&out, ()).into_parts().0;
+                    Ending::Admitted { passage: admitted.passage.as_str(), rule: admitted.rule, sent: Box::new(sent) }
+                }
+                Err(refusal) => Ending::Refused(refusal),
+            };
+            Ok(Story::new(known, head, given, imagined.planned(), ending))
+        })
+    }
+
+    /// The peer that was named, or the first one that the rules of trust name.
+    fn peer(&self, config: &Config) -> Result<Peer, Failure> {
+        let Some(text) = &self.peer else {
+            return Ok(match &config.listen {
+                Listen::Unix { .. } => {
+                    let own = || rustix::process::geteuid().as_raw();
+                    Peer::Unix { uid: config.trust.uids.first().copied().unwrap_or_else(own) }
+                }
+                Listen::Tcp(_) => {
+                    let first = config.trust.peers.first().map(ipnet::IpNet::addr);
+                    Peer::tcp((first.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()), 0).into())
+                }
+            });
+        };
+        let uid = text.strip_prefix("unix:").and_then(|uid| uid.parse().ok()).map(|uid| Peer::Unix { uid });
+        let address = || text.parse().ok().map(|ip: std::net::IpAddr| Peer::tcp((ip, 0).into()));
+        uid.or_else(address).or_else(|| text.parse().ok().map(Peer::tcp)).ok_or_else(|| {
+            let words = "`--peer` is no address and no `unix:UID`\n  = help: write `10.1.2.3`, or `unix:65532` for a unix socket";
+            Failure::with(EXIT_USAGE, words.to_owned())
+        })
+    }
+
+    /// The request's head as it would come, and the names of what was put in beside what was typed.
+    fn head(&self, config: &Config) -> Result<(Parts, Vec<HeaderName>), Failure> {
+        let no_request = |what: &str| Failure::with(EXIT_USAGE, format!("this is no request: {what}"));
+        let method: Method = self.method.parse().map_err(|_| no_request("`--method` is not a method"))?;
+        let uri: Uri = self.path.parse().map_err(|_| no_request("`--path` is not a path"))?;
+        let mut head =
+            Request::builder().method(method).uri(uri).body(()).map_err(|_| no_request("`--path`"))?.into_parts().0;
+        for line in &self.header {
+            let (name, value) = line.split_once(':').ok_or_else(|| no_request("`--header` takes `Name: value`"))?;
+            let name: HeaderName = name.trim().parse().map_err(|_| no_request("a header's name has odd signs"))?;
+            let value = HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes());
+            head.headers.append(name, value.map_err(|_| no_request("a header's value has control signs"))?);
+        }
+        let mut given = Vec::new();
+        if !head.headers.contains_key(header::HOST) {
+            let host = config.public_url.as_ref().map_or("localhost", |url| url.authority.as_str());
+            if let Ok(host) = HeaderValue::from_str(host) {
+                head.headers.insert(header::HOST, host);
+                given.push(header::HOST);
+            }
+        }
+        if !self.without_proof {
+            given.extend(prove(config, &mut head));
+        }
+        Ok((head, given))
+    }
+}
+
+/// Puts in what the sign-in proxy proves itself with, where it was not typed.
+fn prove(config: &Config, head: &mut Parts) -> Vec<HeaderName> {
+    let mut given = Vec::new();
+    let mut put = |name: &HeaderName, value: &str| {
+        if !head.headers.contains_key(name)
+            && let Ok(mut value) = HeaderValue::from_str(value)
+        {
+            value.set_sensitive(true);
+            head.headers.insert(name.clone(), value);
+            given.push(name.clone());
+        }
+    };
+    if let Some(proof) = &config.trust.secret_header
+        && let Some(value) = proof.values.first()
+    {
+        put(&proof.name, value.expose_secret());
+    }
+    if let Some(password) = &config.trust.basic_auth_password {
+        let encoded = STANDARD.encode(format!("explain:{}", password.expose_secret()));
+        put(&header::AUTHORIZATION, &format!("Basic {encoded}"));
+    }
+    given
+}

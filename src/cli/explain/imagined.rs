@@ -1,0 +1,84 @@
+//! Books that are not there: `explain` goes the request's whole way with them, and nothing is written or asked.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::{AccountRules, Config, Litellm, Terms};
+use crate::registry::audit::TurnedAway;
+use crate::registry::postgres::planned_user_id;
+use crate::registry::{Answer, Opened, Person, Registry, RegistryError, Swept};
+use crate::secret::{self, SessionKind, SessionSecrets};
+
+/// Who came, and what a new row of theirs would hold.
+#[derive(Debug, Clone)]
+pub(super) struct Planned {
+    pub(super) user_id: String,
+    pub(super) person: Person,
+    pub(super) terms: Terms,
+}
+
+/// A registry that knows nobody yet: everybody is new, has no conflict and no block.
+#[derive(Clone)]
+pub(super) struct Imagined {
+    account: AccountRules,
+    litellm: Arc<Litellm>,
+    secrets: SessionSecrets,
+    life: std::time::Duration,
+    planned: Arc<Mutex<Option<Planned>>>,
+}
+
+// === impl Imagined ===
+
+impl Imagined {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            account: config.account.clone(),
+            litellm: Arc::new(config.litellm.clone()),
+            secrets: config.session.secrets.clone(),
+            life: config.session.life,
+            planned: Arc::default(),
+        }
+    }
+
+    /// What would have been written, where the way led as far.
+    pub(super) fn planned(&self) -> Option<Planned> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn plan(&self, person: &Person, terms: &Terms) -> Result<Opened, RegistryError> {
+        let user_id = planned_user_id(person, &self.account, &self.litellm)?;
+        // A key of the right form over a nonce that is thrown away: it opens nothing.
+        let nonce = secret::nonce().unwrap_or_default();
+        let key = self.secrets.session_key(self.secrets.current().as_str(), SessionKind::Api, "explain", &nonce);
+        let key = key.ok_or_else(|| RegistryError::NotReady("there is no session secret".to_owned()))?;
+        let planned = Planned { user_id: user_id.clone(), person: person.clone(), terms: terms.clone() };
+        *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
+        Ok(Opened {
+            account_id: "explain".to_owned(),
+            user_id,
+            lowered_ago: None,
+            session_id: "explain".to_owned(),
+            key,
+            expires_in: self.life,
+            role: None,
+            ui: Vec::new(),
+        })
+    }
+}
+
+impl Registry for Imagined {
+    fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened> {
+        Box::pin(async { self.plan(person, terms) })
+    }
+
+    fn prepare(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sweep(&self) -> Answer<'_, Swept> {
+        Box::pin(async { Ok(Swept::default()) })
+    }
+
+    fn turned_away<'a>(&'a self, _people: &'a [TurnedAway]) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,123 @@
+//! What is known before the gate is asked: each of its stages that needs nobody else, one by one.
+
+use http::request::Parts;
+
+use crate::config::{Attribute, Config, Listen};
+use crate::gate::identity::{Identity, Reader};
+use crate::gate::peer::Peer;
+use crate::gate::refusal::{Code, Refusal};
+use crate::gate::trust::Trust;
+use crate::registry::Person;
+use crate::telemetry::logs::chain;
+
+/// What is known before the gate is asked: why the peer is trusted, what the headers say, and where the rules stand.
+pub(super) struct Known {
+    pub(super) peer: String,
+    /// Why it is, or why it is not.
+    pub(super) trust: Result<String, String>,
+    /// Attribute, header, and what was read; `None` for what is not read.
+    pub(super) identity: Vec<(&'static str, Option<String>, Option<String>)>,
+    /// For each rule its place in the file, and what it says.
+    pub(super) rules: Vec<(String, String)>,
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Asks the gate's own stages, one by one.
+    pub(super) fn of(config: &Config, file: Option<&str>, peer: &Peer, head: &Parts) -> Self {
+        let trust = Trust::new(config.trust.clone(), matches!(config.listen, Listen::Unix { .. }));
+        let reader = Reader::new(config.identity.clone());
+        let speaker = trust.admit(peer, &head.headers);
+        let person = speaker.as_ref().ok().and_then(|speaker| reader.read(speaker, &head.headers).ok());
+        let identity = Attribute::ALL.into_iter().map(|attribute| {
+            let header = config.identity.reads.get(&attribute).map(|rule| rule.name.to_string());
+            let person = person.as_ref().map(Identity::person);
+            let value = header.as_ref().and(person).and_then(|person| value(attribute, person));
+            (name(attribute), header, value)
+        });
+        let rules = config.rules.rules.iter().enumerate().map(|(at, rule)| {
+            let place = match (file, rule.line) {
+                (Some(file), Some(line)) => format!("rules[{at}], {file}:{line}"),
+                _ => format!("rules[{at}]"),
+            };
+            (place, rule.when.to_string())
+        });
+        Self {
+            peer: peer.to_string(),
+            identity: identity.collect(),
+            rules: rules.collect(),
+            trust: match &speaker {
+                Ok(_) => Ok(why(config, peer)),
+                Err(refusal) => Err(why_not(config, refusal)),
+            },
+        }
+    }
+}
+
+/// By which rules a peer is trusted, in words.
+fn why(config: &Config, peer: &Peer) -> String {
+    let trust = &config.trust;
+    let mut held = Vec::new();
+    match peer {
+        Peer::Tcp { ip, .. } => {
+            held.extend(
+                trust.peers.iter().find(|range| range.contains(ip)).map(|range| format!("`trust.peers` has {range}")),
+            );
+        }
+        Peer::Unix { uid } if trust.uids.contains(uid) => held.push(format!("`trust.uids` has {uid}")),
+        Peer::Unix { .. } => held.push("the unix socket's mode says who may connect".to_owned()),
+    }
+    if let Some(proof) = &trust.secret_header {
+        held.push(format!("the proof in `{}` is right", proof.name));
+    }
+    if trust.basic_auth_password.is_some() {
+        held.push("the basic-auth password is right".to_owned());
+    }
+    held.join("; ")
+}
+
+/// What it would have needed.
+fn why_not(config: &Config, refusal: &Refusal) -> String {
+    if refusal.code() == Code::BadProof {
+        return chain(refusal);
+    }
+    let trust = &config.trust;
+    let listed =
+        |what: &str, items: Vec<String>| (!items.is_empty()).then(|| format!("`{what}` has {}", items.join(", ")));
+    let peers = listed("trust.peers", trust.peers.iter().map(ToString::to_string).collect());
+    let uids = listed("trust.uids", trust.uids.iter().map(ToString::to_string).collect());
+    peers.or(uids).map_or_else(|| chain(refusal), |listed| format!("{refusal}, {listed} alone"))
+}
+
+fn name(attribute: Attribute) -> &'static str {
+    match attribute {
+        Attribute::User => "user",
+        Attribute::Email => "email",
+        Attribute::PreferredUsername => "preferred_username",
+        Attribute::Name => "name",
+        Attribute::FirstName => "first_name",
+        Attribute::LastName => "last_name",
+        Attribute::Picture => "picture",
+        Attribute::Groups => "groups",
+        Attribute::Roles => "roles",
+    }
+}
+
+fn value(attribute: Attribute, person: &Person) -> Option<String> {
+    let groups = |is_role: bool| {
+        let of = |group: &&String| group.starts_with("role:") == is_role;
+        Some(person.groups.iter().filter(of).cloned().collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
+    };
+    match attribute {
+        Attribute::User => Some(person.subject.clone()),
+        Attribute::Email => person.email.clone(),
+        Attribute::PreferredUsername => person.preferred_username.clone(),
+        Attribute::Name => person.display_name.clone(),
+        Attribute::FirstName => person.first_name.clone(),
+        Attribute::LastName => person.last_name.clone(),
+        Attribute::Picture => person.picture.clone(),
+        Attribute::Groups => groups(false),
+        Attribute::Roles => groups(true),
+    }
+}
