@@ -1,6 +1,6 @@
 # The static program in an empty image: no shell, no package manager, nothing else to keep up to date.
 #
-#   docker build -t vestibule --build-arg VESTIBULE_COMMIT="$(git rev-parse --short=12 HEAD)" .
+#   docker build -t vestibule --build-arg BUILD_COMMIT="$(git rev-parse --short=12 HEAD)" .
 #   docker run -v ./vestibule.yaml:/etc/vestibule/vestibule.yaml:ro -v ./secrets:/run/secrets:ro vestibule
 #
 # The files must be readable by user 65532. `docker run vestibule check --connect` runs any other command.
@@ -14,7 +14,7 @@ RUN apt-get update \
  && rustup target add x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 WORKDIR /source
 COPY . .
-ARG VESTIBULE_COMMIT=unknown
+ARG BUILD_COMMIT=unknown
 # The target is the image's own processor.
 RUN target="$(uname -m)-unknown-linux-musl" \
  && cargo build --locked --release --target "$target" \

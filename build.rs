@@ -4,14 +4,14 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=VESTIBULE_COMMIT");
+    println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let target = variable("TARGET").unwrap_or_else(|| "unknown".to_owned());
-    println!("cargo::rustc-env=VESTIBULE_TARGET={target}");
+    println!("cargo::rustc-env=BUILD_TARGET={target}");
     // A debug build asks nobody: it would be built anew after each commit.
     let is_release = variable("PROFILE").is_some_and(|profile| profile == "release");
-    let commit = variable("VESTIBULE_COMMIT").or_else(|| is_release.then(git).flatten());
-    println!("cargo::rustc-env=VESTIBULE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    let commit = variable("BUILD_COMMIT").or_else(|| is_release.then(git).flatten());
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 
 /// The commit of the work tree, where this is one.

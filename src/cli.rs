@@ -39,7 +39,7 @@ struct Arguments {
 
 /// `-V` prints the first line's version alone.
 const LONG_VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), "\ncommit ", env!("VESTIBULE_COMMIT"), "\ntarget ", env!("VESTIBULE_TARGET"));
+    concat!(env!("CARGO_PKG_VERSION"), "\ncommit ", env!("BUILD_COMMIT"), "\ntarget ", env!("BUILD_TARGET"));
 
 const AFTER: &str = "\
 Begin with:
