@@ -29,18 +29,15 @@ mod block;
 mod change;
 mod connect;
 mod enrol;
-mod identify;
 mod lease;
 mod lend;
 mod link;
 mod migrate;
 mod open;
 mod people;
-mod plan;
 mod retry;
 mod revoke;
 mod schema;
-mod standing;
 mod statements;
 mod trail;
 
@@ -54,11 +51,11 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Semaphore;
 
 use self::lease::Lease;
-use self::plan::Lending;
 use self::retry::{Fault, RETRIES_MAX, pause};
 use self::statements::Statements;
 use crate::config::{AccountRules, Database, Litellm, SessionRules, Terms};
 use crate::registry::audit::TurnedAway;
+use crate::registry::plan::Lending;
 use crate::registry::{Answer, Opened, Person, Registry, RegistryError, Swept};
 
 /// Sessions of one sweeping transaction.
