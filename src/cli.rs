@@ -2,6 +2,7 @@
 
 mod audit;
 mod consent;
+mod demo;
 mod errand;
 mod forget;
 mod migrate;
@@ -37,6 +38,8 @@ const CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line or nobod
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what it does, here and now, with nothing but this program
+    Demo(demo::Arguments),
     /// Serve: stand between the OAuth proxy and LiteLLM
     Serve(serve::Arguments),
     /// Show, block, link and move people
@@ -54,6 +57,7 @@ enum Command {
 /// Runs what the arguments say.
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Users(arguments) => users::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),

@@ -53,8 +53,12 @@ impl Books {
     /// Connects to nothing yet. To be called on the runtime that the registry is to live on.
     pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
-        let registry: Arc<dyn Registry> =
-            Arc::new(books.with_audit(config.audit.retention, config.log.person_in_clear));
+        let books = books.with_audit(config.audit.retention, config.log.person_in_clear);
+        Self::on(Arc::new(books), config, metrics)
+    }
+
+    /// With a registry that was made elsewhere, on the runtime that it lives on.
+    pub fn on(registry: Arc<dyn Registry>, config: &Config, metrics: &Arc<Metrics>) -> Self {
         let (ledger, notes) = ledger::ledger(metrics.clone());
         // It ends with the last who notes: a reload's other books have a ledger of their own.
         tokio::spawn(notes.write(registry.clone()));

@@ -11,6 +11,8 @@ mod client_keys;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod differential;
 #[cfg(test)]
 mod drain;
