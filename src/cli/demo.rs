@@ -135,7 +135,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err("the demo is for this machine alone: 127.0.0.1 or [::1]. Whoever reaches it could be anybody".to_owned())
+        Err("the demo is for this machine alone: write `127.0.0.1:PORT` or `[::1]:PORT`".to_owned())
     }
 }
 

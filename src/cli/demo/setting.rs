@@ -31,7 +31,7 @@ rules:                           # the first that matches decides
     role: internal_user
 default_role: deny               # nobody else comes in
 litellm:
-  url: {litellm}    # here a stand-in for LiteLLM
+  url: {litellm}     # here a stand-in for LiteLLM
   # Here the rows are kept in SQLite, in memory, and this is not used:
   database_url: postgresql://nobody@127.0.0.1/nothing
 session:
@@ -49,7 +49,9 @@ pub(super) struct Setting {
 
 /// The text, for those two addresses.
 pub(super) fn text(listen: SocketAddr, litellm: &str) -> String {
-    YAML.replace("{listen}", &listen.to_string()).replace("{litellm}", litellm)
+    // A bracket would begin a list.
+    let listen = if listen.is_ipv6() { format!("\"{listen}\"") } else { listen.to_string() };
+    YAML.replace("{listen}", &listen).replace("{litellm}", litellm)
 }
 
 // === impl Setting ===
@@ -77,6 +79,8 @@ mod tests {
 
     #[test]
     fn the_configuration_has_neither_problems_nor_warnings_nor_a_secret_in_its_text() {
+        let six = "[::1]:0".parse().unwrap();
+        assert_eq!(Setting::fresh(six, "http://[::1]:4000").unwrap().load().unwrap().listen, Listen::Tcp(six));
         let listen = "127.0.0.1:4180".parse().unwrap();
         let setting = Setting::fresh(listen, "http://127.0.0.1:4000").unwrap();
         let config = setting.load().unwrap();

@@ -79,9 +79,9 @@ impl Tour {
     fn banner(&self, page: &mut Page) {
         page.line(&paint(BOLD, "vestibule demo"));
         page.line("");
-        page.line("Your OAuth proxy knows who is calling; LiteLLM does not. vestibule stands between");
-        page.line("them: each person gets an account in LiteLLM with the role that their groups");
-        page.line("give them, and each request a key of their own. Here it is at work:");
+        page.line("Your OAuth proxy knows who is calling; LiteLLM does not. vestibule stands");
+        page.line("between them: each person gets an account in LiteLLM with the role that their");
+        page.line("groups give them, and each request a key of their own. Here it is at work:");
         page.line("");
         let (oauth, here, llm) = ("OAuth proxy", paint(BOLD, "vestibule"), "LiteLLM");
         page.line(&format!("  you ─► {oauth} ────► {here} ──────► {llm}"));
