@@ -135,7 +135,7 @@ impl Tour {
                     let why = line.get("refusal").or(line.get("cause")).unwrap_or_default();
                     return Err(Fault::Answer(why.to_owned()));
                 }
-                Some(Event::Warned(line)) => return Err(Fault::Answer(told(&line))),
+                Some(Event::Warned(line)) => warn(page, &line),
                 // Somebody was faster than the tour.
                 Some(Event::Admitted(_) | Event::Arrived(_) | Event::Ended(_)) => {}
                 None => return Err(Fault::Answer("nothing was told of it".to_owned())),
@@ -213,7 +213,7 @@ impl Tour {
                     let at = arrivals.iter().position(|arrival| arrival.request_id.as_deref() == id);
                     self.ended(page, &line, at.and_then(|at| arrivals.remove(at)).as_ref());
                 }
-                Event::Warned(line) => page.line(&paint(YELLOW, &plain(&format!("! {}", told(&line))))),
+                Event::Warned(line) => warn(page, &line),
             }
         }
         Fault::Answer("nothing can be told any more".to_owned())
@@ -259,9 +259,11 @@ fn straight(page: &mut Page, arrival: &Arrival) {
     page.line(&format!("{} {line}  straight to the stand-in  {}", paint(style, sign), paint(style, &plain(&whose))));
 }
 
-fn told(line: &Line) -> String {
+/// Something that the service warns of.
+fn warn(page: &mut Page, line: &Line) {
     let cause = line.get("cause").map_or_else(String::new, |cause| format!(": {cause}"));
-    format!("{}{cause}", line.get("message").unwrap_or_default())
+    let told = format!("! {}{cause}", line.get("message").unwrap_or_default());
+    page.line(&paint(YELLOW, &plain(&told)));
 }
 
 fn late(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
