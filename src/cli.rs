@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod completions;
 mod consent;
+mod demo;
 mod errand;
 mod explain;
 mod flags;
@@ -57,6 +58,8 @@ configuration has a problem.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what it does, here and now, with nothing but this program
+    Demo(demo::Arguments),
     /// Serve: stand between the OAuth proxy and LiteLLM
     Serve(serve::Arguments),
     /// Tell everything that is wrong with the configuration, and with what it names
@@ -82,6 +85,7 @@ enum Command {
 /// Runs what the arguments say.
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),

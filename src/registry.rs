@@ -6,7 +6,12 @@
 
 pub mod audit;
 pub mod books;
+mod identify;
+mod lending;
+mod plan;
 pub mod postgres;
+pub mod sqlite;
+mod standing;
 pub(crate) mod text;
 
 use std::sync::Arc;

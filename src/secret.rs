@@ -199,7 +199,7 @@ impl SessionKey {
 
     /// LiteLLM's name for the key: the lower-case hex SHA-256 of the whole string (`proxy/utils.py`, `hash_token`).
     pub fn token(&self) -> String {
-        hex(digest::digest(&digest::SHA256, self.expose().as_bytes()).as_ref())
+        token(self.expose())
     }
 
     /// What LiteLLM shows of a key: `sk-...` and the last four characters.
@@ -255,6 +255,11 @@ pub fn row_id() -> Option<String> {
     let mut text = String::with_capacity(22);
     base62(&bytes, &mut text);
     Some(text)
+}
+
+/// LiteLLM's name for whatever key.
+pub fn token(key: &str) -> String {
+    hex(digest::digest(&digest::SHA256, key.as_bytes()).as_ref())
 }
 
 /// Compares two secrets through their digests: the time tells nothing of where they differ, nor of their lengths.

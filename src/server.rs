@@ -24,10 +24,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Source};
+use crate::registry::Registry;
 use crate::secret;
 use crate::telemetry::logs::Log;
 use crate::telemetry::metrics::Metrics;
-use assembly::Assembly;
+use assembly::{Assembly, Books};
 use keeper::{Keeper, Readiness};
 use listener::Sockets;
 use reload::Reloader;
@@ -71,12 +72,46 @@ async fn serve(config: Config, source: Source, metrics: Arc<Metrics>) -> Result<
     }
     let sockets = listener::bind(&config.listen, config.workers)?;
     let reloader = Reloader::new(config, source, readiness.clone(), metrics.clone())?;
-    start_workers(sockets, &reloader, &metrics, &ending)?;
+    start_workers(sockets, &reloader.assembly(), &metrics, &ending)?;
     let keeper = Keeper { books: reloader.registry(), readiness: readiness.clone(), metrics };
     tokio::spawn(keeper.keep());
     let assembly = reloader.assembly();
     tokio::spawn(reloader.watch());
     wait_for_the_end(&assembly, &readiness, &ending).await
+}
+
+/// A service that listens, until a signal ends it.
+pub struct Running {
+    /// Where, with the port that the system chose.
+    pub address: String,
+    assembly: watch::Receiver<Arc<Assembly>>,
+    readiness: Arc<Readiness>,
+    ending: Ending,
+}
+
+/// Serves on a registry of the caller's and on the present runtime, without an admin port and without reload: what `demo`
+/// does, by the same workers, gate and keeper.
+pub fn start(config: Config, registry: Arc<dyn Registry>) -> Result<Running, StartError> {
+    let metrics = Arc::new(Metrics::default());
+    let readiness = Arc::new(Readiness::new(config.session.offline_grace));
+    let ending = Ending { stop: CancellationToken::new(), running: TaskTracker::new() };
+    let sockets = listener::bind(&config.listen, config.workers)?;
+    let address = sockets.address.clone();
+    let books = Books::of(registry, &config, &metrics);
+    let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &books))).subscribe();
+    start_workers(sockets, &assembly, &metrics, &ending)?;
+    let books = watch::Sender::new(books).subscribe();
+    tokio::spawn(Keeper { books, readiness: readiness.clone(), metrics }.keep());
+    Ok(Running { address, assembly, readiness, ending })
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Waits for a signal and ends as `serve` does.
+    pub async fn until_the_end(self) -> Result<(), StartError> {
+        wait_for_the_end(&self.assembly, &self.readiness, &self.ending).await
+    }
 }
 
 /// How the workers learn of the end, and how the end learns of them.
@@ -90,17 +125,17 @@ pub struct Ending {
 
 fn start_workers(
     sockets: Sockets,
-    reloader: &Reloader,
+    assembly: &watch::Receiver<Arc<Assembly>>,
     metrics: &Arc<Metrics>,
     ending: &Ending,
 ) -> Result<(), StartError> {
     let address = sockets.address;
-    let places = reloader.assembly().borrow().limits.connections;
+    let places = assembly.borrow().limits.connections;
     let connections = Arc::new(tokio::sync::Semaphore::new(places));
     let mut starting = Vec::new();
     for (number, socket) in sockets.each.into_iter().enumerate() {
         let worker = Worker {
-            assembly: reloader.assembly(),
+            assembly: assembly.clone(),
             connections: connections.clone(),
             metrics: metrics.clone(),
             ending: ending.clone(),

@@ -82,6 +82,15 @@ impl Record {
             self.person =
                 Some(if self.is_person_in_clear { session.user_id().into() } else { session.pseudonym().clone() });
         }
+        // The line below is written when the answer has ended, which may be minutes from now.
+        tracing::debug!(
+            target: "vestibule::access",
+            request_id = self.request_id.to_str().unwrap_or_default(),
+            passage = self.passage,
+            person = self.person.as_deref(),
+            rule = self.rule,
+            "admitted"
+        );
     }
 
     /// vestibule said no.

@@ -29,7 +29,6 @@ mod block;
 mod change;
 mod connect;
 mod enrol;
-mod identify;
 mod inspect;
 mod lease;
 mod lend;
@@ -37,11 +36,9 @@ mod link;
 mod migrate;
 mod open;
 mod people;
-mod plan;
 mod retry;
 mod revoke;
 mod schema;
-mod standing;
 mod statements;
 mod trail;
 mod ui;
@@ -57,12 +54,12 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Semaphore;
 
 use self::lease::Lease;
-use self::plan::Lending;
 use self::retry::{Fault, RETRIES_MAX, pause};
 use self::statements::Statements;
 use crate::config::{AccountRules, Database, Litellm, SessionRules, Terms};
 use crate::registry::audit::TurnedAway;
 use crate::registry::books::Tokens;
+use crate::registry::plan::Lending;
 use crate::registry::{Answer, Opened, Person, Registry, RegistryError, Swept, UiSession};
 
 /// Rows of one sweeping transaction.

@@ -17,6 +17,8 @@ mod clocks;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod differential;
 #[cfg(test)]
 mod documents;

@@ -4,6 +4,7 @@
 #![expect(clippy::duration_suboptimal_units, reason = "seconds are what the database counts in")]
 
 mod conflicts;
+mod contract;
 mod first_sight;
 mod operator;
 mod prepare;

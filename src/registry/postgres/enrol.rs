@@ -4,14 +4,15 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
-use super::identify::{Way, check_user_id, choose, wanted_user_id};
-use super::open::{no_randomness, text};
-use super::plan;
+use super::open::text;
 use super::retry::Fault;
-use super::standing::{Found, Standing, User};
 use crate::config::Terms;
-use crate::litellm::tables::{UserRow, mark};
+use crate::litellm::tables::UserRow;
 use crate::registry::audit::{Event, Happening, OURSELVES, event};
+use crate::registry::identify::{Way, check_user_id, choose, wanted_user_id};
+use crate::registry::lending::no_randomness;
+use crate::registry::plan::{self, user_row};
+use crate::registry::standing::{Found, Standing, User};
 use crate::registry::{Opened, Person};
 use crate::secret::{self, SessionKind};
 
@@ -111,18 +112,5 @@ impl Postgres {
         self.write_audit(on, Some(account_id), OURSELVES, std::slice::from_ref(&adopted)).await?;
         events.push(adopted);
         Ok(())
-    }
-}
-
-/// A person's row as it is made.
-pub(super) fn user_row(person: &Person, terms: &Terms, user_id: String, sso_user_id: String) -> UserRow {
-    UserRow {
-        user_id,
-        sso_user_id,
-        user_email: person.email.clone(),
-        user_alias: person.display_name.clone(),
-        user_role: terms.role.as_str(),
-        metadata: json!({ "auth_provider": person.provider, "vestibule": mark(None) }),
-        allowance: terms.allowance.as_ref().map(|it| plan::allowance_columns(it, None)).unwrap_or_default(),
     }
 }

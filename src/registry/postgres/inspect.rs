@@ -5,12 +5,12 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use super::Postgres;
-use super::identify::{check_user_id, wanted_user_id};
 use super::migrate::VERSION;
 use super::retry::Fault;
 use super::schema::{Lack, litellm_asked};
 use crate::config::{AccountRules, Finding, Litellm, State, written};
 use crate::litellm::tables::quoted;
+use crate::registry::identify::{check_user_id, wanted_user_id};
 use crate::registry::{Person, RegistryError};
 
 const ABOUT: &str = "postgres";

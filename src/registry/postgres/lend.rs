@@ -6,36 +6,13 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::Postgres;
-use super::open::{no_randomness, text};
-use super::plan::{SessionPlan, TOKEN_MISMATCH};
+use super::open::text;
 use super::retry::Fault;
-use super::standing::Standing;
-use crate::litellm::tables::{KeyRow, mark};
-use crate::litellm::ui::{UI_MAX_BUDGET, UI_TEAM};
-use crate::registry::RegistryError;
 use crate::registry::audit::{Event, Happening, event};
-use crate::secret::{self, SessionKey, SessionKind};
-
-/// A session that was just made or found.
-pub(super) struct Held {
-    pub(super) id: String,
-    pub(super) key: SessionKey,
-    pub(super) left_seconds: f64,
-}
-
-/// Whose session it is.
-pub(super) struct Of<'a> {
-    pub(super) account_id: &'a str,
-    pub(super) user_id: &'a str,
-}
-
-// === impl Standing ===
-
-impl Standing {
-    pub(super) fn of(&self) -> Of<'_> {
-        Of { account_id: &self.account_id, user_id: &self.user_id }
-    }
-}
+use crate::registry::lending::{Fresh, Held, Of};
+use crate::registry::plan::{SessionPlan, TOKEN_MISMATCH};
+use crate::registry::standing::Standing;
+use crate::secret::SessionKind;
 
 // === impl Postgres ===
 
@@ -106,43 +83,25 @@ impl Postgres {
         mut detail: Value,
         events: &mut Vec<Event>,
     ) -> Result<Held, Fault> {
-        let id = secret::row_id().ok_or_else(no_randomness)?;
-        let nonce = secret::nonce().ok_or_else(no_randomness)?;
-        let secret_id = self.lending.secrets.current().as_str();
-        let key = self
-            .lending
-            .secrets
-            .session_key(secret_id, kind, of.account_id, &nonce)
-            .ok_or_else(|| RegistryError::SecretMismatch(secret_id.to_owned()))?;
-        let left_seconds = self.lending.first();
-        let row = KeyRow {
-            token: key.token(),
-            key_name: key.display_name(),
-            key_alias: format!("vestibule-{id}"),
-            user_id: of.user_id.to_owned(),
-            team_id: (kind == SessionKind::Ui).then_some(UI_TEAM),
-            max_budget: (kind == SessionKind::Ui).then_some(UI_MAX_BUDGET),
-            metadata: json!({ "vestibule": mark(Some((&id, kind))) }),
-            life_seconds: left_seconds,
-        };
+        let Fresh { held, nonce, secret_id, row } = self.lending.fresh(of, kind)?;
         if let Some(members) = detail.as_object_mut() {
-            members.insert("session".to_owned(), id.as_str().into());
+            members.insert("session".to_owned(), held.id.as_str().into());
         }
         sqlx::query(AssertSqlSafe(self.statements.open_session.as_str()))
-            .bind(&id)
+            .bind(&held.id)
             .bind(of.account_id)
             .bind(kind.as_str())
             .bind(nonce.as_slice())
             .bind(secret_id)
             .bind(&row.token)
-            .bind(left_seconds)
+            .bind(held.left_seconds)
             .bind(text(&row))
             .bind(detail.to_string())
             .persistent(false)
             .execute(on)
             .await?;
         events.push(event(Happening::SessionMade, detail));
-        Ok(Held { id, key, left_seconds })
+        Ok(held)
     }
 }
 

@@ -7,13 +7,14 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::Postgres;
 use super::block::named;
 use super::change::{Outcome, gone};
-use super::identify::check_user_id;
-use super::open::{lock_id, no_randomness};
+use super::open::lock_id;
 use super::retry::Fault;
 use super::trail::Named;
 use crate::litellm::tables::quoted;
 use crate::registry::audit::{Happening, event};
 use crate::registry::books::{Account, Cannot, Ended, Linked, Order, Which};
+use crate::registry::identify::check_user_id;
+use crate::registry::lending::no_randomness;
 use crate::registry::text;
 use crate::secret;
 

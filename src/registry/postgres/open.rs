@@ -2,25 +2,19 @@
 //!
 //! Locks are taken in one order: the person's advisory lock, then account, user, session and key rows.
 
-use std::time::Duration;
-
 use aws_lc_rs::digest;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::Postgres;
-use super::enrol::user_row;
-use super::lend::Held;
-use super::plan::{self, AccountPlan, SessionPlan};
 use super::retry::Fault;
-use super::standing::{Standing, User};
 use super::trail::Named;
 use crate::config::Terms;
 use crate::registry::audit::{Event, Happening, OURSELVES, event};
-use crate::registry::{Opened, Person, RegistryError};
-
-/// A lowering longer ago than this is not told: LiteLLM has forgotten the old role.
-const LOWERED_TOLD_SECONDS: f64 = 600.0;
+use crate::registry::lending::Held;
+use crate::registry::plan::{self, AccountPlan, SessionPlan, user_row};
+use crate::registry::standing::Standing;
+use crate::registry::{Opened, Person};
 
 // === impl Postgres ===
 
@@ -138,14 +132,7 @@ impl Postgres {
                     .await?;
             }
         }
-        if plan.remake {
-            standing.user = Some(User::default());
-        }
-        let written =
-            if plan.remake { Some(terms.role.as_str()) } else { plan.change.as_ref().and_then(|it| it.user_role) };
-        if let (Some(user), Some(role)) = (&mut standing.user, written) {
-            user.role = Some(role.to_owned());
-        }
+        standing.wrote(plan, terms);
         if lowered {
             standing.lowered_seconds = Some(0.0);
         }
@@ -190,17 +177,7 @@ impl Postgres {
     }
 
     pub(super) fn opened(&self, standing: &Standing, held: Held) -> Opened {
-        let told = LOWERED_TOLD_SECONDS.max(self.settle_seconds * 2.0);
-        Opened {
-            account_id: standing.account_id.clone(),
-            user_id: standing.user_id.clone(),
-            lowered_ago: standing.lowered_seconds.filter(|ago| *ago < told).map(seconds),
-            session_id: held.id,
-            key: held.key,
-            expires_in: seconds(held.left_seconds),
-            role: standing.user.as_ref().and_then(|user| user.role.clone()),
-            ui: standing.ui.iter().filter_map(|lent| self.lending.ui(lent, &standing.account_id)).collect(),
-        }
+        standing.opened(held, self.settle_seconds, &self.lending)
     }
 
     /// Begins the transaction that writes, and takes the person's lock with the same message.
@@ -236,14 +213,6 @@ pub(super) fn lock_id(issuer: &str, subject: &str) -> i64 {
 pub(super) fn text(row: &impl serde::Serialize) -> String {
     // Plain structs and maps with text keys always serialize; `null` would make the statement insert nothing.
     serde_json::to_string(row).unwrap_or_else(|_| "null".to_owned())
-}
-
-fn seconds(count: f64) -> Duration {
-    Duration::try_from_secs_f64(count.max(0.0)).unwrap_or_default()
-}
-
-pub(super) fn no_randomness() -> RegistryError {
-    RegistryError::Unavailable("the system has no randomness to give".into())
 }
 
 #[cfg(test)]

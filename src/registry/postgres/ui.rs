@@ -6,12 +6,12 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
-use super::lend::Of;
 use super::retry::Fault;
 use super::trail::Named;
 use crate::litellm::tables::quoted;
 use crate::registry::audit::OURSELVES;
 use crate::registry::books::{Tokens, Which};
+use crate::registry::lending::Of;
 use crate::registry::{RegistryError, UiSession};
 use crate::secret::SessionKind;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::identify::{is_suffixed, suffixed};
 use super::standing::{Lent, LentUi, Standing};
 use crate::config::{Allowance, Role, RoleSync, Terms};
-use crate::litellm::tables::{AllowanceColumns, UserChange};
+use crate::litellm::tables::{AllowanceColumns, UserChange, UserRow, mark};
 use crate::registry::audit::{Event, Happening, event};
 use crate::registry::{Person, RegistryError, UiSession};
 use crate::secret::{SessionKey, SessionKind, SessionSecrets};
@@ -180,6 +180,19 @@ pub(super) fn allowance_text(allowance: &Allowance) -> String {
         "rpm_limit": allowance.rpm_limit,
     })
     .to_string()
+}
+
+/// A person's row as it is made.
+pub(super) fn user_row(person: &Person, terms: &Terms, user_id: String, sso_user_id: String) -> UserRow {
+    UserRow {
+        user_id,
+        sso_user_id,
+        user_email: person.email.clone(),
+        user_alias: person.display_name.clone(),
+        user_role: terms.role.as_str(),
+        metadata: json!({ "auth_provider": person.provider, "vestibule": mark(None) }),
+        allowance: terms.allowance.as_ref().map(|it| allowance_columns(it, None)).unwrap_or_default(),
+    }
 }
 
 /// The `sso_user_id` of a known person: the subject, or where that is another's, one that can only be theirs.

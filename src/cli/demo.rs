@@ -1,0 +1,166 @@
+//! `vestibule demo`: the real service between two stand-ins, on this machine alone, with nothing kept.
+//!
+//! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `stand_in`, in
+//! Postgres' place the registry in memory, in the OAuth proxy's place `tour` and then whoever pastes the `curl` lines.
+
+mod caller;
+mod page;
+mod setting;
+mod stand_in;
+mod tour;
+mod tries;
+mod watch;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::errand::{answer, say};
+use crate::config::{Config, Problems};
+use crate::registry::RegistryError;
+use crate::registry::sqlite::Sqlite;
+use crate::secret;
+use crate::server::{self, Running, StartError, process};
+use crate::telemetry::logs::chain;
+use page::Page;
+use setting::Setting;
+use stand_in::StandIn;
+use tour::Tour;
+use watch::Event;
+
+/// Where LiteLLM listens by default, for the configuration that is only printed.
+const LITELLM: &str = "http://127.0.0.1:4000";
+
+/// Shows vestibule at work: it sends itself a request as an OAuth proxy would, tells what becomes of it, and then waits for
+/// yours. A stand-in plays LiteLLM. It is for this machine alone, and keeps nothing.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Where to listen: an address of this machine alone; port 0 is a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", value_parser = loopback)]
+    listen: SocketAddr,
+    /// Print the demo's configuration, and end
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// Why the demo ended by itself.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the demo's own configuration has a problem")]
+    Config(#[from] Problems),
+    #[error("the registry in memory could not be opened")]
+    Registry(#[from] RegistryError),
+    #[error("the stand-in for LiteLLM can't listen")]
+    StandIn(#[source] std::io::Error),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("what happens here can't be watched")]
+    Watch(#[from] tracing_subscriber::util::TryInitError),
+    #[error("the system has no randomness to give")]
+    Randomness,
+    #[error("the demo's own request could not be sent")]
+    Call(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the demo's own request was not answered as it should be: {0}")]
+    Answer(String),
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let began = Instant::now();
+    if arguments.print_config {
+        answer(&setting::text(arguments.listen, LITELLM));
+        return ExitCode::SUCCESS;
+    }
+    process::keep_memory_private();
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::Runtime(error).into())
+        .and_then(|runtime| runtime.block_on(demo(arguments.listen, began)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            say(&format!("error: {}\n", chain(&fault)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo(listen: SocketAddr, began: Instant) -> Result<(), Fault> {
+    let (events, happening) = watch::start()?;
+    let house = stand_in::listen(listen).await.map_err(Fault::StandIn)?;
+    let house_address = house.local_addr().map_err(Fault::StandIn)?;
+    let setting = Setting::fresh(listen, &format!("http://{house_address}")).ok_or(Fault::Randomness)?;
+    let config = setting.load()?;
+    let registry = Arc::new(Sqlite::in_memory(&config.litellm, &config.account, &config.session).await?);
+    tokio::spawn(StandIn::new(registry.clone(), events).serve(house));
+    let lines = rule_lines(&config);
+    let running = server::start(config, registry.clone())?;
+    let id = secret::row_id().ok_or(Fault::Randomness)?;
+    let tour = Tour { id, door: door(&running)?, house: house_address, setting, lines, registry, began };
+    let mut page = Page::default();
+    tokio::select! {
+        ended = running.until_the_end() => ended?,
+        fault = show(&tour, &mut page, happening) => return Err(fault),
+    }
+    page.ended();
+    Ok(())
+}
+
+/// The tour, then whatever comes; it ends by a fault alone.
+async fn show(tour: &Tour, page: &mut Page, mut happening: mpsc::Receiver<Event>) -> Fault {
+    if let Err(fault) = tour.lead(page, &mut happening).await {
+        return fault;
+    }
+    page.tries(&tries::all(tour.door, tour.house, &tour.setting));
+    tour.follow(page, &mut happening).await
+}
+
+/// Where vestibule listens.
+fn door(running: &Running) -> Result<SocketAddr, Fault> {
+    running.address.parse().map_err(|_| Fault::Answer(format!("it listens on `{}`", running.address)))
+}
+
+/// The rules' lines in the configuration's text.
+fn rule_lines(config: &Config) -> Vec<Option<usize>> {
+    config.rules.rules.iter().map(|rule| rule.line).collect()
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "write an IP address and a port, such as `127.0.0.1:4180`".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("the demo is for this machine alone: write `127.0.0.1:PORT` or `[::1]:PORT`".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_are_taken() {
+        for good in ["127.0.0.1:0", "127.8.9.1:80", "[::1]:4180"] {
+            assert!(loopback(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "0.0.0.0:0",
+            "[::]:0",
+            "10.0.0.1:80",
+            "192.168.1.2:80",
+            "[fe80::1]:80",
+            "[::ffff:127.0.0.1]:80",
+            "localhost:80",
+            "127.0.0.1",
+            "4180",
+            "unix:/tmp/x",
+        ] {
+            assert!(loopback(bad).is_err(), "{bad}");
+        }
+    }
+}
