@@ -62,14 +62,16 @@ impl Origins {
                 Err(foreign(&header::ORIGIN))
             };
         }
-        if site.is_some() || !head.headers.contains_key(header::COOKIE) {
+        let (has_cookie, is_browser) = (head.headers.contains_key(header::COOKIE), is_browser(&head.headers));
+        if site.is_some() || !(has_cookie || is_browser) {
             return Ok(());
         }
         match one(&header::REFERER)? {
             Some(referer) if self.is_ours(referer, head, is_from_trusted) => Ok(()),
             Some(_) => Err(foreign(&header::REFERER)),
-            // A browser that says nothing was told to by the page that sends it.
-            None if is_browser(&head.headers) && !self.is_part_of_ui(head) => Err(foreign(&header::REFERER)),
+            // A browser that says nothing was told to by the page that sends it. Without a cookie it may be a program by a
+            // browser's name.
+            None if has_cookie && is_browser && !self.is_part_of_ui(head) => Err(foreign(&header::REFERER)),
             None => Ok(()),
         }
     }

@@ -18,6 +18,7 @@ const page = (target, path) => `<!doctype html><title>evil</title><body>
 </script>`;
 const server = http.createServer((request, response) => {
   const url = new URL(request.url, 'http://evil.test');
+  if (!url.searchParams.has('target')) return response.writeHead(404).end();
   response.writeHead(200, { 'content-type': 'text/html' }).end(page(url.searchParams.get('target'), url.searchParams.get('path')));
 });
 await new Promise((ready) => server.listen(Number(env('FOREIGN')), '127.0.0.1', ready));

@@ -80,10 +80,9 @@ try {
   // LiteLLM's own button.
   await bob.goto(`${base}/ui/`);
   await dashboard(bob);
-  const before = await call(bob, 'GET', '/key/list');
-  seen.beforeLogout = before.status;
+  seen.beforeLogout = (await call(bob, 'GET', '/key/list')).status;
   const key = await bob.evaluate(() => window.keptKey);
-  await bob.getByText('User', { exact: true }).last().hover();
+  await bob.getByText('bob@example.test').first().click();
   await bob.getByText('Logout', { exact: true }).last().click();
   await bob.waitForSelector('#yes', { timeout: 60000 });
   await shot(bob, '5-sign-out');

@@ -346,3 +346,31 @@ async fn check_connect_learns_from_the_real_one_what_can_be_learnt_and_changes_n
     assert!(ended.stdout.contains("does not take `litellm.master_key`"), "{}", ended.stdout);
     assert_eq!(real.books.number(rows).await, before);
 }
+
+#[tokio::test]
+#[ignore = "needs the real LiteLLM: tests/run --litellm"]
+async fn over_their_budget_somebody_is_refused_in_the_playground_as_in_their_program() {
+    let real = Real::with("SHORT", "1s", |setup| setup.with("public_url", "https://llm.example.com")).await;
+    let olga = Person::named("olga-over");
+    real.chat(&olga, false).await.expect_ok();
+    let page = real.vestibule.client().get("/ui/").from(&olga).header("Accept", "text/html").send().await;
+    let placeholder = crate::ui::key(&crate::ui::token(&page));
+    let body = json!({ "model": "gpt-4o-mini", "messages": [{ "role": "user", "content": "hi" }] }).to_string();
+    let playground = real.vestibule.client().post("/v1/chat/completions", body).from(&olga);
+    let playground = playground.header("Authorization", format!("Bearer {placeholder}"));
+    playground.send().await.expect_ok();
+
+    real.books.run(r#"UPDATE "LiteLLM_UserTable" SET max_budget = 0.01, spend = 5 WHERE user_id = 'olga-over'"#).await;
+    let refused = eventually("LiteLLM to see her budget", async || {
+        let answer = real.chat(&olga, false).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.json()["error"]["type"], "budget_exceeded", "{}", refused.text());
+    let answer = playground.send().await;
+    assert_eq!((answer.status, &answer.json()["error"]["type"]), (refused.status, &refused.json()["error"]["type"]));
+    // Other routes go on: she can see why.
+    let own =
+        real.vestibule.client().get("/user/info").from(&olga).header("Authorization", format!("Bearer {placeholder}"));
+    own.send().await.expect_ok();
+}

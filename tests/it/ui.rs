@@ -57,7 +57,7 @@ fn alice() -> Person {
 }
 
 /// The token cookie that an answer sets for the whole host.
-fn token(answer: &Answer) -> String {
+pub(crate) fn token(answer: &Answer) -> String {
     let set = set_cookies(answer);
     let cookie = set.iter().find(|cookie| cookie.contains("; Path=/;") && !cookie.contains("Max-Age=0"));
     let cookie = cookie.unwrap_or_else(|| panic!("no cookie in {set:?}"));
@@ -70,7 +70,7 @@ fn claims(token: &str) -> Value {
 }
 
 /// What the browser holds in place of a key.
-fn key(token: &str) -> String {
+pub(crate) fn key(token: &str) -> String {
     claims(token)["key"].as_str().expect("a key").to_owned()
 }
 
