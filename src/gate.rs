@@ -24,7 +24,7 @@ use crate::config::{ClientKeys, CookieKind, IdentityRules, Litellm, PublicPaths}
 use crate::http::head::{self, BadHead};
 use crate::http::names::{BadName, Owned, Owner};
 use crate::http::{forwarded, hop, request_id};
-use crate::litellm::{credentials, routes};
+use crate::litellm::{credentials, routes, ui};
 use crate::secret::PLACEHOLDER_PREFIX;
 use origin::Origins;
 use passage::{Admitted, OwnKey, Passage, Public};
@@ -55,8 +55,8 @@ pub struct Doors {
     pub key_headers: Vec<HeaderName>,
     /// Paths that need no identity.
     pub public_paths: PublicPaths,
-    /// Prefix of vestibule's own paths.
-    pub own_prefix: String,
+    /// Prefixes of vestibule's own paths, as they may arrive.
+    pub own_prefixes: Vec<String>,
     /// Where requests may come from, and the own paths that there are.
     pub origins: Origins,
     /// LiteLLM's ways in that are closed.
@@ -99,8 +99,10 @@ impl Gate {
         }
         let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &head.headers)?;
         let session = self.sessions.open(identity, grant).await?;
-        let path = self.doors.origins.below_root(path);
-        session.settled_for(path)?;
+        let (is_own, path) = (self.doors.origins.is_own(path), self.doors.origins.below_root(path));
+        if !is_own && path != ui::LOGOUT_PATH {
+            session.settled_for(path)?;
+        }
         let session = self.browsing(session, head, path).await?;
         let place = session
             .enter(self.doors.in_flight_per_person)
@@ -163,7 +165,8 @@ impl Gate {
             BadName::Connection => Code::NominatedHeader.into(),
         })?;
         let (doors, path) = (&self.doors, request.uri.path());
-        if routes::is_below(path, &doors.own_prefix) && !doors.origins.own_pages.iter().any(|own| own == path) {
+        let is_ours = doors.own_prefixes.iter().any(|prefix| routes::is_below(path, prefix));
+        if is_ours && !doors.origins.is_own(path) {
             return Err(Code::UnknownPath.into());
         }
         let is_closed = doors.closed.iter().any(|closed| routes::is_below(path, closed));

@@ -141,7 +141,7 @@ impl Rewriter {
         }
         key.inject(headers, self.key_header.as_ref(), kept.is_some());
         if let (Passage::As(session), Some(signature)) = (&out.admitted.passage, &self.cookie_key)
-            && ui::reads_cookie(path.strip_prefix(self.root_path.as_str()).unwrap_or(path))
+            && ui::reads_cookie(routes::below_root(path, &self.root_path))
             && let Some(cookie) = self.ui_cookie(session, signature)
         {
             // In one line: LiteLLM's server reads the first alone.

@@ -5,6 +5,8 @@ pub(super) mod sign_in;
 mod sign_out;
 mod whoami;
 
+use std::time::Duration;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -37,6 +39,10 @@ pub struct Pages {
     pub root_path: String,
     /// Prefix of vestibule's own paths.
     pub own_prefix: String,
+    /// The same as they may arrive.
+    pub own_prefixes: Vec<String>,
+    /// A page that is opened with less than this of its session left gets a new one, so that it does not end at work.
+    pub left_min: Duration,
     /// Pages of the admin UI sign people in.
     pub signs_in: bool,
     /// What a browser holds.
@@ -76,9 +82,18 @@ pub struct Touch {
     signed: Option<Signed>,
 }
 
+/// The prefixes under which own paths may arrive: a gateway takes a public prefix off, or leaves it on.
+pub fn own_prefixes(prefix: &str, public_url: Option<&PublicUrl>, root_path: &str) -> Vec<String> {
+    let public = public_url.map_or("", |url| url.prefix.as_str());
+    let mut prefixes: Vec<String> = ["", public, root_path].map(|before| format!("{before}{prefix}")).into();
+    prefixes.sort();
+    prefixes.dedup();
+    prefixes
+}
+
 /// The own paths that there are.
-pub fn own(prefix: &str) -> Vec<String> {
-    [LOGOUT, WHOAMI].map(|page| format!("{prefix}{page}")).into()
+pub fn own(prefixes: &[String]) -> Vec<String> {
+    prefixes.iter().flat_map(|prefix| [LOGOUT, WHOAMI].map(|page| format!("{prefix}{page}"))).collect()
 }
 
 // === impl Pages ===
@@ -87,9 +102,14 @@ impl Pages {
     /// Decides by the path. Only who was admitted as a person gets anything but the plain way up.
     pub async fn step(&self, head: &Parts, admitted: &Admitted, gate: &Gate) -> Result<Step, Refusal> {
         let path = head.uri.path();
-        let own = path.strip_prefix(self.own_prefix.as_str()).filter(|_| !self.own_prefix.is_empty());
+        let own = self.own_prefixes.iter().find_map(|prefix| path.strip_prefix(prefix.as_str()));
         let Passage::As(session) = &admitted.passage else {
-            return if matches!(own, Some(LOGOUT | WHOAMI)) { Err(Code::NoIdentity.into()) } else { Ok(Step::plain()) };
+            return match own {
+                Some(LOGOUT | WHOAMI) => Err(Code::NoIdentity.into()),
+                // Only people are signed in here; to anybody else it is a door of LiteLLM's.
+                _ if gate.origins().signs_in(head) => Err(Code::ClosedDoor.into()),
+                _ => Ok(Step::plain()),
+            };
         };
         match own {
             Some(LOGOUT) => {
@@ -111,11 +131,14 @@ impl Pages {
         if path == ui::SETTINGS_PATH {
             return Ok(Step::Forward(Touch { is_settings: true, ..Touch::default() }));
         }
+        if ui::reads_cookie(path) {
+            return Ok(Step::Forward(Touch { is_page: true, ..Touch::default() }));
+        }
         match ui::page(path) {
-            Some(page) if page == Page::SignIn || is_navigation(&head.headers) => {
-                self.sign_in(head, page, session, gate).await
-            }
-            Some(_) | None => Ok(Step::plain()),
+            Some(page) if is_navigation(&head.headers) => self.sign_in(head, page, session, gate).await,
+            // Whoever does not look at the answer is shown the way and signed in by nothing.
+            Some(Page::SignIn) => Ok(Step::Answer(see_other(&self.wanted(head)))),
+            Some(Page::Shown) | None => Ok(Step::plain()),
         }
     }
 

@@ -12,7 +12,7 @@ use super::refusal::{Code, Refusal};
 use crate::config::PublicUrl;
 use crate::http::forwarded;
 use crate::http::names::exactly_one;
-use crate::litellm::ui;
+use crate::litellm::{routes, ui};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -124,7 +124,7 @@ impl Origins {
     /// Whether it asks for LiteLLM's own way to sign in, which is answered here instead.
     pub fn signs_in(&self, head: &Parts) -> bool {
         self.signs_in
-            && matches!(head.method, Method::GET | Method::HEAD)
+            && head.method == Method::GET
             && ui::page(self.below_root(head.uri.path())) == Some(ui::Page::SignIn)
     }
 
@@ -142,8 +142,14 @@ impl Origins {
         exactly_one(&head.headers, &SEC_FETCH_SITE).is_ok_and(|site| site.is_some_and(|site| site == "same-origin"))
     }
 
+    /// Whether a path is one of our own pages.
+    pub fn is_own(&self, path: &str) -> bool {
+        self.own_pages.iter().any(|page| page == path)
+    }
+
     fn is_page(&self, path: &str) -> bool {
-        self.own_pages.iter().any(|page| page == path) || ui::page(self.below_root(path)).is_some()
+        let below_root = self.below_root(path);
+        self.is_own(path) || ui::page(below_root).is_some() || ui::reads_cookie(below_root)
     }
 
     /// Pages, and their scripts, styles and pictures: they do nothing by being fetched.
@@ -154,7 +160,7 @@ impl Origins {
 
     /// A path as LiteLLM sees it without its root path.
     pub fn below_root<'p>(&self, path: &'p str) -> &'p str {
-        path.strip_prefix(self.root_path.as_str()).filter(|rest| rest.starts_with('/')).unwrap_or(path)
+        routes::below_root(path, &self.root_path)
     }
 
     /// Whether an origin, or an address, is at our own.

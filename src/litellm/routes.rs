@@ -92,6 +92,11 @@ pub fn is_plain(path: &str) -> bool {
     !matches!(segment, Some(1 | 2))
 }
 
+/// A path without LiteLLM's root path, where it begins with it: LiteLLM answers at both.
+pub fn below_root<'p>(path: &'p str, root: &str) -> &'p str {
+    path.strip_prefix(root).filter(|rest| rest.starts_with('/')).unwrap_or(path)
+}
+
 /// Whether any server could take the path for one below the prefix: escapes, case and repeated slashes are seen through.
 pub fn is_below(path: &str, prefix: &str) -> bool {
     if is_plain(path) {

@@ -33,7 +33,8 @@ pub enum Page {
 }
 
 /// What the cookie says. All of LiteLLM's claims are there: its pages differ by version in which they need.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// It has no Debug, nor has what is read of one: the key can be a real one.
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct SessionClaims<'a> {
     /// LiteLLM's `user_id`.
     pub user_id: &'a str,
@@ -60,7 +61,7 @@ pub struct SessionClaims<'a> {
 }
 
 /// What a browser's cookie says of whom it was made for. Nothing of it is believed: the key is looked up.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Claimed {
     /// The key, or what stands for it.
     pub key: String,
@@ -97,19 +98,22 @@ impl Claimed {
 
 /// Which page of the UI a path is; `path` without LiteLLM's root. Only plain spellings are pages.
 pub fn page(path: &str) -> Option<Page> {
+    if !is_plain(path) {
+        return None;
+    }
     let path = path.strip_suffix('/').unwrap_or(path);
     match path {
         "" | "/ui" => return Some(Page::Shown),
         "/ui/login" | "/sso/key/generate" | "/fallback/login" => return Some(Page::SignIn),
         _ => {}
     }
-    let below = path.strip_prefix("/ui/").filter(|_| is_plain(path))?;
+    let below = path.strip_prefix("/ui/")?;
     let last = below.rsplit('/').next().unwrap_or_default();
-    if below.starts_with("login/") {
-        Some(Page::SignIn)
-    } else if last.rsplit_once('.').is_some_and(|(_, kind)| kind != "html") {
+    if last.rsplit_once('.').is_some_and(|(_, kind)| kind != "html") {
         // A script, a style, a picture, or what a page fetches of another (`index.txt`).
         None
+    } else if below.starts_with("login/") {
+        Some(Page::SignIn)
     } else {
         Some(Page::Shown)
     }
@@ -152,6 +156,8 @@ mod tests {
             "/uix",
             "/ui/x.js",
             "/ui/teams/index.txt",
+            "/ui/login/index.txt",
+            "/ui//",
             "/ui//teams",
             "/ui/../x",
             "/ui/%2e",
@@ -187,8 +193,7 @@ mod tests {
             (read.key.as_str(), read.user_role.as_deref(), read.exp),
             ("sk-vst-1-2", Some("internal_user"), Some(7))
         );
-        assert_eq!(Claimed::read("x.y.z"), None);
-        assert_eq!(Claimed::read(""), None);
+        assert!(Claimed::read("x.y.z").is_none() && Claimed::read("").is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! reload makes another one; a request is served by the one that is current when it comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::runtime;
@@ -22,6 +23,9 @@ use crate::registry::Registry;
 use crate::registry::postgres::Postgres;
 use crate::secret::CookieKey;
 use crate::telemetry::metrics::Metrics;
+
+/// Most that must be left of a browser's session for a page to be opened with it.
+const PAGE_LEFT_MIN: Duration = Duration::from_mins(30);
 
 /// All that a worker needs to serve.
 pub struct Assembly {
@@ -87,6 +91,7 @@ impl Assembly {
         let Config { trust, identity, rules, account, litellm, limits, .. } = config;
         let is_socket = matches!(config.listen, Listen::Unix { .. });
         let owned = Arc::new(gate::owned_names(&identity, &trust, &litellm));
+        let own_prefixes = pages::own_prefixes(&config.own_prefix, config.public_url.as_ref(), &litellm.root_path);
         let doors = Doors {
             client_keys: config.client_keys,
             key_headers: gate::key_headers(&litellm),
@@ -98,10 +103,10 @@ impl Assembly {
                 hosts: config.hosts,
                 allowed: config.allowed_origins,
                 root_path: litellm.root_path.clone(),
-                own_pages: pages::own(&config.own_prefix),
+                own_pages: pages::own(&own_prefixes),
                 signs_in: config.ui.sign_in,
             },
-            own_prefix: config.own_prefix.clone(),
+            own_prefixes: own_prefixes.clone(),
             target_bytes: limits.target_bytes,
             in_flight_per_person: limits.in_flight_per_person,
         };
@@ -109,6 +114,8 @@ impl Assembly {
             public_url: config.public_url.clone(),
             root_path: litellm.root_path.clone(),
             own_prefix: config.own_prefix,
+            own_prefixes,
+            left_min: PAGE_LEFT_MIN.min(config.session.life / 4),
             signs_in: config.ui.sign_in,
             cookie_key: config.ui.cookie_key,
             signature: litellm

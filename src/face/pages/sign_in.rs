@@ -1,6 +1,6 @@
 //! Sign-in to the admin UI: whoever was admitted and opens a page is in, as themselves, with a cookie that holds no key.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -14,12 +14,11 @@ use crate::http::cookies;
 use crate::http::query::{decode, percent_decode};
 use crate::litellm::credentials::UI_COOKIE;
 use crate::litellm::ui::{Claimed, Page, SessionClaims};
+use crate::secret::PLACEHOLDER_PREFIX;
 
 /// LiteLLM's own mark of a page that somebody has just signed in to. A browser that comes back with it and still without a
 /// cookie takes none: it is not sent round in circles.
 const ARRIVED: &str = "login=success";
-/// A page that is opened with less than this of its session left gets a new one, so that it does not end at work.
-const LEFT_MIN: Duration = Duration::from_mins(30);
 
 /// What a browser is to keep.
 pub(super) struct Signed {
@@ -34,8 +33,10 @@ struct Found {
     living: Option<Session>,
     /// All that the page could read says the same as a new cookie would.
     is_right: bool,
-    /// The person was here before.
+    /// All of them are the person's.
     is_theirs: bool,
+    /// A placeholder of the person's that is not known here.
+    over: Option<String>,
 }
 
 // === impl Pages ===
@@ -49,12 +50,17 @@ impl Pages {
         session: &Session,
         gate: &Gate,
     ) -> Result<Step, Refusal> {
-        let found = find(head, session, gate.sessions());
+        let mut found = self.find(head, session, gate.sessions());
+        if let (None, Some(over)) = (&found.living, &found.over) {
+            // Another replica may have made it a moment ago.
+            found.living = gate.sessions().browse(session.clone(), over).await.ok();
+        }
         let mut signed = None;
         if !found.is_right {
             let browsing = match found.living {
-                Some(living) if living.browser_left() > LEFT_MIN => living,
-                Some(_) | None => gate.sessions().open_browser(session).await?,
+                Some(living) if living.browser_left() > self.left_min => living,
+                Some(living) => gate.sessions().open_browser(session).await.unwrap_or(living),
+                None => gate.sessions().open_browser(session).await?,
             };
             let cookie = self.session_cookie(&browsing, gate.sessions());
             signed = Some(Signed { cookie, is_new_here: !found.is_theirs });
@@ -76,6 +82,39 @@ impl Pages {
         Ok(Step::Answer(response))
     }
 
+    /// All cookies count: the page takes the first of them, whichever that is.
+    fn find(&self, head: &Parts, session: &Session, sessions: &Sessions) -> Found {
+        let mut found = Found { living: None, is_right: true, is_theirs: false, over: None };
+        let mut has_foreign = false;
+        for cookie in cookies::values(&head.headers, UI_COOKIE) {
+            let claimed = Claimed::read(cookie);
+            let shown = claimed.as_ref().map_or(Shown::Foreign, |claimed| sessions.shown(session, &claimed.key));
+            let says_so = claimed.as_ref().is_some_and(|claimed| self.is_as_ours(claimed, session));
+            match shown {
+                Shown::Living(living) => {
+                    found.is_right &= says_so && living.browser_left() > self.left_min;
+                    (found.living, found.is_theirs) = (Some(living), true);
+                }
+                Shown::Over(_) => {
+                    (found.is_right, found.is_theirs) = (false, true);
+                    found.over = claimed.map(|claimed| claimed.key);
+                }
+                Shown::Foreign => has_foreign = true,
+            }
+        }
+        found.is_right &= found.living.is_some() && !has_foreign;
+        found.is_theirs &= !has_foreign;
+        found
+    }
+
+    /// Whether a cookie says what a new one would.
+    fn is_as_ours(&self, claimed: &Claimed, session: &Session) -> bool {
+        let is_placeholder = claimed.key.starts_with(PLACEHOLDER_PREFIX);
+        claimed.user_role.as_deref() == Some(session.role())
+            && claimed.exp.is_some_and(|end| end > now())
+            && is_placeholder == (self.cookie_key == CookieKind::Placeholder)
+    }
+
     /// The cookie for a browser's session.
     fn session_cookie(&self, browsing: &Session, sessions: &Sessions) -> Option<HeaderValue> {
         let placeholder = sessions.placeholder(browsing)?;
@@ -89,7 +128,7 @@ impl Pages {
     }
 
     /// Where somebody wanted to go who was sent to sign in.
-    fn wanted(&self, head: &Parts) -> String {
+    pub(super) fn wanted(&self, head: &Parts) -> String {
         let query = head.uri.query().unwrap_or_default();
         let named = query.split('&').filter_map(|pair| pair.split_once('='));
         let mut wanted =
@@ -101,28 +140,6 @@ impl Pages {
             .filter(|path| !matches!(super::ui::page(path.split('?').next().unwrap_or_default()), Some(Page::SignIn)));
         path.unwrap_or_else(|| self.ui_path(&format!("/?{ARRIVED}")))
     }
-}
-
-/// All cookies count: the page takes the first of them, whichever that is.
-fn find(head: &Parts, session: &Session, sessions: &Sessions) -> Found {
-    let mut found = Found { living: None, is_right: true, is_theirs: false };
-    for cookie in cookies::values(&head.headers, UI_COOKIE) {
-        let claimed = Claimed::read(cookie);
-        let shown = claimed.as_ref().map_or(Shown::Foreign, |claimed| sessions.shown(session, &claimed.key));
-        let says_so = claimed.is_some_and(|claimed| {
-            claimed.user_role.as_deref() == Some(session.role()) && claimed.exp.is_some_and(|end| end > now())
-        });
-        match shown {
-            Shown::Living(living) => {
-                found.is_right &= says_so && living.browser_left() > LEFT_MIN;
-                (found.living, found.is_theirs) = (Some(living), true);
-            }
-            Shown::Over => (found.is_right, found.is_theirs) = (false, true),
-            Shown::Foreign => return Found { living: None, is_right: false, is_theirs: false },
-        }
-    }
-    found.is_right &= found.living.is_some();
-    found
 }
 
 /// All that LiteLLM's pages look for.

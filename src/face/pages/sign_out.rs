@@ -8,8 +8,8 @@ use hyper::body::Bytes;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::{LOGOUT, Pages, answer, see_other};
-use crate::config::AtLogout;
+use super::{LOGOUT, Pages, answer, is_navigation, see_other};
+use crate::config::{AtLogout, UpstreamUrl};
 use crate::face::html;
 use crate::gate::Gate;
 use crate::gate::refusal::{Code, Refusal};
@@ -35,7 +35,7 @@ impl Pages {
     ) -> Result<Response<Bytes>, Refusal> {
         match head.method {
             Method::POST => {}
-            Method::GET if gate.origins().is_own_visit(head, is_from_trusted) => {}
+            Method::GET if is_navigation(&head.headers) && gate.origins().is_own_visit(head, is_from_trusted) => {}
             Method::GET | Method::HEAD => return Ok(self.ask()),
             _ => return Err(Code::MethodNotAllowed.into()),
         }
@@ -61,50 +61,53 @@ impl Pages {
         Ok(response)
     }
 
-    /// Ends what this browser holds of the person's sessions.
+    /// Ends what this browser holds of the person's sessions. Once begun it is done to the end, whether or not the client
+    /// waits for it.
     async fn end(&self, head: &Parts, session: &Session, gate: &Gate) -> Result<(), Refusal> {
         let sessions = gate.sessions();
-        let mut ids: Vec<String> = session.browser_id().map(str::to_owned).into_iter().collect();
+        let mut leaving = Leaving::default();
+        leaving.add(session);
         for claimed in cookies::values(&head.headers, UI_COOKIE).filter_map(Claimed::read) {
-            if let Shown::Living(living) = sessions.shown(session, &claimed.key) {
-                ids.extend(living.browser_id().map(str::to_owned));
+            match sessions.shown(session, &claimed.key) {
+                Shown::Living(living) => leaving.add(&living),
+                // Not known here: made, or ended, at another replica.
+                Shown::Over(id) => leaving.ids.push(id),
+                Shown::Foreign => {}
             }
         }
         if self.api_session == AtLogout::End {
-            ids.push(session.api_session_id().to_owned());
+            leaving.ids.push(session.api_session_id().to_owned());
         }
-        ids.sort();
-        ids.dedup();
-        if ids.is_empty() {
+        if leaving.ids.is_empty() {
             return Ok(());
         }
-        let ended = sessions.sign_out(session, ids, self.master_key.is_some()).await?;
-        if self.tell(&ended).await {
-            // What it leaves, the sweep takes.
-            sessions.remove_ended(session, ended).await?;
-        }
-        Ok(())
+        let (sessions, session, litellm) = (sessions.clone(), session.clone(), self.litellm.clone());
+        let master_key = self.master_key_headers();
+        let work = async move {
+            let mut ended = sessions.sign_out(&session, leaving.ids, master_key.is_some()).await?;
+            let Some(headers) = master_key else { return Ok(()) };
+            // An earlier try may have ended a session and been cut off before LiteLLM was told.
+            ended.0.extend(leaving.tokens);
+            ended.0.sort();
+            ended.0.dedup();
+            if tell(&litellm, &headers, &ended).await
+                && let Err(refusal) = sessions.remove_ended(&session, ended).await
+            {
+                tracing::debug!(
+                    code = refusal.code().as_str(),
+                    "what is left of ended sessions goes with the next sweep"
+                );
+            }
+            Ok(())
+        };
+        tokio::spawn(work).await.unwrap_or_else(|error| Err(Refusal::from(Code::StoreUnavailable).because(error)))
     }
 
-    /// Has LiteLLM forget the keys at once, where there is a master key. Without it, or where it does not answer, it may take
-    /// them until its cache ends; vestibule does not.
-    async fn tell(&self, keys: &Tokens) -> bool {
-        let Some(master_key) = &self.master_key else { return false };
+    fn master_key_headers(&self) -> Option<HeaderMap> {
+        let key = KeyHeaders::new(self.master_key.as_ref()?.expose_secret())?;
         let mut headers = HeaderMap::new();
-        if let Some(key) = KeyHeaders::new(master_key.expose_secret()) {
-            key.inject(&mut headers, self.key_header.as_ref(), false);
-        }
-        for told in api::delete_keys(&keys.0) {
-            let done = match call::post(&self.litellm, told.path, headers.clone(), told.body.clone()).await {
-                Ok((status, body)) => api::read(&told, status, &body),
-                Err(error) => Err(chain(&error)),
-            };
-            if let Err(cause) = done {
-                tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
-                return false;
-            }
-        }
-        true
+        key.inject(&mut headers, self.key_header.as_ref(), false);
+        Some(headers)
     }
 
     fn ask(&self) -> Response<Bytes> {
@@ -124,4 +127,35 @@ impl Pages {
         );
         answer(StatusCode::OK, "text/html; charset=utf-8", html::page("Signed out", &body))
     }
+}
+
+/// What somebody leaves behind.
+#[derive(Default)]
+struct Leaving {
+    /// Our ids of the sessions.
+    ids: Vec<String>,
+    /// LiteLLM's names of those keys that are known here.
+    tokens: Vec<String>,
+}
+
+impl Leaving {
+    fn add(&mut self, session: &Session) {
+        self.ids.extend(session.browser_id().map(str::to_owned));
+        self.tokens.extend(session.browser_token());
+    }
+}
+
+/// Has LiteLLM forget keys at once. Where it does not answer, it may take them until its cache ends; vestibule does not.
+async fn tell(litellm: &UpstreamUrl, headers: &HeaderMap, keys: &Tokens) -> bool {
+    for told in api::delete_keys(&keys.0) {
+        let done = match call::post(litellm, told.path, headers.clone(), told.body.clone()).await {
+            Ok((status, body)) => api::read(&told, status, &body),
+            Err(error) => Err(chain(&error)),
+        };
+        if let Err(cause) = done {
+            tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
+            return false;
+        }
+    }
+    true
 }

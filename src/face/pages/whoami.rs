@@ -1,12 +1,16 @@
 //! Who somebody is here, by which headers and which rule, and how long their session and budget go on. Nothing of it is
 //! secret; it is shown to the person alone.
 
+use std::time::Duration;
+
 use http::header::HeaderMap;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use hyper::body::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{LOGOUT, Pages, answer, takes_html};
 use crate::face::html;
@@ -15,6 +19,9 @@ use crate::gate::session::Session;
 use crate::http::names::exactly_one;
 use crate::telemetry::logs::chain;
 use crate::upstream::call;
+
+/// How long the page waits for the budget.
+const BUDGET_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize)]
 struct Whoami<'a> {
@@ -83,13 +90,15 @@ impl Pages {
     async fn budget(&self, session: &Session) -> Option<Budget> {
         let mut headers = HeaderMap::new();
         session.key().inject(&mut headers, self.key_header.as_ref(), false);
-        match call::get(&self.litellm, "/user/info", headers).await {
-            Ok((200, body)) => Budget::read(&body),
-            Ok(_) => None,
-            Err(error) => {
+        // Without the id LiteLLM tells administrators of everybody.
+        let path = format!("/user/info?user_id={}", utf8_percent_encode(session.user_id(), NON_ALPHANUMERIC));
+        match timeout(BUDGET_TIMEOUT, call::get(&self.litellm, &path, headers)).await {
+            Ok(Ok((200, body))) => Budget::read(&body),
+            Ok(Err(error)) => {
                 tracing::debug!(cause = chain(&error), "LiteLLM did not tell a budget");
                 None
             }
+            Ok(Ok(_)) | Err(_) => None,
         }
     }
 

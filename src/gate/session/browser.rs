@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Session, Sessions, Standing, is_away, landed, refuse};
+use super::slot::OPENED_WITHIN;
+use super::{Landing, Session, Sessions, Standing, is_away, landed, refuse};
 use crate::gate::refusal::{Code, Refusal};
 use crate::litellm::credentials::KeyHeaders;
 use crate::registry::books::Tokens;
@@ -26,8 +27,8 @@ pub(super) struct Browser {
 pub enum Shown {
     /// A living session of this person's.
     Living(Session),
-    /// A session of this person's that is over, or not known here.
-    Over,
+    /// A session of this person's, by its id, that is over or not known here.
+    Over(String),
     /// Nothing of this person's.
     Foreign,
 }
@@ -64,6 +65,11 @@ impl Session {
         self.browser().map_or(Duration::ZERO, |browser| browser.ends_at.saturating_duration_since(Instant::now()))
     }
 
+    /// LiteLLM's name for the key of the browser's session.
+    pub fn browser_token(&self) -> Option<String> {
+        self.browser().map(|browser| browser.clear.token())
+    }
+
     /// The browser's key in clear, for a cookie that is to hold it.
     pub fn browser_key(&self) -> Option<&SessionKey> {
         self.browser().map(|browser| &browser.clear)
@@ -94,7 +100,8 @@ impl Sessions {
         }
         let account_id = &session.standing.opened.account_id;
         let Some(id) = self.shared.secrets.session_of(account_id, key) else { return Shown::Foreign };
-        session.browsing(|browser| browser.session_id == id).map_or(Shown::Over, Shown::Living)
+        let living = session.browsing(|browser| browser.session_id == id);
+        living.map_or_else(|| Shown::Over(id.to_owned()), Shown::Living)
     }
 
     /// The browser's session that a placeholder stands for. Refuses what is not this person's, or is over.
@@ -102,20 +109,25 @@ impl Sessions {
         match self.shown(&session, placeholder) {
             Shown::Living(browsing) => return Ok(browsing),
             Shown::Foreign => return Err(dead(&session)),
-            Shown::Over => {}
+            Shown::Over(_) => {}
         }
-        if !session.slot.may_look_for_browser() {
-            return Err(dead(&session));
-        }
-        let session = self.read_again(&session).await?;
+        // A page asks for much at once: who comes while the registry is being asked waits for the same answer.
+        let session = match session.slot.running(session.standing.fingerprint) {
+            Some(landing) if !session.slot.may_look_for_browser() => self.landed(&session, landing).await?,
+            None if !session.slot.may_look_for_browser() => return Err(dead(&session)),
+            Some(_) | None => self.read_again(&session).await?,
+        };
         match self.shown(&session, placeholder) {
             Shown::Living(browsing) => Ok(browsing),
-            Shown::Over | Shown::Foreign => Err(dead(&session)),
+            Shown::Over(_) | Shown::Foreign => Err(dead(&session)),
         }
     }
 
     /// A session for one more browser of the person's.
     pub async fn open_browser(&self, session: &Session) -> Result<Session, Refusal> {
+        if !session.slot.may_open_browser() {
+            return Err(Refusal::from(Code::TooManyRequests).retry_after(OPENED_WITHIN));
+        }
         let (registry, account) = (self.shared.registry.clone(), session.standing.opened.account_id.clone());
         let opened = self.on_registry(session, async move { registry.open_ui(&account).await }).await?;
         let session = self.read_again(session).await?;
@@ -126,7 +138,8 @@ impl Sessions {
     pub async fn sign_out(&self, session: &Session, ids: Vec<String>, keep_keys: bool) -> Result<Tokens, Refusal> {
         let registry = self.shared.registry.clone();
         let ended = self.on_registry(session, async move { registry.sign_out(&ids, keep_keys).await }).await?;
-        self.read_again(session).await?;
+        // What is known of the person is from before, whether the registry says so now or when it answers again.
+        session.slot.forget();
         Ok(ended)
     }
 
@@ -156,7 +169,11 @@ impl Sessions {
         // A flight that began before our change would not see it.
         session.slot.forget_flight();
         let landing = self.fly(&session.slot, *fingerprint, person, grant);
-        let standing = landed(landing).await.map_err(|error| refuse(&error, person))?;
+        self.landed(session, landing).await
+    }
+
+    async fn landed(&self, session: &Session, landing: Landing) -> Result<Session, Refusal> {
+        let standing = landed(landing).await.map_err(|error| refuse(&error, &session.standing.person))?;
         Ok(Session { slot: session.slot.clone(), standing, browser: None })
     }
 

@@ -18,6 +18,10 @@ const AWAY_FOR: Duration = Duration::from_secs(1);
 
 /// Least time between two new keys of one session that LiteLLM refused.
 const RENEWED_FOR: Duration = Duration::from_mins(1);
+/// Most browsers that one person is signed in with…
+const OPENED_MOST: u32 = 15;
+/// …within this time. A browser that keeps no cookie comes again and again.
+pub(super) const OPENED_WITHIN: Duration = Duration::from_mins(1);
 /// Least time between two questions about refused keys of one person.
 const ASKED_FOR: Duration = Duration::from_secs(1);
 
@@ -60,6 +64,8 @@ struct State {
     renewed_at: Option<Instant>,
     asked_at: Option<Instant>,
     browser_asked_at: Option<Instant>,
+    /// When the count of browsers began, and the count.
+    opened: Option<(Instant, u32)>,
 }
 
 struct Flight {
@@ -181,6 +187,31 @@ impl Slot {
             state.browser_asked_at = Some(now);
         }
         may
+    }
+
+    /// Whether the person may be signed in with one more browser now.
+    pub(super) fn may_open_browser(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.write();
+        let current = state.opened.filter(|(since, _)| now.saturating_duration_since(*since) < OPENED_WITHIN);
+        let (since, count) = current.unwrap_or((now, 0));
+        state.opened = Some((since, count.saturating_add(1)));
+        count < OPENED_MOST
+    }
+
+    /// The flight that is on its way for a fingerprint.
+    pub(super) fn running(&self, fingerprint: u64) -> Option<Landing> {
+        let state = self.read();
+        let flight = state.flight.as_ref().filter(|flight| flight.fingerprint == fingerprint && !flight.is_lost())?;
+        Some(flight.landing.clone())
+    }
+
+    /// Forgets all that was read, and whatever is being read: it is from before a change.
+    pub(super) fn forget(&self) {
+        let mut state = self.write();
+        state.standing = None;
+        state.flight = None;
+        state.landed = Some(Instant::now());
     }
 
     /// Lets the next question be asked anew: what the one that is on its way will bring may be from before.

@@ -86,7 +86,8 @@ impl Postgres {
     }
 
     /// One batch of living sessions, ended inside a transaction. Their keys are deleted, or expired where they are to be
-    /// kept for LiteLLM to delete; should it not, the sweep does.
+    /// kept for LiteLLM to delete; should it not, the sweep does. A key that an admin blocked in LiteLLM stays: its block keeps
+    /// the person out, and would go with it.
     pub(super) async fn end_sessions(
         &self,
         on: &mut PgConnection,
@@ -114,9 +115,11 @@ impl Postgres {
         };
         let statement = format!(
             "WITH over AS (SELECT s.id, s.token, s.account_id FROM {own}.session s WHERE {condition} AND s.expires_at > now() \
+             AND NOT (s.current AND s.kind = 'api' AND EXISTS (SELECT FROM {key} b WHERE b.token = s.token AND b.blocked)) \
              ORDER BY s.id LIMIT {REVOKE_BATCH} FOR UPDATE), gone AS ({sessions}), k AS ({keys}) \
              SELECT over.id, over.token, over.account_id, a.issuer, a.subject, a.user_id \
-             FROM over JOIN {own}.account a ON a.id = over.account_id ORDER BY over.id"
+             FROM over JOIN {own}.account a ON a.id = over.account_id ORDER BY over.id",
+            key = self.statements.litellm.key
         );
         let rows = sqlx::query(AssertSqlSafe(statement)).bind(id).persistent(false).fetch_all(on).await?;
         Ok(rows.iter().map(EndedSession::from_row).collect::<Result<_, _>>()?)

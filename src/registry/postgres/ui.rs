@@ -9,7 +9,7 @@ use super::Postgres;
 use super::retry::Fault;
 use super::trail::Named;
 use crate::litellm::tables::quoted;
-use crate::registry::audit::OURSELVES;
+use crate::registry::audit::{Event, Happening, OURSELVES, event};
 use crate::registry::books::{Tokens, Which};
 use crate::registry::lending::Of;
 use crate::registry::{RegistryError, UiSession};
@@ -63,11 +63,16 @@ impl Postgres {
         let statement = format!(
             "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.account_id = $1 AND s.kind = 'ui' AND s.current \
              ORDER BY s.created_at DESC, s.id OFFSET {keep} FOR UPDATE), k AS ({}) \
-             DELETE FROM {own}.session s USING over WHERE s.id = over.id",
+             DELETE FROM {own}.session s USING over WHERE s.id = over.id RETURNING s.id",
             self.statements.litellm.delete_keys("over")
         );
-        sqlx::query(AssertSqlSafe(statement)).bind(account_id).persistent(false).execute(on).await?;
-        Ok(())
+        let gone: Vec<(String,)> =
+            sqlx::query_as(AssertSqlSafe(statement)).bind(account_id).persistent(false).fetch_all(&mut *on).await?;
+        let ended: Vec<Event> = gone
+            .into_iter()
+            .map(|(id,)| event(Happening::SessionRevoked, json!({ "session": id, "reason": "too_many_browsers" })))
+            .collect();
+        self.write_audit(on, Some(account_id), OURSELVES, &ended).await
     }
 
     /// One try to end sessions for the person whose they are.

@@ -293,3 +293,53 @@ async fn pages_that_read_the_cookie_get_one_that_the_master_key_has_signed() {
     stage.client().get("/ui/x.js").from(&alice()).header("Cookie", "token=forged").send().await.expect_ok();
     assert_eq!(stage.upstream.last().head.value("cookie"), None);
 }
+
+#[tokio::test]
+async fn pages_make_no_second_session_of_a_short_life_or_beside_somebody_elses_cookie() {
+    let stage = stage(|setup| setup.with("session.life", "6m")).await;
+    let token = signed_in(&stage, &alice()).await;
+    page(&stage, "/ui/", &alice()).header("Cookie", format!("token={token}")).send().await.expect_ok();
+    // Another application of the same domain has a cookie of that name: ours is set again, for the same session.
+    let beside = page(&stage, "/ui/", &alice()).header("Cookie", format!("token=x; token={token}")).send().await;
+    assert_eq!((beside.status, key(&super::token(&beside))), (303, key(&token)));
+    // Nothing that does not look at a page is signed in by asking for one.
+    let fetched = stage.client().get("/sso/key/generate").from(&alice()).send().await;
+    assert_eq!(fetched.status, 303);
+    assert_eq!(set_cookies(&fetched), NOTHING);
+    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
+}
+
+#[tokio::test]
+async fn a_browser_that_keeps_no_cookie_does_not_sign_in_without_end() {
+    let stage = stage(|setup| setup).await;
+    for _ in 0..15 {
+        signed_in(&stage, &alice()).await;
+    }
+    page(&stage, "/ui/", &alice()).send().await.expect_refusal(429, "too_many_requests");
+    page(&stage, "/ui/", &bob()).send().await;
+    stage.client().get("/v1/models").from(&alice()).send().await.expect_ok();
+}
+
+#[tokio::test]
+async fn a_caller_with_a_key_of_their_own_gets_through_no_door() {
+    let stage = stage(|setup| setup.with("client_keys", "pass")).await;
+    for path in ["/sso/key/generate", "/fallback/login", "/v2/login"] {
+        for method in ["GET", "HEAD", "POST"] {
+            let request = stage.client().request(method, path).header("Authorization", "Bearer sk-own");
+            request.header("Content-Length", "0").send().await.expect_refusal(403, "closed_door");
+        }
+    }
+    assert_eq!(stage.upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_page_opened_at_the_other_replica_keeps_the_session_that_was_just_made() {
+    let stage = stage(|setup| setup).await;
+    let second = stage.setup.start().await;
+    second.client().get("/v1/models").from(&alice()).send().await.expect_ok();
+    let token = signed_in(&stage, &alice()).await;
+    let there = second.client().get("/ui/").from(&alice()).header("Accept", "text/html");
+    let answer = there.header("Cookie", format!("token={token}")).send().await;
+    assert!(set_cookies(&answer).iter().all(|set| !set.contains("sk-")), "{:?}", set_cookies(&answer));
+    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
+}

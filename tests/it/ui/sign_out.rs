@@ -127,3 +127,63 @@ async fn whoami_tells_people_and_programs_who_they_are_and_nothing_secret() {
     stage.client().post("/vestibule/whoami", "").from(&eve).send().await.expect_refusal(405, "method_not_allowed");
     stage.client().get("/vestibule/who").from(&eve).send().await.expect_refusal(404, "unknown_path");
 }
+
+#[tokio::test]
+async fn a_sign_out_at_a_replica_that_has_not_heard_of_the_session_ends_it() {
+    let stage = stage(|setup| setup).await;
+    let second = stage.setup.start().await;
+    second.client().get("/v1/models").from(&alice()).send().await.expect_ok();
+    let token = signed_in(&stage, &alice()).await;
+    let there = second.client().post("/vestibule/logout", "").from(&alice());
+    let there = there.header("Cookie", format!("token={token}")).header("Origin", "https://llm.example.com");
+    assert_eq!(there.send().await.status, 303);
+    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
+}
+
+#[tokio::test]
+async fn a_role_that_settles_keeps_nobody_from_signing_out() {
+    let stage = stage(|setup| setup).await;
+    let admin = alice().in_groups("llm-admins");
+    let token = signed_in(&stage, &admin).await;
+    let lowered = alice();
+    script(&stage, "GET", "/key/list", &lowered, &key(&token)).send().await.expect_refusal(503, "role_settling");
+    let request = script(&stage, "POST", "/session/logout", &lowered, &key(&token)).header("Content-Length", "0");
+    request.send().await.expect_ok();
+    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
+}
+
+#[tokio::test]
+async fn a_picture_or_a_page_shown_ahead_signs_nobody_out() {
+    let stage = stage(|setup| setup).await;
+    let token = signed_in(&stage, &alice()).await;
+    let visit = stage.client().get("/vestibule/logout").from(&alice()).header("Cookie", format!("token={token}"));
+    let picture = visit.clone().header("Sec-Fetch-Site", "same-origin").header("Sec-Fetch-Dest", "image");
+    picture.send().await.expect_ok();
+    let ahead = visit.header("Sec-Fetch-Site", "none").header("Sec-Fetch-Dest", "document");
+    ahead.header("Sec-Purpose", "prefetch;prerender").send().await.expect_ok();
+    script(&stage, "GET", "/key/list", &alice(), &key(&token)).send().await.expect_ok();
+}
+
+#[tokio::test]
+async fn own_pages_are_there_below_a_prefix_that_stays_on() {
+    let public = "https://llm.example.com/llm";
+    let stage = stage(|setup| setup.with("litellm.root_path", "/llm").with("public_url", public)).await;
+    let settings = script(&stage, "GET", "/llm/sso/get/ui_settings", &alice(), "sk-anything").send().await;
+    settings.expect_ok();
+    let token = signed_in(&stage, &alice()).await;
+    let before = stage.upstream.count();
+    let leaving = page(&stage, "/llm/vestibule/logout", &alice()).header("Cookie", format!("token={token}"));
+    assert_eq!(leaving.send().await.status, 303);
+    stage.client().get("/llm/vestibule/x").from(&alice()).send().await.expect_refusal(404, "unknown_path");
+    assert_eq!(stage.upstream.count(), before);
+    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
+}
+
+#[tokio::test]
+async fn a_sign_out_does_not_lift_what_an_admin_blocked() {
+    let stage = stage(|setup| setup.with("logout.api_session", "end")).await;
+    let token = signed_in(&stage, &alice()).await;
+    stage.books.run(r#"UPDATE "LiteLLM_VerificationToken" SET blocked = true WHERE team_id IS NULL"#).await;
+    page(&stage, "/vestibule/logout", &alice()).header("Cookie", format!("token={token}")).send().await;
+    stage.client().get("/v1/models").from(&alice()).send().await.expect_refusal(403, "account_blocked");
+}
