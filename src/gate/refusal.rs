@@ -142,8 +142,8 @@ codes! {
     DeadPlaceholder = "dead_placeholder" UNAUTHORIZED "This session has ended. Load the page again.";
     /// `client_keys: pass`, but the request has no usable key, or several.
     CallerKey = "caller_key" UNAUTHORIZED "Send exactly one key that begins with sk-.";
-    /// The person has `limits.in_flight_per_person` requests running.
-    TooManyRequests = "too_many_requests" TOO_MANY_REQUESTS "You have too many requests running.";
+    /// The person has `limits.in_flight_per_person` requests running, or was signed in to the admin UI with 15 browsers within a minute.
+    TooManyRequests = "too_many_requests" TOO_MANY_REQUESTS "Too many requests of yours at once.";
     /// `limits.in_flight` requests are running.
     Overloaded = "overloaded" SERVICE_UNAVAILABLE "Too many requests are running. Try again shortly.";
     /// LiteLLM can't be reached.
