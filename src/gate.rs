@@ -165,12 +165,14 @@ impl Gate {
             BadName::Connection => Code::NominatedHeader.into(),
         })?;
         let (doors, path) = (&self.doors, request.uri.path());
-        let is_ours = doors.own_prefixes.iter().any(|prefix| routes::is_below(path, prefix));
-        if is_ours && !doors.origins.is_own(path) {
+        if doors.origins.is_own(path) || !routes::is_below_any(path, doors.own_prefixes.iter().chain(&doors.closed)) {
+            return Ok(());
+        }
+        // One walk for both: nearly no path is either.
+        if routes::is_below_any(path, doors.own_prefixes.iter()) {
             return Err(Code::UnknownPath.into());
         }
-        let is_closed = doors.closed.iter().any(|closed| routes::is_below(path, closed));
-        if is_closed && !doors.origins.signs_in(request) {
+        if !doors.origins.signs_in(request) {
             return Err(Code::ClosedDoor.into());
         }
         Ok(())
