@@ -69,11 +69,17 @@ impl Origins {
         match one(&header::REFERER)? {
             Some(referer) if self.is_ours(referer, head, is_from_trusted) => Ok(()),
             Some(_) => Err(foreign(&header::REFERER)),
-            // A browser that says nothing was told to by the page that sends it. Without a cookie it may be a program by a
-            // browser's name.
-            None if has_cookie && is_browser && !self.is_part_of_ui(head) => Err(foreign(&header::REFERER)),
+            // Over http a browser that says nothing was told to by the page that sends it. Over https all of them say
+            // `Sec-Fetch-Site`: this is a program by a browser's name, as it may be without a cookie.
+            None if self.is_plain_http() && has_cookie && is_browser && !self.is_part_of_ui(head) => {
+                Err(foreign(&header::REFERER))
+            }
             None => Ok(()),
         }
+    }
+
+    fn is_plain_http(&self) -> bool {
+        self.public_url.as_ref().is_some_and(|public| !public.https)
     }
 
     /// Answers a CORS preflight, which asks for no identity and carries none; `None` for any other request.
@@ -271,7 +277,6 @@ mod tests {
             "referer: https://evil.example/",
             "referer: https://evil.example/?https://llm.example.com/",
             "upgrade: websocket|origin: https://evil.example",
-            "sec-fetch-dest: image",
         ] {
             let lines = format!("{BROWSER}|{more}");
             for (method, path) in
@@ -280,7 +285,12 @@ mod tests {
                 assert_eq!(check(&ours, method, path, &lines), Err("cross_site"), "{method} {path} {more}");
             }
         }
-        assert_eq!(check(&ours, "GET", "/health", BROWSER), Err("cross_site"));
+        assert_eq!(check(&ours, "GET", "/health", BROWSER), Ok(()));
+        let http = ours.public_url.clone().map(|public| PublicUrl { https: false, ..public });
+        let over_http = Origins { public_url: http, ..origins() };
+        assert_eq!(check(&over_http, "GET", "/health", BROWSER), Err("cross_site"));
+        assert_eq!(check(&over_http, "GET", "/ui/x.js", BROWSER), Ok(()));
+        assert_eq!(check(&over_http, "GET", "/health", SDK), Ok(()));
         assert_eq!(check(&ours, "GET", "/health", "host: evil.example"), Err("unknown_host"));
         assert_eq!(check(&ours, "GET", "/health", "host: 127.0.0.1"), Err("unknown_host"));
     }

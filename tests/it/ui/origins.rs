@@ -21,7 +21,6 @@ const PLAIN: (&str, &str) = ("Content-Type", "text/plain");
 const FOREIGN: &[(&str, Lines)] = &[
     ("img", &[CROSS, ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image"), ("Referer", "https://evil.example/")]),
     ("img, http", &[REFERER]),
-    ("img without a referrer, http", &[]),
     ("iframe", &[CROSS, ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe")]),
     ("link", &[CROSS, ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")]),
     ("link, http", &[REFERER, ("Accept", "text/html")]),
@@ -62,6 +61,14 @@ async fn nothing_that_another_site_makes_a_browser_send_is_forwarded() {
     request.send().await.expect_refusal(403, "cross_site");
     assert_eq!(stage.upstream.count(), 0, "nothing of it was forwarded");
     stage.books.expect_nothing_written().await;
+}
+
+#[tokio::test]
+async fn over_http_a_browser_that_does_not_say_where_it_comes_from_is_refused() {
+    let stage = stage(|setup| setup.with("public_url", "http://llm.example.com")).await;
+    let silent = sent(&stage, "GET", "/health", &[]).send().await;
+    silent.expect_refusal(403, "cross_site");
+    stage.client().get("/health").from(&alice()).header("Cookie", "a=1").send().await.expect_ok();
 }
 
 #[tokio::test]
