@@ -1,6 +1,8 @@
 //! Pages without scripts or anything from elsewhere, readable on a phone, in light and dark, and by screen readers.
 
-use http::HeaderValue;
+use http::header::{self, HeaderMap, HeaderValue};
+
+use crate::http::names;
 
 /// What a page may load and who may frame it: nothing and nobody.
 pub(super) const POLICY: HeaderValue =
@@ -13,6 +15,12 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.5rem}dt{opaci
 button,a.button{display:inline-block;font:inherit;padding:.4rem 1rem;border:1px solid currentColor;border-radius:.4rem;\
 background:transparent;color:inherit;text-decoration:none;cursor:pointer}\
 :focus-visible{outline:3px solid Highlight;outline-offset:2px}";
+
+/// Whether somebody looks at the answer, and not a program.
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+    let mut kinds = headers.get_all(header::ACCEPT).iter().filter_map(names::list).flatten();
+    kinds.any(|kind| kind.starts_with("text/html"))
+}
 
 /// A whole page. `title` is text, `body` is HTML.
 pub(super) fn page(title: &str, body: &str) -> String {

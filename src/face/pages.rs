@@ -18,7 +18,6 @@ use crate::config::{AtLogout, CookieKind, PublicUrl, UpstreamUrl};
 use crate::gate::Gate;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::refusal::{Code, Refusal};
-use crate::http::names;
 use crate::litellm::ui::{self, Page};
 use crate::secret::CookieKey;
 use sign_in::Signed;
@@ -223,13 +222,7 @@ impl Touch {
 fn is_navigation(headers: &HeaderMap) -> bool {
     let says = |name: &'static str| headers.get(name).map(HeaderValue::as_bytes);
     let is_ahead = [says("sec-purpose"), says("purpose")].into_iter().flatten().any(|why| why.starts_with(b"prefetch"));
-    !is_ahead && says("sec-fetch-dest").map_or_else(|| takes_html(headers), |dest| dest == b"document")
-}
-
-/// Whether somebody looks at the answer, and not a program.
-fn takes_html(headers: &HeaderMap) -> bool {
-    let mut kinds = headers.get_all(header::ACCEPT).iter().filter_map(names::list).flatten();
-    kinds.any(|kind| kind.starts_with("text/html"))
+    !is_ahead && says("sec-fetch-dest").map_or_else(|| html::is_wanted(headers), |dest| dest == b"document")
 }
 
 /// An answer of ours that is nobody else's to keep.

@@ -17,7 +17,7 @@ use crate::gate::refusal::{self, Code, Refusal};
 use crate::gate::session::InFlight;
 use crate::http::conversation::Conversation;
 use crate::http::names::Owned;
-use crate::http::{names, request_id};
+use crate::http::request_id;
 use crate::litellm::routes;
 use crate::upstream::{AnswerError, ResponseBody};
 
@@ -188,14 +188,7 @@ pub fn refuse(refusal: &Refusal, head: &Parts, mut record: Record) -> Response<R
 }
 
 fn shape(head: &Parts) -> Shape {
-    let is_page = matches!(head.method, Method::GET | Method::HEAD)
-        && head
-            .headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(names::list)
-            .flatten()
-            .any(|kind| kind.starts_with("text/html"));
+    let is_page = matches!(head.method, Method::GET | Method::HEAD) && html::is_wanted(&head.headers);
     if is_page {
         Shape::Page
     } else if routes::is_anthropic(head.uri.path()) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::identify::{is_suffixed, suffixed};
 use super::standing::{Lent, LentUi, Standing};
-use crate::config::{Allowance, Role, RoleSync, Terms};
+use crate::config::{AccountRules, Allowance, Litellm, Role, RoleSync, SessionRules, Terms};
 use crate::litellm::tables::{AllowanceColumns, UserChange, UserRow, mark};
 use crate::registry::audit::{Event, Happening, event};
 use crate::registry::{Person, RegistryError, UiSession};
@@ -221,6 +221,16 @@ pub(super) fn refusal(standing: &Standing) -> Option<RegistryError> {
 // === impl Lending ===
 
 impl Lending {
+    /// Of the settings: a replaced session lives on until every replica has read of it, and LiteLLM has, twice over.
+    pub(super) fn new(litellm: &Litellm, account: &AccountRules, session: &SessionRules) -> Self {
+        Self {
+            secrets: session.secrets.clone(),
+            life: session.life.as_secs_f64(),
+            max_age: session.max_age.as_secs_f64(),
+            grace: 2.0 * (account.refresh + litellm.cache_ttl).as_secs_f64(),
+        }
+    }
+
     /// Seconds that a new session lives.
     pub(super) fn first(&self) -> f64 {
         self.life.min(self.max_age)

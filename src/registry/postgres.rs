@@ -108,12 +108,7 @@ impl Postgres {
             own_schema: database.schema.clone(),
             litellm_schema: litellm.schema.clone(),
             account: account.clone(),
-            lending: Lending {
-                secrets: session.secrets.clone(),
-                life: session.life.as_secs_f64(),
-                max_age: session.max_age.as_secs_f64(),
-                grace: 2.0 * (account.refresh + litellm.cache_ttl).as_secs_f64(),
-            },
+            lending: Lending::new(litellm, account, session),
             settle_seconds: litellm.cache_ttl.as_secs_f64(),
             reserved_ids: litellm.proxy_admin_id.iter().cloned().collect(),
             connect_timeout: database.connect_timeout,

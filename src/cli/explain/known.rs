@@ -34,7 +34,7 @@ impl Known {
             let header = config.identity.reads.get(&attribute).map(|rule| rule.name.to_string());
             let person = person.as_ref().map(Identity::person);
             let value = header.as_ref().and(person).and_then(|person| value(attribute, person));
-            (name(attribute), header, value)
+            (attribute.name(), header, value)
         });
         let rules = config.rules.rules.iter().enumerate().map(|(at, rule)| {
             let place = match (file, rule.line) {
@@ -88,20 +88,6 @@ fn why_not(config: &Config, refusal: &Refusal) -> String {
     let peers = listed("trust.peers", trust.peers.iter().map(ToString::to_string).collect());
     let uids = listed("trust.uids", trust.uids.iter().map(ToString::to_string).collect());
     peers.or(uids).map_or_else(|| chain(refusal), |listed| format!("{refusal}, {listed} alone"))
-}
-
-fn name(attribute: Attribute) -> &'static str {
-    match attribute {
-        Attribute::User => "user",
-        Attribute::Email => "email",
-        Attribute::PreferredUsername => "preferred_username",
-        Attribute::Name => "name",
-        Attribute::FirstName => "first_name",
-        Attribute::LastName => "last_name",
-        Attribute::Picture => "picture",
-        Attribute::Groups => "groups",
-        Attribute::Roles => "roles",
-    }
 }
 
 fn value(attribute: Attribute, person: &Person) -> Option<String> {

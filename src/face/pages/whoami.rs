@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{LOGOUT, Pages, answer, takes_html};
+use super::{LOGOUT, Pages, answer};
 use crate::face::html;
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::session::Session;
@@ -78,7 +78,7 @@ impl Pages {
             session_ends_in: session.left().as_secs(),
             budget: self.budget(session).await,
         };
-        Ok(if takes_html(&head.headers) {
+        Ok(if html::is_wanted(&head.headers) {
             answer(StatusCode::OK, "text/html; charset=utf-8", self.page(&whoami))
         } else {
             // Text, numbers and lists always serialize.
