@@ -68,8 +68,15 @@ try {
   seen.madeOnPurpose = made.body?.key;
   seen.bobEdits = (await call(bob, 'POST', '/user/update', { user_id: 'alice', max_budget: 5 })).status;
   seen.bobChat = (await call(bob, 'POST', '/v1/chat/completions', chat)).status;
-  await bob.goto(`${base}/ui/?page=llm-playground`);
+  await bob.getByText('Playground', { exact: true }).first().click();
   await bob.waitForLoadState('networkidle');
+  await bob.getByPlaceholder('Select a Model').first().click();
+  await bob.getByRole('option', { name: 'gpt-4o-mini' }).first().click();
+  await bob.getByTestId('chat-composer-input').first().fill('hi');
+  await bob.getByTestId('chat-composer-input').first().press('Enter');
+  // What the model of the tests says to everything.
+  await bob.getByText('hello', { exact: true }).first().waitFor({ timeout: 30000 });
+  seen.playground = true;
   await shot(bob, '4-playground');
 
   // All that the browser held and sent, before anything is cleared.

@@ -143,6 +143,7 @@ async fn people_are_in_as_themselves_and_out_and_no_browser_ever_holds_a_key() {
     for what in ["bobTeam", "bobKey", "bobEdits", "bobChat"] {
         assert_eq!(seen[what], 200, "{what}: {seen:#}");
     }
+    assert_eq!(seen["playground"], true, "{seen:#}");
     assert_eq!(seen["herTabAfterBob"], json!({ "status": 401, "type": "token_not_found_in_db" }), "{seen:#}");
 
     // No key in cookies, storage or anything that was sent.
