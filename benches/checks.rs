@@ -68,7 +68,7 @@ fn measure(name: &str, mut turn: impl FnMut()) -> f64 {
 fn main() {
     let source = Source { text: Some(CONFIG.to_owned()), ..Source::default() };
     let (config, _) = load(&source).expect("the configuration is right");
-    let owned = gate::owned_names(&config.identity, &config.trust, &config.litellm);
+    let owned = gate::owned_names(&config.identity, &config.trust.secret_header, &config.litellm);
     let mut bytes = String::from("GET /v1/chat/completions HTTP/1.1\r\n");
     let mut request = Request::builder().uri("/v1/chat/completions");
     for (name, value) in fields() {

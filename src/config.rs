@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -70,6 +70,10 @@ pub struct Config {
     pub trust: Trust,
     /// How an assertion is read.
     pub identity: IdentityRules,
+    /// Where it stands who somebody is.
+    pub source: IdentitySource,
+    /// The listener for gateways that ask about each request.
+    pub forward_auth: Option<ForwardAuth>,
     /// Who may come in, and as what.
     pub rules: Rules,
     /// How a person becomes a row in LiteLLM.
@@ -199,6 +203,74 @@ pub struct SecretHeader {
     pub name: HeaderName,
     /// The valid values.
     pub values: Vec<SecretString>,
+}
+
+/// Where it stands who somebody is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// In the headers of the request, which the sign-in proxy sets on it.
+    Headers,
+    /// In the headers of the sign-in proxy's answer, which vestibule asks with the caller's cookies.
+    Check(CheckUrl),
+}
+
+/// The sign-in proxy's own endpoint for being asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckUrl {
+    /// `http://HOST:PORT/PATH`, with a query where one was given.
+    pub url: Uri,
+    /// Time for its answer, the connection counted in.
+    pub timeout: Duration,
+}
+
+/// The listener that gateways ask about each request.
+#[derive(Debug, Clone)]
+pub struct ForwardAuth {
+    /// Where they reach it.
+    pub listen: Listen,
+    /// Which of them may.
+    pub trust: Trust,
+    /// Their kinds, each with an endpoint of its own.
+    pub gateways: Vec<Gateway>,
+    /// What they take off every request before it reaches LiteLLM.
+    pub removes: Vec<HeaderName>,
+    /// What they themselves set or remove on every request before they ask.
+    pub overwrites: Vec<HeaderName>,
+    /// Where a browser is sent that is not signed in: `{url}` stands for the address that was asked for.
+    pub sign_in: Option<String>,
+}
+
+/// A kind of gateway. They differ in how they ask, and in what they make of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Gateway {
+    /// `auth_request`.
+    Nginx,
+    /// `forwardAuth`.
+    Traefik,
+    /// `forward_auth`.
+    Caddy,
+    /// `ext_authz` over HTTP.
+    Envoy,
+    /// A Lua action.
+    Haproxy,
+}
+
+impl Gateway {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Nginx, Self::Traefik, Self::Caddy, Self::Envoy, Self::Haproxy];
+
+    /// The name in the configuration and in the endpoint's path.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Traefik => "traefik",
+            Self::Caddy => "caddy",
+            Self::Envoy => "envoy",
+            Self::Haproxy => "haproxy",
+        }
+    }
 }
 
 /// How the sign-in proxy's headers are read.

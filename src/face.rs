@@ -7,3 +7,4 @@ pub mod pages;
 pub mod record;
 pub mod reply;
 mod tunnel;
+pub mod verify;

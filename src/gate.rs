@@ -11,16 +11,18 @@ pub mod passage;
 pub mod peer;
 pub mod recognition;
 pub mod refusal;
+pub mod remains;
 pub mod session;
+pub mod source;
 pub mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::{ClientKeys, CookieKind, IdentityRules, Litellm, PublicPaths};
+use crate::config::{ClientKeys, CookieKind, IdentityRules, Litellm, PublicPaths, SecretHeader};
 use crate::http::head::{self, BadHead};
 use crate::http::names::{BadName, Owned, Owner};
 use crate::http::{forwarded, hop, request_id};
@@ -31,8 +33,10 @@ use passage::{Admitted, OwnKey, Passage, Public};
 use peer::Peer;
 use recognition::{Recognised, Recognition};
 use refusal::{Code, Refusal};
+use remains::Remains;
 use session::{Session, Sessions, Shown};
-use trust::Trust;
+use source::Source;
+use trust::{Trust, TrustedPeer};
 
 /// What a person with too many requests running is told to wait.
 const CROWDED_RETRY: Duration = Duration::from_secs(1);
@@ -40,10 +44,13 @@ const CROWDED_RETRY: Duration = Duration::from_secs(1);
 /// The gate of one listener.
 pub struct Gate {
     trust: Trust,
-    recognition: Recognition,
+    source: Arc<Source>,
+    recognition: Arc<Recognition>,
     sessions: Sessions,
     owned: Arc<Owned>,
     doors: Doors,
+    /// What a gateway hands on by itself, where one asks.
+    remains: Option<Remains>,
 }
 
 /// What the gate goes by besides trust, identity and rules.
@@ -73,14 +80,39 @@ pub struct Doors {
 
 impl Gate {
     /// Takes the stages, ready to be asked.
-    pub fn new(trust: Trust, recognition: Recognition, sessions: Sessions, owned: Arc<Owned>, doors: Doors) -> Self {
-        Self { trust, recognition, sessions, owned, doors }
+    pub fn new(
+        trust: Trust,
+        source: Arc<Source>,
+        recognition: Arc<Recognition>,
+        sessions: Sessions,
+        owned: Arc<Owned>,
+        doors: Doors,
+    ) -> Self {
+        Self { trust, source, recognition, sessions, owned, doors, remains: None }
+    }
+
+    /// The same decision for a gateway that asks: for other peers, without public paths, which have no key to answer with,
+    /// and mindful of what the gateway hands on by itself.
+    #[must_use]
+    pub fn for_gateway(&self, trust: Trust, remains: Remains) -> Self {
+        Self {
+            trust,
+            source: self.source.clone(),
+            recognition: self.recognition.clone(),
+            sessions: self.sessions.clone(),
+            owned: self.owned.clone(),
+            doors: Doors { public_paths: PublicPaths::default(), ..self.doors.clone() },
+            remains: Some(remains),
+        }
     }
 
     /// The whole decision over a request.
     pub async fn admit(&self, peer: &Peer, head: &Parts) -> Result<Admitted, Refusal> {
         self.look_at(head)?;
         let path = head.uri.path();
+        if let Some(remains) = &self.remains {
+            remains.check(head, self.doors.origins.below_root(path), &self.owned)?;
+        }
         let speaker = self.trust.admit(peer, &head.headers);
         let is_from_trusted = speaker.is_ok();
         let without_person = |passage| Ok(Admitted { passage, is_from_trusted, place: None, rule: None });
@@ -89,15 +121,18 @@ impl Gate {
             return without_person(Passage::Public(public));
         }
         self.doors.origins.check(head, is_from_trusted)?;
-        if !self.recognition.is_asserted(&head.headers) {
+        let said = self.source.said(speaker.as_ref().ok(), head).await?;
+        if !self.recognition.is_asserted(&said) {
             return match self.doors.client_keys {
                 ClientKeys::Pass => {
                     without_person(Passage::OwnKey(OwnKey::take(&head.headers, &self.doors.key_headers)?))
                 }
+                // Nobody was asked who it is, which is not the caller's fault.
+                ClientKeys::Strip if self.source.asks() => Err(speaker.err().unwrap_or(Code::NoIdentity.into())),
                 ClientKeys::Strip => Err(Code::NoIdentity.into()),
             };
         }
-        let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &head.headers)?;
+        let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &said)?;
         let session = self.sessions.open(identity, grant).await?;
         let (is_own, path) = (self.doors.origins.is_own(path), self.doors.origins.below_root(path));
         if !is_own && path != ui::LOGOUT_PATH {
@@ -127,6 +162,11 @@ impl Gate {
         }
         let session = browsing.unwrap_or(session);
         Ok(if routes::is_model_route(path) { session.with_api_key() } else { session })
+    }
+
+    /// Whether a peer is one whose word counts here.
+    pub fn speaker<'a>(&self, peer: &'a Peer, headers: &HeaderMap) -> Result<TrustedPeer<'a>, Refusal> {
+        self.trust.admit(peer, headers)
     }
 
     /// Where requests may come from.
@@ -180,12 +220,16 @@ impl Gate {
 }
 
 /// The names that never pass as they came, identity first: the first owner of a name stays.
-pub fn owned_names(identity: &IdentityRules, trust: &crate::config::Trust, litellm: &Litellm) -> Owned {
+pub fn owned_names<'a>(
+    identity: &IdentityRules,
+    proofs: impl IntoIterator<Item = &'a SecretHeader>,
+    litellm: &Litellm,
+) -> Owned {
     let mut owned = Owned::default();
     for rule in identity.reads.values() {
         owned.add(rule.name.clone(), Owner::Identity);
     }
-    if let Some(proof) = &trust.secret_header {
+    for proof in proofs {
         owned.add(proof.name.clone(), Owner::Credential);
     }
     credentials::own(&mut owned, key_headers(litellm));

@@ -32,7 +32,7 @@ use assembly::{Assembly, Books};
 use keeper::{Keeper, Readiness};
 use listener::Sockets;
 use reload::Reloader;
-use worker::Worker;
+use worker::{Role, Worker};
 
 /// Why vestibule did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,10 @@ async fn serve(config: Config, source: Source, metrics: Arc<Metrics>) -> Result<
         let address = admin::listen(address, metrics.clone(), readiness.clone()).await?;
         tracing::info!(what = "admin", %address, "listening");
     }
-    let sockets = listener::bind(&config.listen, config.workers)?;
+    let mut sockets = vec![(Role::Proxy, listener::bind(&config.listen, config.workers)?)];
+    if let Some(forward_auth) = &config.forward_auth {
+        sockets.push((Role::Verify, listener::bind(&forward_auth.listen, config.workers)?));
+    }
     let reloader = Reloader::new(config, source, readiness.clone(), metrics.clone())?;
     start_workers(sockets, &reloader.assembly(), &metrics, &ending)?;
     let keeper = Keeper { books: reloader.registry(), readiness: readiness.clone(), metrics };
@@ -99,7 +102,7 @@ pub fn start(config: Config, registry: Arc<dyn Registry>) -> Result<Running, Sta
     let address = sockets.address.clone();
     let books = Books::of(registry, &config, &metrics);
     let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &books))).subscribe();
-    start_workers(sockets, &assembly, &metrics, &ending)?;
+    start_workers(vec![(Role::Proxy, sockets)], &assembly, &metrics, &ending)?;
     let books = watch::Sender::new(books).subscribe();
     tokio::spawn(Keeper { books, readiness: readiness.clone(), metrics }.keep());
     Ok(Running { address, assembly, readiness, ending })
@@ -124,29 +127,32 @@ pub struct Ending {
 }
 
 fn start_workers(
-    sockets: Sockets,
+    listeners: Vec<(Role, Sockets)>,
     assembly: &watch::Receiver<Arc<Assembly>>,
     metrics: &Arc<Metrics>,
     ending: &Ending,
 ) -> Result<(), StartError> {
-    let address = sockets.address;
+    let addresses: Vec<_> = listeners.iter().map(|(role, sockets)| (*role, sockets.address.clone())).collect();
     let places = assembly.borrow().limits.connections;
     let connections = Arc::new(tokio::sync::Semaphore::new(places));
     let mut starting = Vec::new();
-    for (number, socket) in sockets.each.into_iter().enumerate() {
+    for (number, sockets) in listener::by_worker(listeners).into_iter().enumerate() {
         let worker = Worker {
             assembly: assembly.clone(),
             connections: connections.clone(),
             metrics: metrics.clone(),
             ending: ending.clone(),
         };
-        starting.push(worker.start(number, socket).map_err(StartError::Runtime)?);
+        starting.push(worker.start(number, sockets).map_err(StartError::Runtime)?);
     }
     for started in starting {
-        let failed = |source| StartError::Listen { address: address.clone(), source };
+        let all = || addresses.iter().map(|(_, address)| address.as_str()).collect::<Vec<_>>().join(", ");
+        let failed = |source| StartError::Listen { address: all(), source };
         started.recv().map_err(|_| failed(io::Error::other("a worker ended while it started")))?.map_err(failed)?;
     }
-    tracing::info!(what = "proxy", %address, "listening");
+    for (role, address) in addresses {
+        tracing::info!(what = role.name(), %address, "listening");
+    }
     Ok(())
 }
 

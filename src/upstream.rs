@@ -7,6 +7,7 @@
 
 mod body;
 pub mod call;
+pub mod inquiry;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};

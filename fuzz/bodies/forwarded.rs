@@ -79,7 +79,7 @@ impl Table {
         for (name, owner) in names {
             plain.entry(fold(&name)).or_insert((name, owner));
         }
-        Self { owned: owned_names(&identity, &trust, &litellm), plain }
+        Self { owned: owned_names(&identity, &trust.secret_header, &litellm), plain }
     }
 
     /// The first owner of a name in any spelling, and the spelling that is the name itself.

@@ -18,7 +18,7 @@ use secrecy::ExposeSecret;
 use super::EXIT_USAGE;
 use super::errand::{Failure, answer, answer_json, loaded};
 use super::flags::Flags;
-use crate::config::{Config, Listen};
+use crate::config::{Config, IdentitySource, Listen};
 use crate::face::outgoing::Outgoing;
 use crate::gate::peer::Peer;
 use crate::http::request_id;
@@ -93,7 +93,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 // === impl Arguments ===
 
 impl Arguments {
-    fn explain(&self, config: Config, file: Option<&str>) -> Result<Story, Failure> {
+    fn explain(&self, mut config: Config, file: Option<&str>) -> Result<Story, Failure> {
+        // Nobody is asked: the headers that were typed stand for the sign-in proxy's answer.
+        config.source = IdentitySource::Headers;
         let peer = self.peer(&config)?;
         let (head, given) = self.head(&config)?;
         let known = Known::of(&config, file, &peer, &head);

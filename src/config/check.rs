@@ -3,6 +3,7 @@
 //! Each section has a file of its own. A section gives its part even where it found a problem, so that the sections
 //! after it can be checked too; a [`Config`] leaves the house only when nobody found one.
 
+mod forward_auth;
 mod front;
 mod headers;
 mod identity;
@@ -34,8 +35,8 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
     let admin = front::admin(raw.admin, listen.as_ref(), report);
     let (litellm, database_address) =
         litellm::litellm(raw.litellm.unwrap_or_default(), listen.as_ref(), &mut headers, report);
-    let trust =
-        trust::trust(raw.trust.unwrap_or_default(), listen.as_ref(), litellm.url.as_ref(), &mut headers, report);
+    let (at, upstream) = (listen.as_ref(), litellm.url.as_ref());
+    let trust = trust::trust(raw.trust.unwrap_or_default(), &trust::SPEAKERS, at, upstream, &mut headers, report);
     if trust.basic_auth_password.is_some() && !litellm.keep_authorization.is_empty() {
         report.error(
             KeyPath::parse("litellm.keep_authorization"),
@@ -43,14 +44,32 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
             "Authorization holds `trust.basic_auth_password`; prove the proxy with `trust.secret_header` instead",
         );
     }
-    let (identity, preset) = identity::identity(raw.identity.unwrap_or_default(), &mut headers, report);
+    let mut said = raw.identity.unwrap_or_default();
+    let source = forward_auth::source(said.source, said.check.take(), report);
+    let (identity, preset) = identity::identity(said, &mut headers, report);
+    forward_auth::answers(&source, preset, report);
     let reads = rules::Reads::new(&identity, report);
     let rules = rules::rules(raw.deny, raw.allow, raw.rules, raw.default_role.as_deref(), reads, report);
     let account = session::account(raw.account.unwrap_or_default(), &identity, report);
     let session = session::session(raw.session.unwrap_or_default(), &account, litellm.cache_ttl, report);
     let database = litellm::database(raw.database.unwrap_or_default(), &litellm.schema, report);
-    headers.check(report);
     let public_url = front::public_url(raw.public_url.as_deref(), report);
+    let around = forward_auth::Around {
+        listen: at,
+        admin,
+        upstream,
+        public_url: public_url.as_ref(),
+        identity: &identity,
+        source: &source,
+    };
+    let has_gateways = raw.forward_auth.is_some();
+    let forward_auth = forward_auth::forward_auth(raw.forward_auth, &around, &mut headers, report);
+    headers.check(report);
+    let public_paths = front::public_paths(raw.public_paths.unwrap_or_default(), report);
+    if has_gateways && (!public_paths.exact.is_empty() || !public_paths.prefixes.is_empty()) {
+        let remedy = "have the gateway send these paths to LiteLLM without asking, and without credentials";
+        report.warn("public_paths", "`public_paths` do not hold for what a gateway asks about", remedy);
+    }
     let own_prefix = front::own_prefix(raw.own_prefix, report);
     Some(Config {
         admin,
@@ -62,11 +81,13 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         workers: front::workers(raw.workers, report),
         trust,
         identity,
+        source,
+        forward_auth,
         rules,
         account,
         database,
         client_keys: raw.client_keys.unwrap_or(ClientKeys::Strip),
-        public_paths: front::public_paths(raw.public_paths.unwrap_or_default(), report),
+        public_paths,
         sign_in_cookies: front::sign_in_cookies(raw.sign_in_cookies, preset, report),
         own_prefix,
         limits: limits::limits(raw.limits.unwrap_or_default(), report),

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 
 use crate::config::presets::Preset;
-use crate::config::{AdoptBy, AtLogout, Attribute, ClientKeys, CookieKind, Decoding, LogFormat, RoleSync, UserIdFrom};
+use crate::config::{
+    AdoptBy, AtLogout, Attribute, ClientKeys, CookieKind, Decoding, Gateway, LogFormat, RoleSync, UserIdFrom,
+};
 
 /// A list. An item whose shape was wrong, and which is reported already, is `None`.
 pub(super) type List<T> = Vec<Option<T>>;
@@ -42,6 +44,7 @@ pub(super) struct Raw {
     pub(super) workers: Option<Scalar>,
     pub(super) trust: Option<RawTrust>,
     pub(super) identity: Option<RawIdentity>,
+    pub(super) forward_auth: Option<RawForwardAuth>,
     pub(super) deny: Option<List<RawMatcher>>,
     pub(super) allow: Option<List<RawMatcher>>,
     pub(super) rules: Option<List<RawRule>>,
@@ -88,6 +91,8 @@ pub(super) struct RawSecretHeader {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RawIdentity {
+    pub(super) source: Option<RawSource>,
+    pub(super) check: Option<RawCheck>,
     pub(super) preset: Option<Preset>,
     pub(super) reads: Option<List<Attribute>>,
     pub(super) issuer: Option<String>,
@@ -97,6 +102,39 @@ pub(super) struct RawIdentity {
     pub(super) max_value_bytes: Option<Scalar>,
     pub(super) provider: Option<String>,
     pub(super) headers: Option<RawHeaders>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawSource {
+    Headers,
+    Check,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct RawCheck {
+    pub(super) url: Option<String>,
+    pub(super) timeout: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct RawForwardAuth {
+    pub(super) listen: Option<String>,
+    pub(super) listen_mode: Option<Scalar>,
+    pub(super) peers: Option<List<String>>,
+    pub(super) uids: Option<List<Scalar>>,
+    pub(super) secret_header: Option<RawSecretHeader>,
+    pub(super) accept_shared_loopback: Option<Scalar>,
+    pub(super) gateways: Option<List<Gateway>>,
+    pub(super) gateway_removes: Option<List<String>>,
+    pub(super) gateway_overwrites: Option<List<String>>,
+    pub(super) gateway_passes: Option<List<String>>,
+    pub(super) sign_in: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -20,6 +20,7 @@ pub struct Books {
 /// What only a restart changes.
 pub struct NeedsRestart {
     listen: Listen,
+    gateways_listen: Option<Listen>,
     admin: Option<std::net::SocketAddr>,
     workers: usize,
     connections: usize,
@@ -50,6 +51,7 @@ impl Config {
     pub fn needs_restart(&self) -> NeedsRestart {
         NeedsRestart {
             listen: self.listen.clone(),
+            gateways_listen: self.forward_auth.as_ref().map(|forward_auth| forward_auth.listen.clone()),
             admin: self.admin,
             workers: self.workers,
             connections: self.limits.connections,
@@ -65,6 +67,7 @@ impl NeedsRestart {
     pub fn changed(&self, other: &Self) -> Vec<&'static str> {
         let differs = [
             ("listen", self.listen != other.listen),
+            ("forward_auth.listen", self.gateways_listen != other.gateways_listen),
             ("admin", self.admin != other.admin),
             ("workers", self.workers != other.workers),
             ("limits.connections", self.connections != other.connections),

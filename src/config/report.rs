@@ -7,8 +7,9 @@ use crate::config::excerpt::{Show, excerpt, lines};
 use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
 
 /// The keys whose values are secrets. Each can also be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 5] = [
+pub(super) const SECRETS: [&str; 6] = [
     "trust.secret_header.value",
+    "forward_auth.secret_header.value",
     "trust.basic_auth_password",
     "session.secret",
     "litellm.database_url",

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::outgoing::{Outgoing, Rewriter};
 use super::pages::{Pages, Step, Touch};
-use super::record::Record;
+use super::record::{self, Record};
 use super::reply::{self, ReplyBody};
 use super::tunnel;
 use crate::gate::Gate;
@@ -24,7 +24,6 @@ use crate::gate::refusal::{self, Code, Refusal};
 use crate::gate::session::{InFlight, Session};
 use crate::http::body::RequestBody;
 use crate::http::conversation::Conversation;
-use crate::http::framing::Bad;
 use crate::http::{hop, names, request_id};
 use crate::litellm::credentials::is_refused_key;
 use crate::telemetry::metrics::Metrics;
@@ -34,8 +33,6 @@ use crate::upstream::{ResponseBody, Upstream, UpstreamError};
 const REFUSED_KEY_BYTES_MAX: u64 = 16 * 1024;
 /// Most bytes of an answer that is written anew. LiteLLM's own is below one.
 const REWRITTEN_BYTES_MAX: u64 = 64 * 1024;
-/// What callers are told to wait when all places are taken.
-const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
 /// The proxy of one worker.
 #[derive(Clone)]
@@ -123,7 +120,7 @@ impl Proxy {
         let (head, body) = request.into_parts();
 
         if let Some(bad) = talk.bad(number) {
-            return reply::refuse(&refuse_bytes(bad), &head, record);
+            return reply::refuse(&reply::refuse_bytes(bad), &head, record);
         }
         if let Some(preflight) = self.gate.preflight(&head) {
             return match preflight {
@@ -175,10 +172,7 @@ impl Proxy {
     }
 
     async fn admit(&self, peer: &Peer, head: &Parts) -> Result<Admitted, Refusal> {
-        // This request is counted already.
-        if self.in_flight > 0 && usize::try_from(self.metrics.in_flight.get()).unwrap_or(0) > self.in_flight {
-            return Err(Refusal::from(Code::Overloaded).retry_after(OVERLOADED_RETRY));
-        }
+        record::crowded(&self.metrics, self.in_flight)?;
         self.gate.admit(peer, head).await
     }
 
@@ -309,19 +303,6 @@ impl Proxy {
         headers.insert(request_id::NAME, request_id.clone());
         response
     }
-}
-
-/// What the caller hears of bytes that never became a request.
-fn refuse_bytes(bad: Bad) -> Refusal {
-    Refusal::from(match bad {
-        Bad::Head => Code::BadHead,
-        Bad::Target => Code::BadTarget,
-        Bad::TargetTooLong => Code::TargetTooLong,
-        Bad::Upgrade => Code::BadUpgrade,
-        Bad::Framing => Code::BadFraming,
-        Bad::TooLarge => Code::HeaderTooLarge,
-        Bad::Late => Code::HeaderTimeout,
-    })
 }
 
 /// Lets the pages of a site that is allowed read the answer, in their visitor's name.

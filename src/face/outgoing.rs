@@ -14,7 +14,7 @@ use crate::gate::peer::Peer;
 use crate::gate::session::Session;
 use crate::http::names::{self, Owned};
 use crate::http::{cookies, forwarded, hop, query, request_id};
-use crate::litellm::credentials::{KEY_PREFIX, KEY_SUBPROTOCOL, UI_COOKIE};
+use crate::litellm::credentials::{self, KEY_PREFIX, KEY_SUBPROTOCOL, UI_COOKIE};
 use crate::litellm::{routes, ui};
 use crate::secret::CookieKey;
 
@@ -125,13 +125,14 @@ impl Rewriter {
         }
     }
 
-    fn inject(&self, out: &Outgoing<'_>, headers: &mut HeaderMap) {
-        let Some(key) = out.admitted.passage.key() else { return };
-        let path = out.head.uri.path();
+    /// Sets the key, and says whether there is one.
+    pub fn inject_key(&self, head: &Parts, passage: &Passage, is_upgrade: bool, headers: &mut HeaderMap) -> bool {
+        let Some(key) = passage.key() else { return false };
+        let path = head.uri.path();
         // On a websocket Authorization is all that LiteLLM reads; there, and where it could be a key of LiteLLM's, it is ours.
-        let kept = names::exactly_one(&out.head.headers, &header::AUTHORIZATION).ok().flatten().filter(|theirs| {
-            matches!(out.admitted.passage, Passage::As(_))
-                && out.upgrade.is_none()
+        let kept = names::exactly_one(&head.headers, &header::AUTHORIZATION).ok().flatten().filter(|theirs| {
+            matches!(passage, Passage::As(_))
+                && !is_upgrade
                 && routes::is_plain(path)
                 && self.keep_authorization.iter().any(|prefix| is_at_or_below(path, prefix))
                 && memchr::memmem::find(theirs.as_bytes(), KEY_PREFIX.as_bytes()).is_none()
@@ -140,6 +141,14 @@ impl Rewriter {
             headers.insert(header::AUTHORIZATION, theirs.clone());
         }
         key.inject(headers, self.key_header.as_ref(), kept.is_some());
+        true
+    }
+
+    fn inject(&self, out: &Outgoing<'_>, headers: &mut HeaderMap) {
+        if !self.inject_key(out.head, &out.admitted.passage, out.upgrade.is_some(), headers) {
+            return;
+        }
+        let path = out.head.uri.path();
         if let (Passage::As(session), Some(signature)) = (&out.admitted.passage, &self.cookie_key)
             && ui::reads_cookie(routes::below_root(path, &self.root_path))
             && let Some(cookie) = self.ui_cookie(session, signature)
@@ -215,9 +224,7 @@ fn is_at_or_below(path: &str, prefix: &str) -> bool {
 /// The target in origin form (or `*`), without a key in its query.
 fn target(uri: &Uri) -> Uri {
     let Some(target) = uri.path_and_query() else { return Uri::default() };
-    let is_key = |name: &str, value: &str| {
-        name == "key" && (value.starts_with(KEY_PREFIX) || routes::reads_key_from_query(target.path()))
-    };
+    let is_key = |name: &str, value: &str| credentials::is_key_parameter(target.path(), name, value);
     let cleaned = target.query().and_then(|query| query::without(query, is_key)).map(|query| {
         let text = if query.is_empty() { target.path().to_owned() } else { format!("{}?{query}", target.path()) };
         // What is left of a valid target by whole parameters is valid; else nothing of the query goes up.

@@ -18,6 +18,7 @@ use crate::config::{AtLogout, CookieKind, PublicUrl, UpstreamUrl};
 use crate::gate::Gate;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::refusal::{Code, Refusal};
+use crate::gate::session::Session;
 use crate::litellm::ui::{self, Page};
 use crate::secret::CookieKey;
 use sign_in::Signed;
@@ -29,6 +30,8 @@ const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const LOGOUT: &str = "/logout";
 /// The page that says who somebody is.
 const WHOAMI: &str = "/whoami";
+/// The page that signs in to the admin UI, for gateways that send nothing else of it here.
+const UI: &str = "/ui";
 
 /// The pages of one listener.
 pub struct Pages {
@@ -58,6 +61,8 @@ pub struct Pages {
     pub key_header: Option<HeaderName>,
     /// Its master key.
     pub master_key: Option<SecretString>,
+    /// It is read from the sign-in proxy's answer, and not from the request.
+    pub is_asked: bool,
     /// What is read of a person, and from which header.
     pub reads: Vec<(&'static str, HeaderName)>,
 }
@@ -92,7 +97,7 @@ pub fn own_prefixes(prefix: &str, public_url: Option<&PublicUrl>, root_path: &st
 
 /// The own paths that there are.
 pub fn own(prefixes: &[String]) -> Vec<String> {
-    prefixes.iter().flat_map(|prefix| [LOGOUT, WHOAMI].map(|page| format!("{prefix}{page}"))).collect()
+    prefixes.iter().flat_map(|prefix| [LOGOUT, WHOAMI, UI].map(|page| format!("{prefix}{page}"))).collect()
 }
 
 // === impl Pages ===
@@ -104,7 +109,7 @@ impl Pages {
         let own = self.own_prefixes.iter().find_map(|prefix| path.strip_prefix(prefix.as_str()));
         let Passage::As(session) = &admitted.passage else {
             return match own {
-                Some(LOGOUT | WHOAMI) => Err(Code::NoIdentity.into()),
+                Some(LOGOUT | WHOAMI | UI) => Err(Code::NoIdentity.into()),
                 // Only people are signed in here; to anybody else it is a door of LiteLLM's.
                 _ if gate.origins().signs_in(head) => Err(Code::ClosedDoor.into()),
                 _ => Ok(Step::plain()),
@@ -114,6 +119,9 @@ impl Pages {
             Some(LOGOUT) => {
                 return self.sign_out(head, session, admitted.is_from_trusted, gate).await.map(Step::Answer);
             }
+            Some(UI) if !self.signs_in => return Err(Code::UnknownPath.into()),
+            Some(UI) if head.method != Method::GET => return Err(Code::MethodNotAllowed.into()),
+            Some(UI) => return self.enter(head, Page::SignIn, session, gate).await,
             Some(WHOAMI) => return self.whoami(head, session, admitted.rule).await.map(Step::Answer),
             _ => {}
         }
@@ -134,10 +142,17 @@ impl Pages {
             return Ok(Step::Forward(Touch { is_page: true, ..Touch::default() }));
         }
         match ui::page(path) {
-            Some(page) if is_navigation(&head.headers) => self.sign_in(head, page, session, gate).await,
+            Some(page) => self.enter(head, page, session, gate).await,
+            None => Ok(Step::plain()),
+        }
+    }
+
+    async fn enter(&self, head: &Parts, page: Page, session: &Session, gate: &Gate) -> Result<Step, Refusal> {
+        match page {
+            page if is_navigation(&head.headers) => self.sign_in(head, page, session, gate).await,
             // Whoever does not look at the answer is shown the way and signed in by nothing.
-            Some(Page::SignIn) => Ok(Step::Answer(see_other(&self.wanted(head)))),
-            Some(Page::Shown) | None => Ok(Step::plain()),
+            Page::SignIn => Ok(Step::Answer(see_other(&self.wanted(head)))),
+            Page::Shown => Ok(Step::plain()),
         }
     }
 
@@ -219,7 +234,7 @@ impl Touch {
 }
 
 /// Whether a browser is to show the answer as a page: not a part of one, nor fetched in advance.
-fn is_navigation(headers: &HeaderMap) -> bool {
+pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
     let says = |name: &'static str| headers.get(name).map(HeaderValue::as_bytes);
     let is_ahead = [says("sec-purpose"), says("purpose")].into_iter().flatten().any(|why| why.starts_with(b"prefetch"));
     !is_ahead && says("sec-fetch-dest").map_or_else(|| html::is_wanted(headers), |dest| dest == b"document")

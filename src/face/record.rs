@@ -8,10 +8,21 @@ use tokio::time::Instant;
 
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
-use crate::gate::refusal::Refusal;
+use crate::gate::refusal::{Code, Refusal};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::upstream::AnswerError;
+
+/// What callers are told to wait when all places are taken.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+
+/// Refuses a request that is one too many; `limit` counts all that run, this one among them, 0 = no limit.
+pub fn crowded(metrics: &Metrics, limit: usize) -> Result<(), Refusal> {
+    if limit > 0 && usize::try_from(metrics.in_flight.get()).unwrap_or(0) > limit {
+        return Err(Refusal::from(Code::Overloaded).retry_after(OVERLOADED_RETRY));
+    }
+    Ok(())
+}
 
 /// A request's line in the log and its place in the metrics; both are written when it is dropped.
 pub struct Record {

@@ -16,6 +16,7 @@ use super::record::Record;
 use crate::gate::refusal::{self, Code, Refusal};
 use crate::gate::session::InFlight;
 use crate::http::conversation::Conversation;
+use crate::http::framing::Bad;
 use crate::http::names::Owned;
 use crate::http::request_id;
 use crate::litellm::routes;
@@ -145,6 +146,19 @@ fn own(bytes: Option<Bytes>, mut record: Record) -> ReplyBody {
         record.finished();
     }
     ReplyBody { turn: None, source: Source::Own(bytes), record: Some(record), _place: None }
+}
+
+/// What the caller hears of bytes that never became a request.
+pub fn refuse_bytes(bad: Bad) -> Refusal {
+    Refusal::from(match bad {
+        Bad::Head => Code::BadHead,
+        Bad::Target => Code::BadTarget,
+        Bad::TargetTooLong => Code::TargetTooLong,
+        Bad::Upgrade => Code::BadUpgrade,
+        Bad::Framing => Code::BadFraming,
+        Bad::TooLarge => Code::HeaderTooLarge,
+        Bad::Late => Code::HeaderTimeout,
+    })
 }
 
 /// The answer to a request that is refused.

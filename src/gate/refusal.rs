@@ -108,6 +108,8 @@ codes! {
     UntrustedPeer = "untrusted_peer" FORBIDDEN "This address may not say who somebody is.";
     /// The peer's proof (secret header or basic-auth password) is missing, repeated or wrong.
     BadProof = "bad_proof" FORBIDDEN "The sign-in proxy's proof is missing or wrong.";
+    /// The sign-in proxy did not answer when it was asked who somebody is, or answered with neither yes nor no. The log has its answer; see `identity.check`.
+    SignInUnavailable = "sign_in_unavailable" SERVICE_UNAVAILABLE "The sign-in proxy does not answer. Try again shortly.";
     /// No identity came, and the path is not among `public_paths`. Sign in through the sign-in proxy.
     NoIdentity = "no_identity" UNAUTHORIZED "Not signed in.";
     /// An identity header came more than once, or something before us joined several values with a comma.
@@ -140,8 +142,12 @@ codes! {
     SessionRenewed = "session_renewed" SERVICE_UNAVAILABLE "The session was renewed. Send the request again.";
     /// What came as a key is a placeholder of the admin UI's that is not this person's, or whose session has ended: somebody signed out, or signed in as somebody else in the same browser. Loading the page again signs in.
     DeadPlaceholder = "dead_placeholder" UNAUTHORIZED "This session has ended. Load the page again.";
-    /// `client_keys: pass`, but the request has no usable key, or several.
-    CallerKey = "caller_key" UNAUTHORIZED "Send exactly one key that begins with sk-.";
+    /// `client_keys: pass`, but the request has no usable key, or several; or a gateway asks, and a key stands where the gateway does not take it off (`forward_auth.gateway_removes`).
+    CallerKey = "caller_key" UNAUTHORIZED "Send exactly one key that begins with sk-, in Authorization, or none.";
+    /// A gateway asks, and an identity header or one that LiteLLM believes came along, which the gateway would hand on. Have it take the header off, and list it in `forward_auth.gateway_removes`.
+    UnremovedHeader = "unremoved_header" FORBIDDEN "A reserved header came with the request.";
+    /// A gateway asks without saying once each what it asks about: the address, the method and the host. docs/forward-auth.md has the headers for each kind.
+    NoOriginal = "no_original" FORBIDDEN "The gateway does not say what it asks about.";
     /// The person has `limits.in_flight_per_person` requests running, or was signed in to the admin UI with 15 browsers within a minute.
     TooManyRequests = "too_many_requests" TOO_MANY_REQUESTS "Too many requests of yours at once.";
     /// `limits.in_flight` requests are running.

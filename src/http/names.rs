@@ -113,6 +113,11 @@ impl Owned {
         self.prefixes.push((prefix, owner));
     }
 
+    /// Every name that is owned by itself, in its own spelling.
+    pub fn names(&self) -> impl Iterator<Item = (&HeaderName, Owner)> {
+        self.names.values().map(|(owner, name)| (name, *owner))
+    }
+
     /// The owner of a name in whatever spelling.
     pub fn owner(&self, name: &str) -> Option<Owner> {
         if !self.sieve.holds(name) {

@@ -4,6 +4,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::names::{Owned, Owner};
+use crate::litellm::routes;
 use crate::secret::SessionKey;
 
 /// The header that beats all others on plain HTTP.
@@ -36,6 +37,16 @@ const CLAIMS: [HeaderName; 9] = [
 /// The chat front end `Open WebUI`'s headers, which `user_header_mappings` commonly names.
 const CLAIM_PREFIX: &str = "x-openwebui-";
 
+/// Those that it sends (`env.py`, `FORWARD_USER_INFO_HEADER_*`), for who must be told names.
+const OPENWEBUI: [HeaderName; 6] = [
+    HeaderName::from_static("x-openwebui-user-id"),
+    HeaderName::from_static("x-openwebui-user-name"),
+    HeaderName::from_static("x-openwebui-user-email"),
+    HeaderName::from_static("x-openwebui-user-role"),
+    HeaderName::from_static("x-openwebui-chat-id"),
+    HeaderName::from_static("x-openwebui-message-id"),
+];
+
 /// The admin UI's cookie, which holds a key.
 pub const UI_COOKIE: &str = "token";
 
@@ -58,6 +69,9 @@ pub fn own(owned: &mut Owned, configured: impl IntoIterator<Item = HeaderName>) 
         owned.add(name, Owner::Credential);
     }
     for name in CLAIMS {
+        owned.add(name, Owner::Claim);
+    }
+    for name in OPENWEBUI {
         owned.add(name, Owner::Claim);
     }
     owned.add_prefix(CLAIM_PREFIX, Owner::Claim);
@@ -87,6 +101,11 @@ pub fn keys_in<'a>(headers: &'a HeaderMap, configured: &'a [HeaderName]) -> impl
         name.eq_ignore_ascii_case(KEY_SUBPROTOCOL).then_some(key)
     };
     lines.chain(protocols.flat_map(|line| line.split(',')).filter_map(named))
+}
+
+/// Whether a query parameter carries a key to LiteLLM: any of its own, and whatever is there where LiteLLM reads one.
+pub fn is_key_parameter(path: &str, name: &str, value: &str) -> bool {
+    name == "key" && (value.starts_with(KEY_PREFIX) || routes::reads_key_from_query(path))
 }
 
 /// Whether the body of a 401 says that the key itself is unknown or expired: `error.type` is `token_not_found_in_db` or

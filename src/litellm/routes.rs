@@ -97,7 +97,8 @@ pub fn below_root<'p>(path: &'p str, root: &str) -> &'p str {
     path.strip_prefix(root).filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
-/// Whether any server could take the path for one of these or below one: escapes, case and repeated slashes are seen through.
+/// Whether any server could take the path for one of these or below one: escapes, case, repeated slashes, dots and parameters
+/// of segments are seen through.
 pub fn is_below_any<'p>(path: &str, mut prefixes: impl Iterator<Item = &'p String>) -> bool {
     if is_plain(path) {
         return prefixes.any(|prefix| {
@@ -106,9 +107,24 @@ pub fn is_below_any<'p>(path: &str, mut prefixes: impl Iterator<Item = &'p Strin
         });
     }
     let decoded = String::from_utf8_lossy(&percent_decode(path.as_bytes())).to_ascii_lowercase();
+    let segments = || {
+        let bare = |segment: &'_ str| segment.split(';').next().unwrap_or_default().to_owned();
+        decoded.split(['/', '\\']).map(bare).filter(|segment| !matches!(segment.as_str(), "" | "."))
+    };
+    // As it stands, and with its `..` resolved: servers differ.
+    let written: Vec<String> = segments().collect();
+    let resolved = segments().fold(Vec::new(), |mut above, segment| {
+        if segment == ".." {
+            above.pop();
+        } else {
+            above.push(segment);
+        }
+        above
+    });
     prefixes.any(|prefix| {
-        let mut segments = decoded.split(['/', '\\']).filter(|segment| !matches!(*segment, "" | "."));
-        prefix.to_ascii_lowercase().split('/').filter(|part| !part.is_empty()).all(|part| segments.next() == Some(part))
+        let parts: Vec<String> =
+            prefix.to_ascii_lowercase().split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        written.starts_with(&parts) || resolved.starts_with(&parts)
     })
 }
 
@@ -180,10 +196,14 @@ mod tests {
             "/%76estibule/x",
             "/./vestibule",
             "/\\vestibule",
+            "/x/../vestibule/x",
+            "/x/%2e%2e/vestibule",
+            "/vestibule/../x",
+            "/vestibule;a=b/x",
         ] {
             assert!(is_below(path), "{path}");
         }
-        for path in ["/", "/vestibules", "/x/vestibule", "/v1/models"] {
+        for path in ["/", "/vestibules", "/x/vestibule", "/v1/models", "/x/../x/vestibule", "/a;vestibule"] {
             assert!(!is_below(path), "{path}");
         }
     }

@@ -7,15 +7,18 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::runtime;
 
-use crate::config::{Config, Drain, Limits, Listen, UpstreamUrl};
+use crate::config::{Config, Drain, ForwardAuth, Gateway, IdentitySource, Limits, Listen, PublicUrl, UpstreamUrl};
 use crate::face::outgoing::Rewriter;
 use crate::face::pages::{self, Pages};
+use crate::face::verify::{self, SignIn, Verify};
 use crate::gate::grant::Granter;
 use crate::gate::identity::Reader;
 use crate::gate::ledger::Ledger;
 use crate::gate::origin::Origins;
 use crate::gate::recognition::Recognition;
+use crate::gate::remains::Remains;
 use crate::gate::session::{Ages, Sessions};
+use crate::gate::source::Source;
 use crate::gate::trust::Trust;
 use crate::gate::{self, Doors, Gate, ledger};
 use crate::litellm::doors;
@@ -31,6 +34,10 @@ const PAGE_LEFT_MIN: Duration = Duration::from_mins(30);
 pub struct Assembly {
     /// Decides.
     pub gate: Arc<Gate>,
+    /// Each kind of gateway that may ask, with the gate that decides for it.
+    pub gates: Vec<(Gateway, Arc<Gate>)>,
+    /// Where a gateway's browsers sign in.
+    pub sign_in: Option<String>,
     /// Writes heads.
     pub rewriter: Arc<Rewriter>,
     /// Answers for the admin UI.
@@ -88,10 +95,17 @@ impl Books {
 impl Assembly {
     /// Puts the stages together.
     pub fn new(config: Config, books: &Books) -> Self {
-        let Config { trust, identity, rules, account, litellm, limits, .. } = config;
+        let own_prefixes =
+            pages::own_prefixes(&config.own_prefix, config.public_url.as_ref(), &config.litellm.root_path);
+        let pages = own_pages(&config, &own_prefixes);
+        let Config { trust, identity, rules, account, litellm, limits, forward_auth, .. } = config;
         let is_socket = matches!(config.listen, Listen::Unix { .. });
-        let owned = Arc::new(gate::owned_names(&identity, &trust, &litellm));
-        let own_prefixes = pages::own_prefixes(&config.own_prefix, config.public_url.as_ref(), &litellm.root_path);
+        let proofs: Vec<_> = trust
+            .secret_header
+            .iter()
+            .chain(forward_auth.iter().filter_map(|it| it.trust.secret_header.as_ref()))
+            .collect();
+        let owned = Arc::new(gate::owned_names(&identity, proofs, &litellm));
         let doors = Doors {
             client_keys: config.client_keys,
             key_headers: gate::key_headers(&litellm),
@@ -106,32 +120,15 @@ impl Assembly {
                 own_pages: pages::own(&own_prefixes),
                 signs_in: config.ui.sign_in,
             },
-            own_prefixes: own_prefixes.clone(),
+            own_prefixes,
             target_bytes: limits.target_bytes,
             in_flight_per_person: limits.in_flight_per_person,
         };
-        let pages = Pages {
-            public_url: config.public_url.clone(),
-            root_path: litellm.root_path.clone(),
-            own_prefix: config.own_prefix,
-            own_prefixes,
-            left_min: PAGE_LEFT_MIN.min(config.session.life / 4),
-            signs_in: config.ui.sign_in,
-            cookie_key: config.ui.cookie_key,
-            signature: litellm
-                .master_key
-                .as_ref()
-                .map_or_else(|| config.session.secrets.cookie_key(), CookieKey::of_master_key),
-            logout: config.logout.location,
-            api_session: config.logout.api_session,
-            litellm: litellm.url.clone(),
-            key_header: litellm.key_header.clone(),
-            reads: identity.reads.iter().map(|(attribute, rule)| (attribute.name(), rule.name.clone())).collect(),
-            master_key: litellm.master_key.clone(),
-        };
-        let recognition = Recognition::new(Reader::new(identity), Granter::new(rules), account.max_cached);
+        let source = Arc::new(Source::new(config.source, config.public_url.as_ref()));
+        let recognition = Arc::new(Recognition::new(Reader::new(identity), Granter::new(rules), account.max_cached));
         let trust = Trust::new(trust, is_socket);
-        let gate = Gate::new(trust, recognition, books.sessions.clone(), owned.clone(), doors);
+        let gate = Gate::new(trust, source, recognition, books.sessions.clone(), owned.clone(), doors);
+        let gates = forward_auth.as_ref().map_or_else(Vec::new, |forward_auth| gates(forward_auth, &gate));
         let is_https = config.public_url.as_ref().is_some_and(|url| url.https);
         let rewriter = Rewriter {
             owned,
@@ -145,6 +142,8 @@ impl Assembly {
         };
         Self {
             gate: Arc::new(gate),
+            gates,
+            sign_in: forward_auth.and_then(|forward_auth| forward_auth.sign_in),
             rewriter: Arc::new(rewriter),
             pages: Arc::new(pages),
             upstream: litellm.url,
@@ -154,6 +153,66 @@ impl Assembly {
             ledger: books.ledger.clone(),
         }
     }
+}
+
+// === impl Assembly ===
+
+impl Assembly {
+    /// What answers gateways.
+    pub fn verify(&self, metrics: Arc<Metrics>) -> Verify {
+        let Pages { own_prefix, public_url, .. } = &*self.pages;
+        let origin = public_url.as_ref().map(PublicUrl::origin);
+        Verify {
+            gates: self.gates.clone(),
+            rewriter: self.rewriter.clone(),
+            own_prefix: own_prefix.clone(),
+            sign_in: self.sign_in.clone().zip(origin).map(|(template, origin)| SignIn { template, origin }),
+            to_remove: verify::to_remove(&self.rewriter.owned, self.rewriter.key_header.as_ref()),
+            metrics,
+            in_flight: self.limits.in_flight,
+            is_person_in_clear: self.is_person_in_clear,
+            ledger: self.ledger.clone(),
+        }
+    }
+}
+
+/// The own pages, and what is added to LiteLLM's.
+fn own_pages(config: &Config, own_prefixes: &[String]) -> Pages {
+    let Config { litellm, identity, .. } = config;
+    Pages {
+        public_url: config.public_url.clone(),
+        root_path: litellm.root_path.clone(),
+        own_prefix: config.own_prefix.clone(),
+        own_prefixes: own_prefixes.to_vec(),
+        left_min: PAGE_LEFT_MIN.min(config.session.life / 4),
+        signs_in: config.ui.sign_in,
+        cookie_key: config.ui.cookie_key,
+        signature: litellm
+            .master_key
+            .as_ref()
+            .map_or_else(|| config.session.secrets.cookie_key(), CookieKey::of_master_key),
+        logout: config.logout.location.clone(),
+        api_session: config.logout.api_session,
+        litellm: litellm.url.clone(),
+        key_header: litellm.key_header.clone(),
+        is_asked: matches!(config.source, IdentitySource::Check(_)),
+        reads: identity.reads.iter().map(|(attribute, rule)| (attribute.name(), rule.name.clone())).collect(),
+        master_key: litellm.master_key.clone(),
+    }
+}
+
+/// The gates of the listener for gateways.
+fn gates(forward_auth: &ForwardAuth, gate: &Gate) -> Vec<(Gateway, Arc<Gate>)> {
+    let ForwardAuth { listen, trust, gateways, removes, overwrites, .. } = forward_auth;
+    let is_socket = matches!(listen, Listen::Unix { .. });
+    // The proof stands on the question alone.
+    let proof = trust.secret_header.iter().map(|proof| &proof.name);
+    let handled: Vec<_> = removes.iter().chain(overwrites).chain(proof).cloned().collect();
+    let of = |gateway: Gateway| {
+        let remains = Remains { handled: handled.clone(), is_told: gateway == Gateway::Envoy };
+        (gateway, Arc::new(gate.for_gateway(Trust::new(trust.clone(), is_socket), remains)))
+    };
+    gateways.iter().map(|gateway| of(*gateway)).collect()
 }
 
 /// What a Host header calls LiteLLM.

@@ -48,6 +48,16 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
+/// Of every listener each worker gets one socket.
+pub fn by_worker<R: Copy>(listeners: Vec<(R, Sockets)>) -> Vec<Vec<(R, Socket)>> {
+    let mut workers: Vec<Vec<(R, Socket)>> = Vec::new();
+    for (role, sockets) in listeners {
+        workers.resize_with(workers.len().max(sockets.each.len()), Vec::new);
+        workers.iter_mut().zip(sockets.each).for_each(|(worker, socket)| worker.push((role, socket)));
+    }
+    workers
+}
+
 /// Binds one socket a worker, so that a taken address is known before anything runs.
 pub fn bind(listen: &Listen, workers: usize) -> Result<Sockets, StartError> {
     let failed = |address: String| move |source| StartError::Listen { address, source };

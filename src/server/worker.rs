@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,6 +25,8 @@ use super::listener::{Listener, Socket, Stream};
 use super::wire::Wire;
 use crate::config::Limits;
 use crate::face::forward::Proxy;
+use crate::face::reply::ReplyBody;
+use crate::face::verify::Verify;
 use crate::gate::peer::Peer;
 use crate::http::conversation::Conversation;
 use crate::http::liveness::{self, Downstream};
@@ -38,7 +40,17 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// hyper's limit of fields where none is set (`DEFAULT_MAX_HEADERS`).
 const HYPER_HEADERS_MAX: usize = 100;
 
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Requests that go on to LiteLLM.
+    Proxy,
+    /// Questions of gateways.
+    Verify,
+}
+
 /// What a worker is made of.
+#[derive(Clone)]
 pub struct Worker {
     /// What it serves with, now and after a reload; shared by all workers.
     pub assembly: watch::Receiver<Arc<Assembly>>,
@@ -50,11 +62,23 @@ pub struct Worker {
     pub ending: Ending,
 }
 
+// === impl Role ===
+
+impl Role {
+    /// Its name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Verify => "forward_auth",
+        }
+    }
+}
+
 // === impl Worker ===
 
 impl Worker {
     /// Starts the thread. The receiver tells when it listens, or why not.
-    pub fn start(self, number: usize, socket: Socket) -> io::Result<mpsc::Receiver<io::Result<()>>> {
+    pub fn start(self, number: usize, sockets: Vec<(Role, Socket)>) -> io::Result<mpsc::Receiver<io::Result<()>>> {
         let (tell, told) = mpsc::channel();
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
@@ -62,11 +86,12 @@ impl Worker {
                 Err(error) => return tell.send(Err(error)).unwrap_or(()),
             };
             runtime.block_on(async move {
-                match socket.listen() {
-                    Ok(listener) => {
+                let listen = |(role, socket): (Role, Socket)| socket.listen().map(|listener| (role, listener));
+                match sockets.into_iter().map(listen).collect::<io::Result<Vec<_>>>() {
+                    Ok(listeners) => {
                         // Nobody waits for the word any more only when the start has failed elsewhere.
                         let _ = tell.send(Ok(()));
-                        self.accept(listener).await;
+                        self.accept_all(listeners).await;
                     }
                     Err(error) => tell.send(Err(error)).unwrap_or(()),
                 }
@@ -75,10 +100,21 @@ impl Worker {
         Ok(told)
     }
 
-    async fn accept(self, listener: Listener) {
+    async fn accept_all(self, listeners: Vec<(Role, Listener)>) {
+        let accepting: Vec<_> =
+            listeners.into_iter().map(|(role, listener)| tokio::spawn(self.clone().accept(role, listener))).collect();
+        for accepted in accepting {
+            // An accept loop ends with the process, or when it is told to.
+            let _ = accepted.await;
+        }
+        // What runs on this thread goes on until it has ended or the process does.
+        self.ending.running.wait().await;
+    }
+
+    async fn accept(self, role: Role, listener: Listener) {
         let mut reloaded = self.assembly.clone();
-        let mut serving = self.serving(&reloaded.borrow_and_update().clone());
-        let proxy = Arc::new(ArcSwap::new(serving.proxy.clone()));
+        let mut serving = self.serving(role, &reloaded.borrow_and_update().clone());
+        let face = Arc::new(ArcSwap::new(serving.face.clone()));
         let mut accepted = None;
         loop {
             let next = async {
@@ -92,16 +128,16 @@ impl Worker {
             let place = tokio::select! {
                 () = self.ending.stop.cancelled() => break,
                 Ok(()) = reloaded.changed() => {
-                    // Connections that are open go on to the new proxy with their next request.
-                    serving = self.serving(&reloaded.borrow_and_update().clone());
-                    proxy.store(serving.proxy.clone());
+                    // Connections that are open go on to the new face with their next request.
+                    serving = self.serving(role, &reloaded.borrow_and_update().clone());
+                    face.store(serving.face.clone());
                     continue;
                 }
                 place = next => place,
             };
             match (place, accepted.take()) {
                 (None, _) => break,
-                (Some(place), Some(Ok((stream, peer)))) => self.spawn(&serving, &proxy, stream, peer, place),
+                (Some(place), Some(Ok((stream, peer)))) => self.spawn(&serving, &face, stream, peer, place),
                 (Some(_), Some(Err(error))) => {
                     tracing::warn!(cause = chain(&error), "can't accept a connection");
                     tokio::time::sleep(ACCEPT_REST).await;
@@ -109,18 +145,27 @@ impl Worker {
                 (Some(_), None) => {}
             }
         }
-        drop(listener);
-        // What runs on this thread goes on until it has ended or the process does.
-        self.ending.running.wait().await;
     }
 
     /// Puts together what this worker serves with.
-    fn serving(&self, assembly: &Assembly) -> Serving {
+    fn serving(&self, role: Role, assembly: &Assembly) -> Serving {
+        let limits = &assembly.limits;
+        let (face, sweeping) = match role {
+            Role::Proxy => {
+                let (proxy, sweeping) = self.proxy(assembly);
+                (Face::Proxy(proxy), Some(sweeping))
+            }
+            Role::Verify => (Face::Verify(assembly.verify(self.metrics.clone())), None),
+        };
+        Serving { face: Arc::new(face), http: Self::http(limits), limits: limits.clone(), sweeping }
+    }
+
+    fn proxy(&self, assembly: &Assembly) -> (Proxy, AbortHandle) {
         let limits = &assembly.limits;
         let upstream = Upstream::new(assembly.upstream.clone(), (**limits).clone(), self.metrics.clone());
         let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
         let sweeping = tokio::spawn(sweep_forever(upstream.clone(), every)).abort_handle();
-        let proxy = Arc::new(Proxy {
+        let proxy = Proxy {
             gate: assembly.gate.clone(),
             rewriter: assembly.rewriter.clone(),
             pages: assembly.pages.clone(),
@@ -131,8 +176,8 @@ impl Worker {
             in_flight: limits.in_flight,
             is_person_in_clear: assembly.is_person_in_clear,
             ledger: assembly.ledger.clone(),
-        });
-        Serving { proxy, http: Self::http(limits), limits: limits.clone(), sweeping }
+        };
+        (proxy, sweeping)
     }
 
     fn http(limits: &Limits) -> http1::Builder {
@@ -152,13 +197,13 @@ impl Worker {
     fn spawn(
         &self,
         serving: &Serving,
-        proxy: &Arc<ArcSwap<Proxy>>,
+        face: &Arc<ArcSwap<Face>>,
         stream: Stream,
         peer: Peer,
         place: OwnedSemaphorePermit,
     ) {
         let connection = Connection {
-            proxy: proxy.clone(),
+            face: face.clone(),
             limits: serving.limits.clone(),
             peer: Arc::new(peer),
             seat: Seat::new(self.metrics.clone(), place),
@@ -178,20 +223,43 @@ impl Worker {
 
 /// What a worker serves with until the next reload.
 struct Serving {
-    proxy: Arc<Proxy>,
+    face: Arc<Face>,
     http: http1::Builder,
     limits: Arc<Limits>,
-    sweeping: AbortHandle,
+    sweeping: Option<AbortHandle>,
+}
+
+/// What answers on a listener.
+enum Face {
+    Proxy(Proxy),
+    Verify(Verify),
+}
+
+// === impl Face ===
+
+impl Face {
+    async fn serve(
+        &self,
+        peer: &Peer,
+        talk: &Conversation,
+        number: u64,
+        request: Request<Incoming>,
+    ) -> Response<ReplyBody> {
+        match self {
+            Self::Proxy(proxy) => proxy.serve(peer, talk, number, request).await,
+            Self::Verify(verify) => verify.serve(peer, talk, number, request).await,
+        }
+    }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.sweeping.abort();
+        self.sweeping.iter().for_each(AbortHandle::abort);
     }
 }
 
 struct Connection {
-    proxy: Arc<ArcSwap<Proxy>>,
+    face: Arc<ArcSwap<Face>>,
     limits: Arc<Limits>,
     peer: Arc<Peer>,
     seat: Seat,
@@ -230,8 +298,8 @@ impl Connection {
         let count = AtomicU64::new(0);
         let service = service_fn(|request: Request<Incoming>| {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-            let (proxy, peer, talk) = (self.proxy.load_full(), self.peer.clone(), talk.clone());
-            async move { Ok::<_, Infallible>(proxy.serve(&peer, &talk, number, request).await) }
+            let (face, peer, talk) = (self.face.load_full(), self.peer.clone(), talk.clone());
+            async move { Ok::<_, Infallible>(face.serve(&peer, &talk, number, request).await) }
         });
         let wire = TokioIo::new(Wire::new(stream, talk.clone(), &self.limits));
         let served = http.serve_connection(wire, service).with_upgrades();

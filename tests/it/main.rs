@@ -61,4 +61,6 @@ mod trust;
 #[cfg(test)]
 mod ui;
 #[cfg(test)]
+mod verify;
+#[cfg(test)]
 mod wire;

@@ -29,17 +29,24 @@ const MCP_DISCOVERY: [&str; 5] = [
     "/.well-known/openid-configuration",
 ];
 
-/// `ADDRESS:PORT` or `unix:/path`.
+/// Where the sign-in proxy reaches us.
 pub(super) fn listen(raw: Option<&str>, mode: Option<Scalar>, report: &mut Report) -> Option<Listen> {
+    listener("listen", raw, mode, report)
+}
+
+/// `ADDRESS:PORT` or `unix:/path`; the key's name with `_mode` behind it is the socket's permissions.
+pub(super) fn listener(key: &str, raw: Option<&str>, mode: Option<Scalar>, report: &mut Report) -> Option<Listen> {
     let text = raw.unwrap_or(LISTEN);
     let unix = text.strip_prefix("unix:");
+    let mode_key = format!("{key}_mode");
     if mode.is_some() && unix.is_none() {
-        report.warn("listen_mode", "`listen_mode` has no effect", "it is for `listen: unix:/path/to/socket`");
+        let message = format!("`{mode_key}` has no effect");
+        report.warn(mode_key.as_str(), message, format!("it is for `{key}: unix:/path/to/socket`"));
     }
-    let mode = socket_mode(mode, report);
+    let mode = socket_mode(&mode_key, mode, report);
     match unix {
-        Some(path) => Some(Listen::Unix { path: socket_path("listen", path, report)?, mode }),
-        None => address("listen", text, report).map(Listen::Tcp),
+        Some(path) => Some(Listen::Unix { path: socket_path(key, path, report)?, mode }),
+        None => address(key, text, report).map(Listen::Tcp),
     }
 }
 
@@ -54,12 +61,12 @@ pub(super) fn socket_path(key: &str, path: &str, report: &mut Report) -> Option<
     Some(path.into())
 }
 
-fn socket_mode(raw: Option<Scalar>, report: &mut Report) -> u32 {
+fn socket_mode(key: &str, raw: Option<Scalar>, report: &mut Report) -> u32 {
     let Some(Scalar(text)) = raw else { return MODE };
     let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).ok().filter(|mode| *mode <= 0o777);
     mode.unwrap_or_else(|| {
-        let message = format!("`listen_mode` is not a file's permission: {}", literal(&text));
-        report.error("listen_mode", message, "write three octal digits in quotes, such as `\"0600\"`");
+        let message = format!("`{key}` is not a file's permission: {}", literal(&text));
+        report.error(key, message, "write three octal digits in quotes, such as `\"0600\"`");
         MODE
     })
 }

@@ -92,12 +92,13 @@ impl Headers {
         Some(header)
     }
 
-    /// Refuses one header for two things. Two keys may share one: they are removed alike.
+    /// Refuses one header for two things. Two keys may share one, and so may the proofs of two listeners: they are removed
+    /// alike.
     pub(super) fn check(&self, report: &mut Report) {
         for (at, (name, purpose, path)) in self.0.iter().enumerate() {
             let mut before = self.0.iter().take(at);
             let same = before.find(|(other, other_purpose, _)| {
-                fold(other) == fold(name) && (*purpose != Purpose::Key || *other_purpose != Purpose::Key)
+                fold(other) == fold(name) && (purpose != other_purpose || *purpose == Purpose::Identity)
             });
             if let Some((_, _, first)) = same {
                 let message = format!("`{path}` and `{first}` name the same header: `{name}`");

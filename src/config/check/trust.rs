@@ -1,4 +1,4 @@
-//! Who may say who somebody is.
+//! Who may say who somebody is, and which gateways may ask.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,23 +19,61 @@ const PROOFS_MAX: usize = 2;
 /// Fewest bytes of the password of basic auth.
 const PASSWORD_BYTES_MIN: usize = 16;
 
-/// Everything under `trust`. Without any rule nobody is believed, and nothing starts.
+/// A listener's rules: where they stand in the file, and whom they let do what.
+pub(super) struct Place {
+    /// The section.
+    at: &'static str,
+    /// Before `listen` and `listen_mode`.
+    listener: &'static str,
+    /// Who is to be named.
+    who: &'static str,
+    /// What nobody else may do.
+    may: &'static str,
+    /// What else can be set than `peers` and `secret_header`.
+    or_else: &'static str,
+    /// How everybody can be let do it.
+    everybody: &'static str,
+}
+
+/// Who may say who somebody is.
+pub(super) const SPEAKERS: Place = Place {
+    at: "trust",
+    listener: "",
+    who: "the sign-in proxy's",
+    may: "say who they are",
+    or_else: " or `trust.basic_auth_password_file`",
+    everybody: "; `trust.everybody_may_be_anybody: true` allows it all the same, and means what it says",
+};
+
+/// Which gateways may ask.
+pub(super) const GATEWAYS: Place = Place {
+    at: "forward_auth",
+    listener: "forward_auth.",
+    who: "the gateway's",
+    may: "ask for keys",
+    or_else: "",
+    everybody: "",
+};
+
+/// The rules of a listener. Without any nobody is believed, and nothing starts.
 pub(super) fn trust(
     raw: RawTrust,
+    place: &Place,
     listen: Option<&Listen>,
     upstream: Option<&UpstreamUrl>,
     headers: &mut Headers,
     report: &mut Report,
 ) -> Trust {
-    let everybody = flag("trust.everybody_may_be_anybody", raw.everybody_may_be_anybody.as_ref(), report);
-    let shared = flag("trust.accept_shared_loopback", raw.accept_shared_loopback.as_ref(), report);
+    let at = place.at;
+    let everybody = flag(&format!("{at}.everybody_may_be_anybody"), raw.everybody_may_be_anybody.as_ref(), report);
+    let shared = flag(&format!("{at}.accept_shared_loopback"), raw.accept_shared_loopback.as_ref(), report);
     let trust = Trust {
-        peers: peers(raw.peers.unwrap_or_default(), report),
-        uids: uids(raw.uids.unwrap_or_default(), report),
-        secret_header: raw.secret_header.and_then(|raw| secret_header(raw, headers, report)),
+        peers: peers(at, raw.peers.unwrap_or_default(), report),
+        uids: uids(at, raw.uids.unwrap_or_default(), report),
+        secret_header: raw.secret_header.and_then(|raw| secret_header(at, raw, headers, report)),
         basic_auth_password: {
             let (inline, file) = (raw.basic_auth_password, raw.basic_auth_password_file);
-            secret("trust.basic_auth_password", inline, file, report).and_then(|(secret, from)| {
+            secret(&format!("{at}.basic_auth_password"), inline, file, report).and_then(|(secret, from)| {
                 let reach = secret.expose_secret().len() >= PASSWORD_BYTES_MIN;
                 if !reach {
                     let message = format!("`{from}` gives a password that is too short");
@@ -46,52 +84,68 @@ pub(super) fn trust(
         },
     };
     if everyone(&trust.peers) && !everybody {
-        let remedy = "name the sign-in proxy's addresses; `trust.everybody_may_be_anybody: true` allows it all the same, \
-                      and means what it says";
-        report.error("trust.peers", "`trust.peers` lets everybody say who they are", remedy);
+        let remedy = format!("name {} addresses{}", place.who, place.everybody);
+        report.error(place.key("peers"), format!("`{at}.peers` lets everybody {}", place.may), remedy);
     }
     match listen {
         // Everybody includes LiteLLM: that is said, or refused, above.
-        Some(Listen::Tcp(_)) => tcp(&trust, upstream, shared || everyone(&trust.peers), report),
-        Some(Listen::Unix { mode, .. }) => unix(&trust, *mode, report),
+        Some(Listen::Tcp(_)) => place.tcp(&trust, upstream, shared || everyone(&trust.peers), report),
+        Some(Listen::Unix { mode, .. }) => place.unix(&trust, *mode, report),
         None => {}
     }
     trust
 }
 
-fn tcp(trust: &Trust, upstream: Option<&UpstreamUrl>, shared_is_accepted: bool, report: &mut Report) {
-    if !trust.uids.is_empty() {
-        let remedy = "TCP does not tell user ids: set `listen: unix:/path/to/socket`, or take `uids` out";
-        report.error("trust.uids", "`trust.uids` needs a unix socket", remedy);
-    }
-    let has_secret = trust.secret_header.is_some() || trust.basic_auth_password.is_some();
-    if trust.peers.is_empty() && !has_secret {
-        let remedy = "set `trust.peers` to the sign-in proxy's addresses, `trust.secret_header` or \
-                      `trust.basic_auth_password_file`; without any, everybody could say that they are anybody";
-        report.missing("trust", "no rule says whom to trust", remedy);
-    }
-    let shared = upstream.and_then(|upstream| shared_address(&trust.peers, upstream));
-    if let Some(address) =
-        shared.filter(|_| !has_secret && !shared_is_accepted && !report.is_doubtful("trust.secret_header"))
-    {
-        let message = format!("`trust.peers` is the only proof, and LiteLLM has such an address too: `{address}`");
-        let remedy = "LiteLLM's pass-through routes and MCP servers can be talked into calling vestibule: add \
-                      `trust.secret_header`, or set `trust.accept_shared_loopback: true` where nobody but you can add such routes";
-        report.error("trust.peers", message, remedy);
-    }
-}
+// === impl Place ===
 
-fn unix(trust: &Trust, mode: u32, report: &mut Report) {
-    if !trust.peers.is_empty() {
-        let remedy = "a unix socket has no addresses: set `trust.uids`, or take `peers` out";
-        report.error("trust.peers", "`trust.peers` can't hold on a unix socket", remedy);
+impl Place {
+    fn key(&self, name: &str) -> KeyPath {
+        KeyPath::parse(self.at).key(name)
     }
-    let others = mode & 0o007 != 0;
-    let has_proof = !trust.uids.is_empty() || trust.secret_header.is_some() || trust.basic_auth_password.is_some();
-    if others && !has_proof {
-        let message =
-            format!("the socket is open to every user of this machine, and nothing else is asked: `{mode:04o}`");
-        report.missing("listen_mode", message, "set `trust.uids`, or a `listen_mode` of `\"0660\"` or less");
+
+    fn tcp(&self, trust: &Trust, upstream: Option<&UpstreamUrl>, shared_is_accepted: bool, report: &mut Report) {
+        let Self { at, listener, who, may, or_else, .. } = self;
+        if !trust.uids.is_empty() {
+            let remedy =
+                format!("TCP does not tell user ids: set `{listener}listen: unix:/path/to/socket`, or take `uids` out");
+            report.error(self.key("uids"), format!("`{at}.uids` needs a unix socket"), remedy);
+        }
+        let has_secret = trust.secret_header.is_some() || trust.basic_auth_password.is_some();
+        if trust.peers.is_empty() && !has_secret {
+            let comma = if or_else.is_empty() { " or" } else { "," };
+            let could = if or_else.is_empty() { may } else { "say that they are anybody" };
+            let remedy = format!(
+                "set `{at}.peers` to {who} addresses{comma} `{at}.secret_header`{or_else}; without any, everybody could {could}"
+            );
+            report.missing(KeyPath::parse(at), "no rule says whom to trust", remedy);
+        }
+        let shared = upstream.and_then(|upstream| shared_address(&trust.peers, upstream));
+        if let Some(address) =
+            shared.filter(|_| !has_secret && !shared_is_accepted && !report.is_doubtful(self.key("secret_header")))
+        {
+            let message = format!("`{at}.peers` is the only proof, and LiteLLM has such an address too: `{address}`");
+            let remedy = format!(
+                "LiteLLM's pass-through routes and MCP servers can be talked into calling vestibule: add \
+                 `{at}.secret_header`, or set `{at}.accept_shared_loopback: true` where nobody but you can add such routes"
+            );
+            report.error(self.key("peers"), message, remedy);
+        }
+    }
+
+    fn unix(&self, trust: &Trust, mode: u32, report: &mut Report) {
+        let Self { at, listener, .. } = self;
+        if !trust.peers.is_empty() {
+            let remedy = format!("a unix socket has no addresses: set `{at}.uids`, or take `peers` out");
+            report.error(self.key("peers"), format!("`{at}.peers` can't hold on a unix socket"), remedy);
+        }
+        let others = mode & 0o007 != 0;
+        let has_proof = !trust.uids.is_empty() || trust.secret_header.is_some() || trust.basic_auth_password.is_some();
+        if others && !has_proof {
+            let message =
+                format!("the socket is open to every user of this machine, and nothing else is asked: `{mode:04o}`");
+            let remedy = format!("set `{at}.uids`, or a `{listener}listen_mode` of `\"0660\"` or less");
+            report.missing(KeyPath::parse(&format!("{listener}listen_mode")), message, remedy);
+        }
     }
 }
 
@@ -124,11 +178,11 @@ fn everyone(peers: &[IpNet]) -> bool {
     IpNet::aggregate(&peers.to_vec()).iter().any(|peer| peer.prefix_len() == 0)
 }
 
-fn peers(raw: List<String>, report: &mut Report) -> Vec<IpNet> {
+fn peers(section: &str, raw: List<String>, report: &mut Report) -> Vec<IpNet> {
     let mut peers = Vec::with_capacity(raw.len());
     for (at, text) in raw.into_iter().enumerate() {
         let Some(text) = text else { continue };
-        let key = KeyPath::parse("trust.peers").at(at);
+        let key = KeyPath::parse(section).key("peers").at(at);
         match peer(&text) {
             Ok(peer) => peers.push(peer),
             Err(remedy) => {
@@ -168,14 +222,14 @@ fn peer(text: &str) -> Result<IpNet, String> {
     }
 }
 
-fn uids(raw: List<Scalar>, report: &mut Report) -> Vec<u32> {
+fn uids(section: &str, raw: List<Scalar>, report: &mut Report) -> Vec<u32> {
     let mut uids = Vec::with_capacity(raw.len());
     for (at, raw) in raw.into_iter().enumerate() {
         let Some(Scalar(text)) = raw else { continue };
         if let Ok(uid) = text.parse() {
             uids.push(uid);
         } else {
-            let key = KeyPath::parse("trust.uids").at(at);
+            let key = KeyPath::parse(section).key("uids").at(at);
             let message = format!("`{key}` is not a user id: {}", literal(&text));
             report.error(&key, message, "write the number: `id -u NAME`");
         }
@@ -183,11 +237,16 @@ fn uids(raw: List<Scalar>, report: &mut Report) -> Vec<u32> {
     uids
 }
 
-fn secret_header(raw: RawSecretHeader, headers: &mut Headers, report: &mut Report) -> Option<SecretHeader> {
-    let own = KeyPath::parse("trust.secret_header");
+fn secret_header(
+    section: &str,
+    raw: RawSecretHeader,
+    headers: &mut Headers,
+    report: &mut Report,
+) -> Option<SecretHeader> {
+    let own = KeyPath::parse(section).key("secret_header");
     if raw.name.is_none() {
         let remedy = "add the name that the sign-in proxy sends it under: `name: X-Vestibule-Proof`";
-        report.missing(own.key("name"), "`trust.secret_header` has no name", remedy);
+        report.missing(own.key("name"), format!("`{own}` has no name"), remedy);
     }
     let name = raw.name.and_then(|name| headers.name(&own.key("name"), &name, Purpose::Proof, report));
     let (inline, file) = (raw.value, raw.value_file);
@@ -200,15 +259,15 @@ fn secret_header(raw: RawSecretHeader, headers: &mut Headers, report: &mut Repor
         }
         inline => {
             let inline = inline.and_then(|inline| inline.items.into_iter().flatten().next());
-            secret("trust.secret_header.value", inline, file, report).map(|(secret, from)| {
+            secret(&own.key("value").to_string(), inline, file, report).map(|(secret, from)| {
                 let lines = secret.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
                 (lines.map(|line| SecretString::from(line.to_owned())).collect(), from)
             })
         }
     };
     if !given {
-        let remedy = "set `trust.secret_header.value_file`; make a value with `openssl rand -hex 32`";
-        report.missing(own.key("value"), "`trust.secret_header` has no value", remedy);
+        let remedy = format!("set `{own}.value_file`; make a value with `openssl rand -hex 32`");
+        report.missing(own.key("value"), format!("`{own}` has no value"), remedy);
     }
     let (values, from) = values?;
     if !proofs_are_sound(&values, &from, report) {

@@ -35,9 +35,8 @@ const WORDS: &[(&str, &str)] = &[
         "rules[].grants.on",
         "`create`: when the row is made alone; `always`: whenever the rule says other than what was last written.",
     ),
-    ("trust.secret_header.name", "The header's name."),
-    ("trust.secret_header.value", "The value itself, or a list of two, in place of `value_file`."),
-    ("trust.secret_header.value_file", "A file with the value, or with two, one a line, while one is replaced."),
+    ("value", "The value itself, or a list of two, in place of `value_file`."),
+    ("value_file", "A file with the value, or with two, one a line, while one is replaced."),
     ("name", "The header's name."),
     ("decoding", "How its bytes become text."),
     ("separator", "How a list is written: one sign, `json`, or `quoted`."),
@@ -77,7 +76,7 @@ fn notes() -> BTreeMap<String, Note> {
         let rest = text.get(name.len()..).unwrap_or_default();
         if !is_name || !(rest == ":" || rest.starts_with(": ")) {
             if is_comment {
-                words.push(text.to_owned());
+                words.push(text.trim_start().trim_start_matches("# ").to_owned());
             } else {
                 words.clear();
                 last.clear();
@@ -117,7 +116,9 @@ fn words(path: &str, notes: &BTreeMap<String, Note>) -> String {
     let bare = path.rsplit('.').next().unwrap_or(path);
     let told = |path: &str| notes.get(path).map(|note| note.words.clone()).filter(|words| !words.is_empty());
     let own = |name: &str| WORDS.iter().find(|(known, _)| *known == name).map(|(_, words)| (*words).to_owned());
+    let in_proof = path.contains(".secret_header.").then(|| own(bare)).flatten();
     own(path)
+        .or(in_proof)
         .or_else(|| told(path))
         .or_else(|| {
             notes.contains_key(&format!("{path}_file")).then(|| format!("The value itself, in place of `{bare}_file`."))

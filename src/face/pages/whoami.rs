@@ -34,7 +34,7 @@ struct Whoami<'a> {
     email: Option<&'a str>,
     name: Option<&'a str>,
     groups: &'a [String],
-    /// Attribute → the header that said it.
+    /// Attribute → the header that said it; of the sign-in proxy's answer, where that is asked, the one that could.
     read_from: std::collections::BTreeMap<&'static str, &'a str>,
     /// Seconds until the key ends, unless it is renewed.
     session_ends_in: u64,
@@ -63,8 +63,8 @@ impl Pages {
             return Err(Code::MethodNotAllowed.into());
         }
         let person = session.person();
-        let read =
-            self.reads.iter().filter(|(_, name)| exactly_one(&head.headers, name).is_ok_and(|value| value.is_some()));
+        let is_there = |name| exactly_one(&head.headers, name).is_ok_and(|value| value.is_some());
+        let read = self.reads.iter().filter(|(_, name)| self.is_asked || is_there(name));
         let whoami = Whoami {
             user_id: session.user_id(),
             role: session.role(),

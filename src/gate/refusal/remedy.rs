@@ -107,7 +107,18 @@ impl Code {
             Self::DeadPlaceholder => {
                 "Load the page again: it signs in. Often somebody else has signed in in the same browser, or the session was revoked."
             }
-            Self::CallerKey => "Send one `Authorization: Bearer sk-…` and no other key header.",
+            Self::CallerKey => {
+                "Send one `Authorization: Bearer sk-…` and no other key header. Behind a gateway: have it take the header that the log names off, and list it in `forward_auth.gateway_removes`."
+            }
+            Self::UnremovedHeader => {
+                "Have the gateway take the header that the log names off every request, and list it in `forward_auth.gateway_removes`."
+            }
+            Self::NoOriginal => {
+                "Compare the gateway's configuration with the one in `deploy/`: it has to set the header that the log names, once, on what it asks."
+            }
+            Self::SignInUnavailable => {
+                "Look whether the sign-in proxy runs and `identity.check.url` is its endpoint as seen from here: 200, 202, 401, 403 and redirects are answers, anything else is none."
+            }
             Self::TooManyRequests => "Wait for running requests, or raise `limits.in_flight_per_person`.",
             Self::Overloaded => "Raise `limits.in_flight`, or add replicas.",
             Self::UpstreamUnreachable => {

@@ -290,6 +290,11 @@ impl Vestibule {
         Client::tcp(self.proxy.expect("it listens on TCP"))
     }
 
+    /// A client on 127.0.0.1 at the listener for gateways.
+    pub(crate) async fn questions(&self) -> Client {
+        Client::tcp(self.log.listening("forward_auth").await.expect("it listens on TCP"))
+    }
+
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.admin
     }

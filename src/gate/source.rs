@@ -1,0 +1,141 @@
+//! Where it stands who somebody is: in the request's own headers, which the sign-in proxy set on it, or in those of the
+//! sign-in proxy's answer, which is asked about the caller's cookies.
+//!
+//! Asked, nothing that a client sent is believed, whatever stands between: the one thing that counts is a cookie that the
+//! sign-in proxy itself made. That it lets somebody pass is not enough: it has to say whom (CVE-2026-25748).
+
+use std::borrow::Cow;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use std::time::Duration;
+
+use super::refusal::{Code, Refusal};
+use super::trust::TrustedPeer;
+use crate::config::{IdentitySource, PublicUrl};
+use crate::http::{cookies, forwarded};
+use crate::litellm::credentials::UI_COOKIE;
+use crate::upstream::inquiry::Inquiry;
+
+const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+/// When callers may try again who could not be looked up.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+
+/// Where it stands.
+pub enum Source {
+    /// In the request.
+    Headers,
+    /// In the sign-in proxy's answer.
+    Check(Box<Check>),
+}
+
+/// The sign-in proxy, to be asked.
+pub struct Check {
+    inquiry: Inquiry,
+    /// `http` or `https`, as people see it.
+    scheme: &'static str,
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Connects to nothing yet.
+    pub fn new(source: IdentitySource, public_url: Option<&PublicUrl>) -> Self {
+        match source {
+            IdentitySource::Headers => Self::Headers,
+            IdentitySource::Check(check) => Self::Check(Box::new(Check {
+                inquiry: Inquiry::new(check.url, check.timeout),
+                scheme: if public_url.is_some_and(|url| url.https) { "https" } else { "http" },
+            })),
+        }
+    }
+
+    /// The headers that say who somebody is, if any do. The sign-in proxy is asked for a peer that is trusted, and for
+    /// requests with a cookie, without which there is nothing to ask.
+    pub async fn said<'a>(
+        &self,
+        speaker: Option<&TrustedPeer<'_>>,
+        head: &'a Parts,
+    ) -> Result<Cow<'a, HeaderMap>, Refusal> {
+        match (self, speaker) {
+            (Self::Headers, _) => Ok(Cow::Borrowed(&head.headers)),
+            (Self::Check(check), Some(_)) => check.ask(head).await.map(Cow::Owned),
+            (Self::Check(_), None) => Ok(Cow::Owned(HeaderMap::new())),
+        }
+    }
+
+    /// Whether only a trusted peer's requests are looked at.
+    pub fn asks(&self) -> bool {
+        matches!(self, Self::Check(_))
+    }
+}
+
+// === impl Check ===
+
+impl Check {
+    async fn ask(&self, head: &Parts) -> Result<HeaderMap, Refusal> {
+        let Some(cookie) = sign_in_cookies(&head.headers) else { return Ok(HeaderMap::new()) };
+        let unavailable = || Refusal::from(Code::SignInUnavailable).retry_after(UNAVAILABLE_RETRY);
+        let answer = self.inquiry.ask(&self.question(head, cookie)).await;
+        let (status, headers) = answer.map_err(|error| unavailable().because(error))?;
+        match status.as_u16() {
+            // oauth2-proxy says 202.
+            200..=299 => Ok(headers),
+            // To a browser it would show the way to sign in.
+            401 | 301..=303 | 307 | 308 => Ok(HeaderMap::new()),
+            403 => Err(Refusal::from(Code::NotAdmitted).because("the sign-in proxy refuses this person")),
+            status => {
+                Err(unavailable().because(format!("the sign-in proxy answered {status} when it was asked who it is")))
+            }
+        }
+    }
+
+    /// As gateways ask, in the names of all of them: oauth2-proxy and Traefik's kind read `X-Forwarded-*`, Authelia and
+    /// authentik's nginx endpoint `X-Original-*`. Nothing of it is the client's but the cookie, the program's name, and what
+    /// was asked for.
+    fn question(&self, head: &Parts, cookie: HeaderValue) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(header::COOKIE, cookie);
+        let method = HeaderValue::from_str(head.method.as_str()).unwrap_or(HeaderValue::from_static("GET"));
+        let uri = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let host = head.headers.get(header::HOST);
+        if let (Ok(uri), Some(host)) = (HeaderValue::from_str(uri), host) {
+            let url = [self.scheme.as_bytes(), b"://", host.as_bytes(), uri.as_bytes()].concat();
+            headers.extend(HeaderValue::from_bytes(&url).ok().map(|url| (X_ORIGINAL_URL, url)));
+            headers.insert(X_FORWARDED_URI, uri);
+            headers.insert(forwarded::HOST, host.clone());
+            // Sign-in proxies for several hosts tell them apart by it.
+            headers.insert(header::HOST, host.clone());
+        }
+        headers.insert(forwarded::PROTO, HeaderValue::from_static(self.scheme));
+        headers.insert(X_ORIGINAL_METHOD, method.clone());
+        headers.insert(X_FORWARDED_METHOD, method);
+        // No page: a 401 instead of the way to sign in.
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(X_REQUESTED_WITH, HeaderValue::from_static("XMLHttpRequest"));
+        // Some bind a session to the browser.
+        headers.extend(head.headers.get(header::USER_AGENT).map(|agent| (header::USER_AGENT, agent.clone())));
+        headers
+    }
+}
+
+/// All cookies but the admin UI's, in one line; `None` where there are none.
+fn sign_in_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let kept: Vec<&[u8]> = lines
+        .flat_map(|line| cookies::parts(line.as_bytes()))
+        .map(<[u8]>::trim_ascii)
+        .filter(|cookie| !cookie.is_empty() && cookies::name(cookie) != UI_COOKIE.as_bytes())
+        .collect();
+    if kept.is_empty() {
+        return None;
+    }
+    let mut line = HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok()?;
+    line.set_sensitive(true);
+    Some(line)
+}
