@@ -1,5 +1,6 @@
 //! What is done with an admitted request: forwarded, or answered here.
 
+pub mod begin;
 pub mod forward;
 mod html;
 pub mod outgoing;

@@ -127,9 +127,7 @@ impl Gate {
                 ClientKeys::Pass => {
                     without_person(Passage::OwnKey(OwnKey::take(&head.headers, &self.doors.key_headers)?))
                 }
-                // Nobody was asked who it is, which is not the caller's fault.
-                ClientKeys::Strip if self.source.asks() => Err(speaker.err().unwrap_or(Code::NoIdentity.into())),
-                ClientKeys::Strip => Err(Code::NoIdentity.into()),
+                ClientKeys::Strip => Err(self.source.nobody(speaker, &said)),
             };
         }
         let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &said)?;

@@ -11,6 +11,7 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 
+use super::begin::SignIn;
 use super::outgoing::{Outgoing, Rewriter};
 use super::pages::{Pages, Step, Touch};
 use super::record::{self, Record};
@@ -43,6 +44,8 @@ pub struct Proxy {
     pub rewriter: Arc<Rewriter>,
     /// Answers for the admin UI, and what is added to LiteLLM's.
     pub pages: Arc<Pages>,
+    /// Where a browser is sent that is not signed in, where that is known here.
+    pub sign_in: Option<SignIn>,
     /// This worker's connections.
     pub upstream: Upstream,
     /// Counts.
@@ -132,6 +135,10 @@ impl Proxy {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 self.ledger.note(&refusal);
+                if let Some(way) = self.sign_in.as_ref().and_then(|sign_in| sign_in.way(&refusal, &head)) {
+                    record.refused(&refusal);
+                    return reply::own_page(way, false, record);
+                }
                 return reply::refuse(&refusal, &head, record);
             }
         };

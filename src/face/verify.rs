@@ -12,10 +12,9 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Bytes, Incoming};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::begin::SignIn;
 use super::outgoing::Rewriter;
-use super::pages::is_navigation;
 use super::record::{self, Record};
 use super::reply::{self, ReplyBody};
 use crate::config::Gateway;
@@ -31,8 +30,6 @@ use crate::telemetry::metrics::Metrics;
 
 /// Names that Envoy takes off the request (`ext_authz`, `HttpService`): else it passes the client's own.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
-/// All but what a query never misreads (RFC 3986 section 2.3).
-const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What is below the own prefix, and above the gateway's name.
 const ENDPOINT: &str = "/auth/";
@@ -57,14 +54,6 @@ pub struct Verify {
     pub is_person_in_clear: bool,
     /// Writes down who was turned away.
     pub ledger: Ledger,
-}
-
-/// An address to send browsers to, with the way back in it.
-pub struct SignIn {
-    /// `{url}` stands for the address that was asked for.
-    pub template: String,
-    /// `https://HOST`, which that address begins with.
-    pub origin: String,
 }
 
 /// What was asked: by which kind of gateway, with which method, about which request.
@@ -198,13 +187,11 @@ impl Verify {
     /// A no, in the two words that every gateway understands; a browser's page is sent to where signing in begins, where
     /// the gateway passes that on.
     fn deny(&self, refusal: &Refusal, asked: &Question, mut record: Record) -> Response<ReplyBody> {
-        if let Some(location) = self.way_to_sign_in(refusal, asked) {
+        // nginx makes a redirect a failure of its own.
+        let sign_in = self.sign_in.as_ref().filter(|_| asked.gateway != Gateway::Nginx);
+        if let Some(way) = sign_in.and_then(|sign_in| sign_in.way(refusal, &asked.original)) {
             record.refused(refusal);
-            let mut response = Response::new(Bytes::new());
-            *response.status_mut() = StatusCode::FOUND;
-            response.headers_mut().insert(header::LOCATION, location);
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            return reply::own_page(response, asked.is_head, record);
+            return reply::own_page(way, asked.is_head, record);
         }
         let mut shaped = asked.original.clone();
         if shaped.method == Method::HEAD && !asked.is_head {
@@ -216,20 +203,6 @@ impl Verify {
             *response.status_mut() = StatusCode::FORBIDDEN;
         }
         response
-    }
-
-    fn way_to_sign_in(&self, refusal: &Refusal, asked: &Question) -> Option<HeaderValue> {
-        let Question { gateway, original, .. } = asked;
-        let is_page = original.method == Method::GET
-            && is_navigation(&original.headers)
-            && !original.headers.contains_key(header::SEC_WEBSOCKET_KEY);
-        // nginx makes a redirect a failure of its own.
-        if refusal.code() != Code::NoIdentity || !is_page || *gateway == Gateway::Nginx {
-            return None;
-        }
-        let SignIn { template, origin } = self.sign_in.as_ref()?;
-        let url = format!("{origin}{}", original.uri.path_and_query()?);
-        HeaderValue::try_from(template.replacen("{url}", &utf8_percent_encode(&url, &RESERVED).to_string(), 1)).ok()
     }
 }
 

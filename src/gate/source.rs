@@ -69,9 +69,15 @@ impl Source {
         }
     }
 
-    /// Whether only a trusted peer's requests are looked at.
-    pub fn asks(&self) -> bool {
-        matches!(self, Self::Check(_))
+    /// The refusal of a request that nobody was said to have sent.
+    pub fn nobody(&self, speaker: Result<TrustedPeer<'_>, Refusal>, said: &HeaderMap) -> Refusal {
+        match (self, speaker) {
+            // Nobody was asked, which is not the caller's fault.
+            (Self::Check(_), Err(untrusted)) => untrusted,
+            (Self::Check(_), Ok(_)) if !said.is_empty() => Refusal::from(Code::NoIdentity)
+                .because("the sign-in proxy let the request pass without saying whose it is: see `identity.preset`"),
+            (Self::Headers | Self::Check(_), _) => Code::NoIdentity.into(),
+        }
     }
 }
 

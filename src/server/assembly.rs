@@ -8,9 +8,10 @@ use http::HeaderValue;
 use tokio::runtime;
 
 use crate::config::{Config, Drain, ForwardAuth, Gateway, IdentitySource, Limits, Listen, PublicUrl, UpstreamUrl};
+use crate::face::begin::SignIn;
 use crate::face::outgoing::Rewriter;
 use crate::face::pages::{self, Pages};
-use crate::face::verify::{self, SignIn, Verify};
+use crate::face::verify::{self, Verify};
 use crate::gate::grant::Granter;
 use crate::gate::identity::Reader;
 use crate::gate::ledger::Ledger;
@@ -37,7 +38,7 @@ pub struct Assembly {
     /// Each kind of gateway that may ask, with the gate that decides for it.
     pub gates: Vec<(Gateway, Arc<Gate>)>,
     /// Where a gateway's browsers sign in.
-    pub sign_in: Option<String>,
+    pub sign_in: Option<SignIn>,
     /// Writes heads.
     pub rewriter: Arc<Rewriter>,
     /// Answers for the admin UI.
@@ -143,7 +144,10 @@ impl Assembly {
         Self {
             gate: Arc::new(gate),
             gates,
-            sign_in: forward_auth.and_then(|forward_auth| forward_auth.sign_in),
+            sign_in: forward_auth
+                .and_then(|forward_auth| forward_auth.sign_in)
+                .zip(config.public_url.as_ref().map(PublicUrl::origin))
+                .map(|(template, origin)| SignIn { template, origin }),
             rewriter: Arc::new(rewriter),
             pages: Arc::new(pages),
             upstream: litellm.url,
@@ -160,13 +164,11 @@ impl Assembly {
 impl Assembly {
     /// What answers gateways.
     pub fn verify(&self, metrics: Arc<Metrics>) -> Verify {
-        let Pages { own_prefix, public_url, .. } = &*self.pages;
-        let origin = public_url.as_ref().map(PublicUrl::origin);
         Verify {
             gates: self.gates.clone(),
             rewriter: self.rewriter.clone(),
-            own_prefix: own_prefix.clone(),
-            sign_in: self.sign_in.clone().zip(origin).map(|(template, origin)| SignIn { template, origin }),
+            own_prefix: self.pages.own_prefix.clone(),
+            sign_in: self.sign_in.clone(),
             to_remove: verify::to_remove(&self.rewriter.owned, self.rewriter.key_header.as_ref()),
             metrics,
             in_flight: self.limits.in_flight,

@@ -169,6 +169,8 @@ impl Worker {
             gate: assembly.gate.clone(),
             rewriter: assembly.rewriter.clone(),
             pages: assembly.pages.clone(),
+            // Where the sign-in proxy stands before vestibule it sends browsers there itself.
+            sign_in: assembly.sign_in.clone().filter(|_| assembly.pages.is_asked),
             upstream,
             metrics: self.metrics.clone(),
             tunnels: self.ending.running.clone(),

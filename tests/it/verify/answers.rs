@@ -75,9 +75,18 @@ async fn a_browser_s_page_is_sent_to_sign_in_where_the_gateway_passes_that_on() 
         // What is no page that somebody looks at is told no.
         page(gateway, "POST", "/ui/").send().await.expect_refusal(401, "no_identity");
         page(gateway, "GET", "/ui/").header("Sec-WebSocket-Key", "x").send().await.expect_refusal(401, "no_identity");
+        // Signing in again would be a circle.
+        let nameless = page(gateway, "GET", "/ui/").header("Cookie", "_oauth2_proxy=nameless");
+        nameless.send().await.expect_refusal(401, "no_identity");
         let forbidden = page(gateway, "GET", "/ui/").header("Cookie", "_oauth2_proxy=forbidden").send().await;
         forbidden.expect_refusal(403, "not_admitted");
     }
+    // So is a page that the gateway routes to vestibule.
+    let page = scene.stage.client().get("/ui/").header("Accept", "text/html").header("Sec-Fetch-Dest", "document");
+    let page = page.header("Sec-Fetch-Mode", "navigate").header("Sec-Fetch-Site", "none").send().await;
+    let wanted = "https://llm.example.com/oauth2/start?rd=https%3A%2F%2Fllm.example.com%2Fui%2F";
+    assert_eq!((page.status, page.head.value("location").as_deref()), (302, Some(wanted)));
+    scene.stage.client().get("/v1/models").send().await.expect_refusal(401, "no_identity");
 }
 
 #[tokio::test]

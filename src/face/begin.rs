@@ -1,0 +1,46 @@
+//! Where signing in begins: a browser that shows somebody a page is sent there instead of told no.
+
+use std::error::Error as _;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use hyper::body::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::pages::is_navigation;
+use crate::gate::refusal::{Code, Refusal};
+
+/// All but what a query never misreads (RFC 3986 section 2.3).
+const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// An address to send browsers to, with the way back in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignIn {
+    /// `{url}` stands for the address that was asked for.
+    pub template: String,
+    /// `https://HOST`, which that address begins with.
+    pub origin: String,
+}
+
+// === impl SignIn ===
+
+impl SignIn {
+    /// The way to sign in, for a page that was refused because nobody is signed in. Where the sign-in proxy has let the
+    /// request pass and said nobody, signing in again would be a circle: that refusal has a cause.
+    pub fn way(&self, refusal: &Refusal, head: &Parts) -> Option<Response<Bytes>> {
+        let is_page = head.method == Method::GET
+            && is_navigation(&head.headers)
+            && !head.headers.contains_key(header::SEC_WEBSOCKET_KEY);
+        if refusal.code() != Code::NoIdentity || refusal.source().is_some() || !is_page {
+            return None;
+        }
+        let url = format!("{}{}", self.origin, head.uri.path_and_query()?);
+        let location = self.template.replacen("{url}", &utf8_percent_encode(&url, &RESERVED).to_string(), 1);
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::FOUND;
+        response.headers_mut().insert(header::LOCATION, HeaderValue::try_from(location).ok()?);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Some(response)
+    }
+}
