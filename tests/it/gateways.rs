@@ -14,16 +14,17 @@ mod shipped;
 mod ui;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tokio::sync::Mutex;
+use tokio::task::{LocalSet, spawn_local};
 
 use crate::support::vestibule::{Ended, SESSION_SECRET, Setup, binary, ended};
 use scene::Scene;
 use shipped::{GATEWAYS, Gateway};
 
 /// What must hold. It takes a scene as the cases before it left it.
-type Case = for<'s> fn(&'s mut Scene) -> Pin<Box<dyn Future<Output = ()> + Send + 's>>;
+type Case = for<'s> fn(&'s mut Scene) -> Pin<Box<dyn Future<Output = ()> + 's>>;
 
 /// Before the real LiteLLM.
 const WITH_LITELLM: &[(&str, Case)] = &[
@@ -81,18 +82,22 @@ const WITH_A_DOUBLE: &[(&str, Case)] = &[
 /// A gateway through every case.
 async fn keeps_every_promise(name: &str) {
     let gateway = GATEWAYS.iter().find(|gateway| gateway.name == name).expect("it is in the table");
-    let mut failed = play(Scene::before_a_double(gateway).await, WITH_A_DOUBLE).await;
-    failed.extend(play(Scene::before_litellm(gateway).await, WITH_LITELLM).await);
+    let both = async {
+        let mut failed = play(Scene::before_a_double(gateway).await, WITH_A_DOUBLE).await;
+        failed.extend(play(Scene::before_litellm(gateway).await, WITH_LITELLM).await);
+        failed
+    };
+    let failed = LocalSet::new().run_until(both).await;
     assert!(failed.is_empty(), "{name}, {} of {}: {failed:#?}", failed.len(), WITH_LITELLM.len() + WITH_A_DOUBLE.len());
 }
 
 /// What failed, with the reason. Each case is a task of its own, so that its panic is caught.
 async fn play(scene: Scene, cases: &'static [(&str, Case)]) -> Vec<(String, String)> {
-    let scene = Arc::new(Mutex::new(scene));
+    let scene = Rc::new(Mutex::new(scene));
     let mut failed = Vec::new();
     for (what, case) in cases {
-        let scene = Arc::clone(&scene);
-        if let Err(error) = tokio::spawn(async move { case(&mut *scene.lock().await).await }).await {
+        let scene = Rc::clone(&scene);
+        if let Err(error) = spawn_local(async move { case(&mut *scene.lock().await).await }).await {
             let panic = error.into_panic();
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
@@ -100,7 +105,7 @@ async fn play(scene: Scene, cases: &'static [(&str, Case)]) -> Vec<(String, Stri
         }
     }
     if !failed.is_empty() {
-        eprintln!("what the gateway wrote:\n{}", scene.lock().await.log());
+        failed.push(("what the gateway wrote".to_owned(), scene.lock().await.log()));
     }
     failed
 }

