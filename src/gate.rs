@@ -31,7 +31,7 @@ use crate::secret::PLACEHOLDER_PREFIX;
 use origin::Origins;
 use passage::{Admitted, OwnKey, Passage, Public};
 use peer::Peer;
-use recognition::{Recognised, Recognition};
+use recognition::Recognition;
 use refusal::{Code, Refusal};
 use remains::Remains;
 use session::{Session, Sessions, Shown};
@@ -115,7 +115,7 @@ impl Gate {
         }
         let speaker = self.trust.admit(peer, &head.headers);
         let is_from_trusted = speaker.is_ok();
-        let without_person = |passage| Ok(Admitted { passage, is_from_trusted, place: None, rule: None });
+        let without_person = |passage| Ok(Admitted { passage, is_from_trusted, place: None, recognised: None });
 
         if let Some(public) = Public::find(&self.doors.public_paths, path) {
             return without_person(Passage::Public(public));
@@ -130,8 +130,8 @@ impl Gate {
                 ClientKeys::Strip => Err(self.source.nobody(speaker, &said)),
             };
         }
-        let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &said)?;
-        let session = self.sessions.open(identity, grant).await?;
+        let recognised = self.recognition.recognise(&speaker?, &said)?;
+        let session = self.sessions.open(&recognised.identity, &recognised.grant).await?;
         let (is_own, path) = (self.doors.origins.is_own(path), self.doors.origins.below_root(path));
         if !is_own && path != ui::LOGOUT_PATH {
             session.settled_for(path)?;
@@ -140,7 +140,12 @@ impl Gate {
         let place = session
             .enter(self.doors.in_flight_per_person)
             .ok_or_else(|| Refusal::from(Code::TooManyRequests).retry_after(CROWDED_RETRY))?;
-        Ok(Admitted { passage: Passage::As(session), is_from_trusted, place: Some(place), rule: grant.rule() })
+        Ok(Admitted {
+            passage: Passage::As(session),
+            is_from_trusted,
+            place: Some(place),
+            recognised: Some(recognised),
+        })
     }
 
     /// The session of the browser that shows a placeholder, or a key of one. On the models' routes the person's own budget

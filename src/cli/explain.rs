@@ -117,7 +117,7 @@ impl Arguments {
                         upgrade: None,
                     };
                     let sent = assembly.rewriter.rewrite(&out, ()).into_parts().0;
-                    Ending::Admitted { passage: admitted.passage.as_str(), rule: admitted.rule, sent: Box::new(sent) }
+                    Ending::Admitted { passage: admitted.passage.as_str(), rule: admitted.rule(), sent: Box::new(sent) }
                 }
                 Err(refusal) => Ending::Refused(refusal),
             };
