@@ -91,8 +91,8 @@ impl Gate {
         Self { trust, source, recognition, sessions, owned, doors, remains: None }
     }
 
-    /// The same decision for a gateway that asks: for other peers, without public paths, which have no key to answer with,
-    /// and mindful of what the gateway hands on by itself.
+    /// The same decision for a gateway that asks: for other peers, and mindful of what the gateway hands on by itself. There
+    /// are no public paths, which have no key to answer with, and none of our own pages: a yes would lead to LiteLLM's.
     #[must_use]
     pub fn for_gateway(&self, trust: Trust, remains: Remains) -> Self {
         Self {
@@ -101,7 +101,11 @@ impl Gate {
             recognition: self.recognition.clone(),
             sessions: self.sessions.clone(),
             owned: self.owned.clone(),
-            doors: Doors { public_paths: PublicPaths::default(), ..self.doors.clone() },
+            doors: Doors {
+                public_paths: PublicPaths::default(),
+                origins: Origins { own_pages: Vec::new(), signs_in: false, ..self.doors.origins.clone() },
+                ..self.doors.clone()
+            },
             remains: Some(remains),
         }
     }

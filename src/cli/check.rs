@@ -2,6 +2,7 @@
 
 mod litellm;
 mod probe;
+mod sign_in;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -25,8 +26,8 @@ use crate::telemetry::logs::chain;
 /// Reads the configuration as `serve` would, and tells everything that is wrong with it at once: file, line, column, the
 /// line itself, and what to do. Nothing is started.
 ///
-/// With `--connect` it also asks Postgres and LiteLLM whether they are as the configuration needs them, and changes
-/// nothing there. With `--probe` it comes by the public address, as a client would, with forged copies of everything that
+/// With `--connect` it also asks Postgres, LiteLLM, and the sign-in proxy where that is asked who somebody is, whether they are
+/// as the configuration needs them, and changes nothing there. With `--probe` it comes by the public address, as a client would, with forged copies of everything that
 /// decides, and tells whether one arrives; with a cookie in `VESTIBULE_PROBE_COOKIE` also as somebody who is signed in. Each thing that was looked at is a line: `ok`, `warning`, `problem`, or `unknown` for what can't be learnt.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vestibule check --config vestibule.yaml --strict          before a release\n  \
@@ -40,7 +41,7 @@ pub(super) struct Arguments {
     /// Fail on warnings too
     #[arg(long)]
     strict: bool,
-    /// Ask Postgres and LiteLLM too, changing nothing
+    /// Ask Postgres, LiteLLM and what else the configuration asks, changing nothing
     #[arg(long)]
     connect: bool,
     /// Come by this public address with forged headers, and tell whether one arrives
@@ -106,9 +107,11 @@ impl Arguments {
             let mut findings = Vec::new();
             if self.connect {
                 let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
-                let (of_books, of_litellm) = tokio::join!(books.inspect(), litellm::ask(config));
+                let (of_books, of_litellm, of_sign_in) =
+                    tokio::join!(books.inspect(), litellm::ask(config), sign_in::ask(config));
                 findings.extend(of_books);
                 findings.extend(of_litellm);
+                findings.extend(of_sign_in);
             }
             if let Some(address) = &self.probe {
                 findings.extend(probe::probe(config, address, self.probe_ca.as_deref(), cookie.as_ref()).await);

@@ -58,6 +58,8 @@ pub(super) fn original(gateway: Gateway, asked: &Parts, rest: &str) -> Result<Pa
             (method, target(uri.as_bytes()).ok_or_else(|| Refusal::from(Code::BadTarget).about(names.uri))?)
         }
     };
+    // Of a client's: no gateway's word for where the request came.
+    headers.remove(forwarded::HOST);
     let mut original = Request::new(()).into_parts().0;
     (original.method, original.uri, original.headers) = (method, uri, headers);
     // A 1.1 request must have a Host, a 1.0 one may; the gateway asks about either.
