@@ -31,7 +31,7 @@ use crate::secret::PLACEHOLDER_PREFIX;
 use origin::Origins;
 use passage::{Admitted, OwnKey, Passage, Public};
 use peer::Peer;
-use recognition::{Recognised, Recognition};
+use recognition::Recognition;
 use refusal::{Code, Refusal};
 use remains::Remains;
 use session::{Session, Sessions, Shown};
@@ -91,8 +91,8 @@ impl Gate {
         Self { trust, source, recognition, sessions, owned, doors, remains: None }
     }
 
-    /// The same decision for a gateway that asks: for other peers, without public paths, which have no key to answer with,
-    /// and mindful of what the gateway hands on by itself.
+    /// The same decision for a gateway that asks: for other peers, and mindful of what the gateway hands on by itself. There
+    /// are no public paths, which have no key to answer with, and none of our own pages: a yes would lead to LiteLLM's.
     #[must_use]
     pub fn for_gateway(&self, trust: Trust, remains: Remains) -> Self {
         Self {
@@ -101,7 +101,11 @@ impl Gate {
             recognition: self.recognition.clone(),
             sessions: self.sessions.clone(),
             owned: self.owned.clone(),
-            doors: Doors { public_paths: PublicPaths::default(), ..self.doors.clone() },
+            doors: Doors {
+                public_paths: PublicPaths::default(),
+                origins: Origins { own_pages: Vec::new(), signs_in: false, ..self.doors.origins.clone() },
+                ..self.doors.clone()
+            },
             remains: Some(remains),
         }
     }
@@ -115,7 +119,7 @@ impl Gate {
         }
         let speaker = self.trust.admit(peer, &head.headers);
         let is_from_trusted = speaker.is_ok();
-        let without_person = |passage| Ok(Admitted { passage, is_from_trusted, place: None, rule: None });
+        let without_person = |passage| Ok(Admitted { passage, is_from_trusted, place: None, recognised: None });
 
         if let Some(public) = Public::find(&self.doors.public_paths, path) {
             return without_person(Passage::Public(public));
@@ -130,8 +134,8 @@ impl Gate {
                 ClientKeys::Strip => Err(self.source.nobody(speaker, &said)),
             };
         }
-        let Recognised { identity, grant } = &*self.recognition.recognise(&speaker?, &said)?;
-        let session = self.sessions.open(identity, grant).await?;
+        let recognised = self.recognition.recognise(&speaker?, &said)?;
+        let session = self.sessions.open(&recognised.identity, &recognised.grant).await?;
         let (is_own, path) = (self.doors.origins.is_own(path), self.doors.origins.below_root(path));
         if !is_own && path != ui::LOGOUT_PATH {
             session.settled_for(path)?;
@@ -140,7 +144,12 @@ impl Gate {
         let place = session
             .enter(self.doors.in_flight_per_person)
             .ok_or_else(|| Refusal::from(Code::TooManyRequests).retry_after(CROWDED_RETRY))?;
-        Ok(Admitted { passage: Passage::As(session), is_from_trusted, place: Some(place), rule: grant.rule() })
+        Ok(Admitted {
+            passage: Passage::As(session),
+            is_from_trusted,
+            place: Some(place),
+            recognised: Some(recognised),
+        })
     }
 
     /// The session of the browser that shows a placeholder, or a key of one. On the models' routes the person's own budget

@@ -8,6 +8,7 @@
 mod body;
 pub mod call;
 pub mod inquiry;
+pub mod visit;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,17 +1,22 @@
 //! `vestibule check`.
 
 mod litellm;
+mod probe;
+mod sign_in;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::errand::{answer, answer_json};
 use super::flags::Flags;
 use super::table::count;
 use super::{EXIT_CONFIG, errand};
+use crate::config::document::read_file;
 use crate::config::problem::{Origin, Severity};
 use crate::config::{Config, Finding, Problem, Problems, Source, State, load};
 use crate::registry::postgres::Postgres;
@@ -21,26 +26,40 @@ use crate::telemetry::logs::chain;
 /// Reads the configuration as `serve` would, and tells everything that is wrong with it at once: file, line, column, the
 /// line itself, and what to do. Nothing is started.
 ///
-/// With `--connect` it also asks Postgres and LiteLLM whether they are as the configuration needs them, and changes
-/// nothing there. Each thing that was looked at is a line: `ok`, `warning`, `problem`, or `unknown` for what can't be learnt.
+/// With `--connect` it also asks Postgres, LiteLLM, and the sign-in proxy where that is asked who somebody is, whether they are
+/// as the configuration needs them, and changes nothing there. With `--probe` it comes by the public address, as a client would, with forged copies of everything that
+/// decides, and tells whether one arrives; with a cookie in `VESTIBULE_PROBE_COOKIE` also as somebody who is signed in. Each thing that was looked at is a line: `ok`, `warning`, `problem`, or `unknown` for what can't be learnt.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vestibule check --config vestibule.yaml --strict          before a release\n  \
-                        vestibule check --config vestibule.yaml --connect         on the machine where it will run\n\n\
+                        vestibule check --config vestibule.yaml --connect         on the machine where it will run\n  \
+                        vestibule check --config vestibule.yaml --probe https://llm.example.com     from where people come\n\n\
                         Exit codes: 0 nothing stands in the way, 78 the configuration has a problem (with --strict also: a \
-                        warning), 1 what --connect asked has one. docs/configuration.md has every key.")]
+                        warning), 1 what --connect or --probe asked has one. docs/configuration.md has every key.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     flags: Flags,
     /// Fail on warnings too
     #[arg(long)]
     strict: bool,
-    /// Ask Postgres and LiteLLM too, changing nothing
+    /// Ask Postgres, LiteLLM and what else the configuration asks, changing nothing
     #[arg(long)]
     connect: bool,
+    /// Come by this public address with forged headers, and tell whether one arrives
+    #[arg(long, value_name = "URL")]
+    probe: Option<String>,
+    /// A file with the `Cookie` of somebody who is signed in, for --probe; or put it into `VESTIBULE_PROBE_COOKIE`
+    #[arg(long, value_name = "FILE", requires = "probe")]
+    probe_cookie_file: Option<PathBuf>,
+    /// Certificate authorities of that address, where they are private (PEM)
+    #[arg(long, value_name = "FILE", requires = "probe")]
+    probe_ca: Option<PathBuf>,
     /// One JSON document
     #[arg(long)]
     json: bool,
 }
+
+/// The cookie for `--probe`.
+const PROBE_COOKIE: &str = "VESTIBULE_PROBE_COOKIE";
 
 /// What was found.
 #[derive(Default)]
@@ -60,11 +79,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match load(&source) {
         Ok((config, warnings)) => {
             found.warnings = warnings;
-            if arguments.connect {
-                match ask(&config) {
-                    Ok(findings) => found.findings = findings,
-                    Err(failure) => return failure.told(),
-                }
+            match arguments.ask(&config) {
+                Ok(findings) => found.findings = findings,
+                Err(failure) => return failure.told(),
             }
         }
         Err(Problems { errors, warnings }) => (found.errors, found.warnings) = (errors, warnings),
@@ -78,16 +95,41 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Looks at everything that the configuration names, at once.
-fn ask(config: &Config) -> Result<Vec<Finding>, errand::Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| errand::Failure::from(chain(&error)))?;
-    Ok(runtime.block_on(async {
-        let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
-        let (mut findings, said) = tokio::join!(books.inspect(), litellm::ask(config));
-        findings.extend(said);
-        findings
-    }))
+// === impl Arguments ===
+
+impl Arguments {
+    /// Looks at what was asked for.
+    fn ask(&self, config: &Config) -> Result<Vec<Finding>, errand::Failure> {
+        let cookie = self.probe.as_ref().map(|_| self.cookie()).transpose()?.flatten();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| errand::Failure::from(chain(&error)))?;
+        Ok(runtime.block_on(async {
+            let mut findings = Vec::new();
+            if self.connect {
+                let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
+                let (of_books, of_litellm, of_sign_in) =
+                    tokio::join!(books.inspect(), litellm::ask(config), sign_in::ask(config));
+                findings.extend(of_books);
+                findings.extend(of_litellm);
+                findings.extend(of_sign_in);
+            }
+            if let Some(address) = &self.probe {
+                findings.extend(probe::probe(config, address, self.probe_ca.as_deref(), cookie.as_ref()).await);
+            }
+            findings
+        }))
+    }
+
+    /// The cookie of somebody who is signed in: never from the command line.
+    fn cookie(&self) -> Result<Option<SecretString>, errand::Failure> {
+        match &self.probe_cookie_file {
+            Some(file) => {
+                let text = read_file(file).map_err(|error| errand::Failure::from(error.to_string()))?;
+                Ok(Some(text.into()))
+            }
+            None => Ok(std::env::var(PROBE_COOKIE).ok().map(SecretString::from)),
+        }
+    }
 }
 
 // === impl Found ===

@@ -33,7 +33,8 @@ use story::{Ending, Story};
 /// Tells what would become of a request, and why: whether its peer is trusted, who it is for and by which header, which
 /// rule gives which role, what would be written into LiteLLM's table and what would be sent to LiteLLM. It is the decision
 /// that `serve` makes, with the same code. Nothing is written, and no connection is made: whether the person is blocked,
-/// known already, or in somebody's way, only the database knows (`vestibule users show`).
+/// known already, or in somebody's way, only the database knows (`vestibule users show`). With `identity.source: check` the
+/// headers stand for those of the sign-in proxy's answer, which is not asked.
 ///
 /// The proof of the sign-in proxy (`trust.secret_header`, basic auth) is put in from the configuration unless
 /// `--without-proof` is given: it should not be typed.
@@ -117,7 +118,7 @@ impl Arguments {
                         upgrade: None,
                     };
                     let sent = assembly.rewriter.rewrite(&out, ()).into_parts().0;
-                    Ending::Admitted { passage: admitted.passage.as_str(), rule: admitted.rule, sent: Box::new(sent) }
+                    Ending::Admitted { passage: admitted.passage.as_str(), rule: admitted.rule(), sent: Box::new(sent) }
                 }
                 Err(refusal) => Ending::Refused(refusal),
             };

@@ -62,7 +62,11 @@ fn value(inner: &str, environment: &[(String, String)]) -> Result<String, Expand
 /// The key that a variable sets: `VESTIBULE_LITELLM__URL` sets `litellm.url`. `None` for a variable that sets none.
 pub(super) fn key_of(variable: &str) -> Option<KeyPath> {
     let name = variable.strip_prefix(PREFIX)?;
-    if name.is_empty() || name == "CONFIG" || name.starts_with("TEST_") || is_service_link(name) {
+    if name.is_empty()
+        || matches!(name, "CONFIG" | "PROBE_COOKIE")
+        || name.starts_with("TEST_")
+        || is_service_link(name)
+    {
         return None;
     }
     Some(name.to_lowercase().split("__").fold(KeyPath::default(), |path, part| match part.parse() {

@@ -267,7 +267,7 @@ impl Proxy {
             return Err(Refusal::from(Code::SessionRenewed).retry_after(Duration::ZERO));
         }
         let is_from_trusted = errand.admitted.is_from_trusted;
-        let renewed = Admitted { passage: Passage::As(session), is_from_trusted, place: None, rule: None };
+        let renewed = Admitted { passage: Passage::As(session), is_from_trusted, place: None, recognised: None };
         let body = RequestBody::empty(self.rewriter.owned.clone());
         Ok(Answer::Relay(self.send(errand, &renewed, body).await?))
     }

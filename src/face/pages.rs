@@ -122,7 +122,7 @@ impl Pages {
             Some(UI) if !self.signs_in => return Err(Code::UnknownPath.into()),
             Some(UI) if head.method != Method::GET => return Err(Code::MethodNotAllowed.into()),
             Some(UI) => return self.enter(head, Page::SignIn, session, gate).await,
-            Some(WHOAMI) => return self.whoami(head, session, admitted.rule).await.map(Step::Answer),
+            Some(WHOAMI) => return self.whoami(head, session, admitted).await.map(Step::Answer),
             _ => {}
         }
         let path = gate.origins().below_root(path);

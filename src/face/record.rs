@@ -88,7 +88,7 @@ impl Record {
     /// The gate let it in.
     pub fn admitted(&mut self, admitted: &Admitted) {
         self.passage = admitted.passage.as_str();
-        self.rule = admitted.rule;
+        self.rule = admitted.rule();
         if let Passage::As(session) = &admitted.passage {
             self.person =
                 Some(if self.is_person_in_clear { session.user_id().into() } else { session.pseudonym().clone() });

@@ -109,32 +109,23 @@ impl Verify {
             let metrics = self.metrics.clone();
             Record::new(metrics, self.is_person_in_clear, peer, &head.method, &head.uri, request_id.clone())
         };
-        let asked = self.gate_for(&head).map(|(gateway, gate, rest)| (gateway, gate.clone(), rest.to_owned()));
-        let asked = match (bad, asked) {
-            (Some(bad), _) => Err(bad),
-            (None, asked) => asked.ok_or_else(|| Code::UnknownPath.into()),
-        };
         // Who may not ask hears nothing else, not even which paths there are.
-        let trusted = |gate: &Gate, head: &Parts| gate.speaker(peer, &head.headers).map(drop);
-        let (gateway, gate, rest) = match asked {
-            Ok(asked) => asked,
-            Err(refusal) => {
-                let untrusted = self.gates.first().and_then(|(_, gate)| trusted(gate, &head).err());
-                return reply::refuse(&untrusted.unwrap_or(refusal), &head, record(&head));
-            }
-        };
-        if let Err(refusal) = trusted(&gate, &head) {
+        let stranger = self.gates.first().and_then(|(_, gate)| gate.speaker(peer, &head.headers).err());
+        if let Some(refusal) = bad.or(stranger) {
             return reply::refuse(&refusal, &head, record(&head));
         }
+        let Some((gateway, gate, rest)) = self.gate_for(&head) else {
+            return reply::refuse(&Code::UnknownPath.into(), &head, record(&head));
+        };
         let is_head = head.method == Method::HEAD;
-        let shown = head.clone();
-        match question::original(gateway, head, &rest) {
-            Err(refusal) => {
-                self.deny(&refusal, &Question { gateway, is_head, original: shown.clone() }, record(&shown))
-            }
+        match question::original(gateway, &head, rest) {
             Ok(original) => {
                 let record = record(&original);
-                self.decide(&gate, peer, Question { gateway, is_head, original }, record).await
+                self.decide(gate, peer, Question { gateway, is_head, original }, record).await
+            }
+            Err(refusal) => {
+                let record = record(&head);
+                self.deny(&refusal, &Question { gateway, is_head, original: head.clone() }, record)
             }
         }
     }

@@ -1,7 +1,10 @@
 //! What is let through. Without a [`Passage`] nothing is forwarded, and only the gate makes one.
 
+use std::sync::Arc;
+
 use http::header::{HeaderMap, HeaderName};
 
+use super::recognition::Recognised;
 use super::refusal::{Code, Refusal};
 use super::session::{InFlight, Session};
 use crate::config::PublicPaths;
@@ -37,8 +40,17 @@ pub struct Admitted {
     pub is_from_trusted: bool,
     /// The person's place among their requests in flight, held as long as the request runs.
     pub place: Option<InFlight>,
-    /// The rule that gave the role, for the log; `None` for the default role and for requests without a person.
-    pub rule: Option<usize>,
+    /// Who it is for and what they were granted, as this very request says; `None` for requests without a person.
+    pub recognised: Option<Arc<Recognised>>,
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    /// The rule that gave the role; `None` for the default role and for requests without a person.
+    pub fn rule(&self) -> Option<usize> {
+        self.recognised.as_ref().and_then(|recognised| recognised.grant.rule())
+    }
 }
 
 // === impl Passage ===

@@ -33,7 +33,7 @@ async fn answer(
 }
 
 /// The findings of `check --json`, as `state about: message`.
-fn findings(ended: &Ended) -> Vec<String> {
+pub(crate) fn findings(ended: &Ended) -> Vec<String> {
     let told: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
     let findings = told["findings"].as_array().expect("a list").iter();
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
@@ -43,7 +43,7 @@ fn findings(ended: &Ended) -> Vec<String> {
 }
 
 /// How many of the findings begin and go on so.
-fn count(findings: &[String], start: &str, word: &str) -> usize {
+pub(crate) fn count(findings: &[String], start: &str, word: &str) -> usize {
     findings.iter().filter(|finding| finding.starts_with(start) && finding.contains(word)).count()
 }
 

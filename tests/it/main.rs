@@ -45,6 +45,8 @@ mod operator;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod probe;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod reload;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{LOGOUT, Pages, answer};
 use crate::face::html;
+use crate::gate::passage::Admitted;
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::session::Session;
 use crate::http::names::exactly_one;
@@ -57,18 +58,19 @@ impl Pages {
         &self,
         head: &Parts,
         session: &Session,
-        rule: Option<usize>,
+        admitted: &Admitted,
     ) -> Result<Response<Bytes>, Refusal> {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Err(Code::MethodNotAllowed.into());
         }
-        let person = session.person();
+        // As this request says: what is kept of a person says what was last written.
+        let person = admitted.recognised.as_ref().map_or(session.person(), |recognised| recognised.identity.person());
         let is_there = |name| exactly_one(&head.headers, name).is_ok_and(|value| value.is_some());
         let read = self.reads.iter().filter(|(_, name)| self.is_asked || is_there(name));
         let whoami = Whoami {
             user_id: session.user_id(),
             role: session.role(),
-            rule: rule.map_or_else(|| "default_role".to_owned(), |at| format!("rules[{at}]")),
+            rule: admitted.rule().map_or_else(|| "default_role".to_owned(), |at| format!("rules[{at}]")),
             issuer: &person.issuer,
             subject: &person.subject,
             email: person.email.as_deref(),

@@ -39,12 +39,12 @@ fn names(gateway: Gateway) -> Option<Names> {
 
 /// The request that a gateway asks about, as a client sent it to the gateway. `rest` is what follows the endpoint's path in
 /// the question's target.
-pub(super) fn original(gateway: Gateway, asked: Parts, rest: &str) -> Result<Parts, Refusal> {
-    let mut headers = asked.headers;
+pub(super) fn original(gateway: Gateway, asked: &Parts, rest: &str) -> Result<Parts, Refusal> {
+    let mut headers = asked.headers.clone();
     let (method, uri) = match names(gateway) {
         None => {
             let uri = if rest.starts_with('/') { target(rest.as_bytes()) } else { None };
-            (asked.method, uri.ok_or(Code::BadTarget)?)
+            (asked.method.clone(), uri.ok_or(Code::BadTarget)?)
         }
         Some(names) => {
             let mut take = |name: &HeaderName| {
@@ -58,6 +58,8 @@ pub(super) fn original(gateway: Gateway, asked: Parts, rest: &str) -> Result<Par
             (method, target(uri.as_bytes()).ok_or_else(|| Refusal::from(Code::BadTarget).about(names.uri))?)
         }
     };
+    // Of a client's: no gateway's word for where the request came.
+    headers.remove(forwarded::HOST);
     let mut original = Request::new(()).into_parts().0;
     (original.method, original.uri, original.headers) = (method, uri, headers);
     // A 1.1 request must have a Host, a 1.0 one may; the gateway asks about either.
@@ -90,7 +92,7 @@ mod tests {
             request = request.header(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let original = original(gateway, head, rest).map_err(|refusal| refusal.code())?;
+        let original = original(gateway, &head, rest).map_err(|refusal| refusal.code())?;
         let host = original.headers.get(header::HOST).map_or(String::new(), |host| host.to_str().unwrap().into());
         Ok((original.method.to_string(), original.uri.to_string(), host))
     }

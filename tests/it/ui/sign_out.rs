@@ -123,6 +123,9 @@ async fn whoami_tells_people_and_programs_who_they_are_and_nothing_secret() {
     assert!(text.contains("&lt;b&gt;x&lt;/b&gt;") && !text.contains("<b>"), "{text}");
     assert!(text.contains("2.50 USD of 4.00 left"), "{text}");
     assert!(html.head.value("content-security-policy").is_some_and(|policy| policy.contains("frame-ancestors 'none'")));
+    // The groups are those of this very request, also where they change nothing that is written.
+    let moved = stage.client().get("/vestibule/whoami").from(&eve.clone().in_groups("llm-users,team-b")).send().await;
+    assert_eq!(moved.json()["groups"], serde_json::json!(["llm-users", "team-b"]));
     stage.client().get("/vestibule/whoami").send().await.expect_refusal(401, "no_identity");
     stage.client().post("/vestibule/whoami", "").from(&eve).send().await.expect_refusal(405, "method_not_allowed");
     stage.client().get("/vestibule/who").from(&eve).send().await.expect_refusal(404, "unknown_path");

@@ -42,6 +42,9 @@ async fn a_no_is_401_or_403_for_every_gateway_and_says_why_in_a_header() {
             ("alice", "/v1/models", 403, "no_role"),
             ("alice", "/vestibule/x", 403, "unknown_path"),
             ("alice", "/login", 403, "closed_door"),
+            // On the proxy's listener both are answered; here a yes would lead to LiteLLM's own.
+            ("alice", "/sso/key/generate", 403, "closed_door"),
+            ("alice", "/vestibule/whoami", 403, "unknown_path"),
             ("alice", "/a%zz", 403, "bad_target"),
             ("twice", "/v1/models", 403, "repeated_header"),
         ] {

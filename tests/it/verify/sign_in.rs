@@ -1,4 +1,19 @@
 use super::Scene;
+use crate::check::{count, findings};
+use crate::support::operator::operate;
+
+#[tokio::test]
+async fn a_check_asks_the_sign_in_proxy_about_nobody() {
+    let scene = Scene::plain().await;
+    let ended = operate(&scene.stage.setup, &["check", "--connect", "--json"]).await;
+    assert_eq!(count(&findings(&ended), "ok sign-in: ", "knows nobody without a sign-in"), 1, "{ended:?}");
+    let away = scene.stage.setup.clone().with("identity.check.url", "http://127.0.0.1:1/auth");
+    let ended = operate(&away, &["check", "--connect", "--json"]).await;
+    assert_eq!(count(&findings(&ended), "problem sign-in: ", "could not be asked"), 1, "{ended:?}");
+    let litellm = scene.stage.setup.clone().with("identity.check.url", format!("{}/auth", scene.stage.upstream.url));
+    let ended = operate(&litellm, &["check", "--connect", "--json"]).await;
+    assert_eq!(count(&findings(&ended), "warning sign-in: ", "lets a request pass"), 1, "{ended:?}");
+}
 
 #[tokio::test]
 async fn behind_the_proxy_s_listener_the_cookie_alone_says_who_it_is() {

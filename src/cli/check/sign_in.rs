@@ -1,0 +1,46 @@
+//! What `check --connect` asks the sign-in proxy, where vestibule asks it who somebody is: about nobody.
+
+use http::header::{self, HeaderMap, HeaderValue};
+
+use crate::config::{Config, Finding, IdentitySource, State};
+use crate::telemetry::logs::chain;
+use crate::upstream::inquiry::Inquiry;
+
+const ABOUT: &str = "sign-in";
+
+/// A finding where there is somebody to ask.
+pub(super) async fn ask(config: &Config) -> Option<Finding> {
+    let IdentitySource::Check(check) = &config.source else { return None };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    // A cookie that nobody has: without any, requests are not asked about.
+    headers.insert(header::COOKIE, HeaderValue::from_static("vestibule-check=1"));
+    let url = &check.url;
+    let answer = match Inquiry::new(url.clone(), check.timeout).ask(&headers).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let remedy = "see `identity.check.url`: is it the sign-in proxy's address as seen from this machine, and does it run?";
+            return Some(Finding::new(State::Problem, ABOUT, chain(&error), remedy));
+        }
+    };
+    let (status, headers) = answer;
+    let says_somebody = config.identity.reads.values().any(|rule| headers.contains_key(&rule.name));
+    Some(match status.as_u16() {
+        200..=299 if says_somebody => {
+            let remedy =
+                "whatever answers there says somebody of everybody: it is no sign-in proxy's endpoint for being asked";
+            Finding::new(State::Problem, ABOUT, format!("{url} says who it is without a sign-in"), remedy)
+        }
+        200..=299 => {
+            let remedy = "requests without a person are refused here all the same; is it the right path, without an exemption from sign-in?";
+            Finding::new(State::Warning, ABOUT, format!("{url} lets a request pass without a sign-in"), remedy)
+        }
+        401 | 403 | 301..=303 | 307 | 308 => {
+            Finding::ok(ABOUT, format!("{url} knows nobody without a sign-in ({status})"))
+        }
+        _ => {
+            let remedy = "vestibule would answer 503 to everybody: see `identity.check.url`, above all its path";
+            Finding::new(State::Problem, ABOUT, format!("{url} answers {status}, which is neither yes nor no"), remedy)
+        }
+    })
+}
