@@ -2,67 +2,20 @@
 //! `tests/run --browser` installs what they need.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::litellm::Real;
 use crate::support::books::Books;
-use crate::support::eventually;
+use crate::support::peers::{Peer, apache, free_port, tests};
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, Vestibule, field};
 use crate::wire::address_of;
 
-const APACHE: &str = "/usr/sbin/apache2";
-const MODULES: &str = "/usr/lib/apache2/modules";
-
-/// A program that ends with the test.
-struct Peer(Child);
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Apache's children end when it is asked to; killed, it would leave them behind.
-        let _ = Command::new("kill").arg("-TERM").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
-fn tests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
-}
-
 fn tools() -> String {
     std::env::var("VESTIBULE_TEST_TOOLS").expect("no browser's tools here: `tests/run --browser` installs them")
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
-    listener.local_addr().expect("it has an address").port()
-}
-
-async fn listens(what: &str, port: u16) {
-    eventually(what, async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)).await;
-}
-
-/// Apache with a configuration of `tests/peers/apache`, its `@NAMES@` filled in.
-async fn apache(template: &str, folder: &Path, port: u16, values: &[(&str, String)]) -> Peer {
-    let run = folder.join(template);
-    std::fs::create_dir_all(&run).expect("the test's folder can be written");
-    for (name, text) in [("bye.html", "<!doctype html><title>Bye</title><h1>Bye</h1>"), ("ok.txt", "")] {
-        std::fs::write(run.join(name), text).expect("the folder can be written");
-    }
-    #[expect(clippy::disallowed_methods, reason = "a test's own files need no path in the error")]
-    let text = std::fs::read_to_string(tests().join(format!("peers/apache/{template}.conf.in"))).expect("it is there");
-    let own =
-        [("RUN_DIR", run.display().to_string()), ("MODULES", MODULES.to_owned()), ("LISTEN_PORT", port.to_string())];
-    let text = own.iter().chain(values).fold(text, |text, (name, value)| text.replace(&format!("@{name}@"), value));
-    std::fs::write(run.join("apache2.conf"), text).expect("the folder can be written");
-    let program = Command::new(APACHE).arg("-f").arg(run.join("apache2.conf")).arg("-DFOREGROUND").spawn();
-    let peer = Peer(program.expect("Apache: `tests/run --browser` installs it"));
-    listens("Apache", port).await;
-    peer
 }
 
 /// The OpenID provider, at a host name of its own: cookies know no ports.
@@ -72,10 +25,8 @@ async fn provider(base: &str) -> (Peer, String) {
     let mut command = Command::new("node");
     command.arg(tests().join("peers/idp/server.mjs")).env("TOOLS_DIR", tools()).env("LISTEN_PORT", port.to_string());
     command.env("ISSUER", &issuer).env("REDIRECT_URIS", format!("{base}/oauth2/callback"));
-    let program = command.env("POST_LOGOUT_URIS", format!("{base}/bye")).stdout(Stdio::null()).spawn();
-    let peer = Peer(program.expect("node is there"));
-    listens("the OpenID provider", port).await;
-    (peer, issuer)
+    command.env("POST_LOGOUT_URIS", format!("{base}/bye")).stdout(Stdio::null());
+    (Peer::start("the OpenID provider", command, port).await, issuer)
 }
 
 /// Runs a script of `tests/browser` to its end and reads what it saw.

@@ -1,5 +1,6 @@
 //! Claims about the real LiteLLM. `tests/run --litellm` starts two, with the default cache time and with one second.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,6 +22,29 @@ pub(crate) struct Real {
     pub(crate) setup: Setup,
 }
 
+/// Where a real LiteLLM is, once it is up, and its database. `name` is `DEFAULT` or `SHORT`, for its cache time.
+pub(crate) async fn address(name: &str) -> (SocketAddr, String) {
+    let variable = format!("VESTIBULE_TEST_LITELLM_{name}");
+    let value =
+        std::env::var(&variable).unwrap_or_else(|_| panic!("no real LiteLLM here: `tests/run --litellm` starts it"));
+    let (url, database) = value.split_once(' ').expect("an address and a database");
+    let address = url.trim_start_matches("http://").parse().expect("an address");
+    let litellm = Client::tcp(address);
+    let up = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            tick.tick().await;
+            if tokio::net::TcpStream::connect(address).await.is_ok()
+                && litellm.get("/health/readiness").send().await.status == 200
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(4), up).await.expect("LiteLLM comes up within four minutes");
+    (address, database.to_owned())
+}
+
 impl Real {
     /// `name` is `DEFAULT` or `SHORT`, for LiteLLM's cache time, which vestibule is told.
     async fn start(name: &str, cache_ttl: &str) -> Self {
@@ -29,27 +53,10 @@ impl Real {
 
     /// The same with a changed configuration.
     pub(crate) async fn with(name: &str, cache_ttl: &str, change: impl FnOnce(Setup) -> Setup) -> Self {
-        let variable = format!("VESTIBULE_TEST_LITELLM_{name}");
-        let value = std::env::var(&variable)
-            .unwrap_or_else(|_| panic!("no real LiteLLM here: `tests/run --litellm` starts it"));
-        let (url, database) = value.split_once(' ').expect("an address and a database");
-        let litellm = Client::tcp(url.trim_start_matches("http://").parse().expect("an address"));
-        let up = async {
-            let mut tick = tokio::time::interval(Duration::from_millis(250));
-            loop {
-                tick.tick().await;
-                let address = url.trim_start_matches("http://");
-                if tokio::net::TcpStream::connect(address).await.is_ok()
-                    && litellm.get("/health/readiness").send().await.status == 200
-                {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(4), up).await.expect("LiteLLM comes up within four minutes");
-        let setup = change(Setup::new(url, database).with("litellm.cache_ttl", cache_ttl));
+        let (address, database) = address(name).await;
+        let setup = change(Setup::new(&format!("http://{address}"), &database).with("litellm.cache_ttl", cache_ttl));
         let vestibule = setup.start().await;
-        Self { vestibule, books: Books::at(database).await, litellm, setup }
+        Self { vestibule, books: Books::at(&database).await, litellm: Client::tcp(address), setup }
     }
 
     async fn chat(&self, person: &Person, stream: bool) -> Answer {

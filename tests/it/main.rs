@@ -31,6 +31,8 @@ mod failover;
 #[cfg(test)]
 mod forward;
 #[cfg(test)]
+mod gateways;
+#[cfg(test)]
 mod herd;
 #[cfg(test)]
 mod identity;

@@ -3,6 +3,7 @@
 pub(crate) mod books;
 pub(crate) mod client;
 pub(crate) mod operator;
+pub(crate) mod peers;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod stage;

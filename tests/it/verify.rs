@@ -12,8 +12,8 @@ use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::Setup;
 
-const PROOF: &str = "canary-proof-of-the-gateway-0123456789abcdef";
-const GATEWAYS: [&str; 5] = ["nginx", "traefik", "caddy", "envoy", "haproxy"];
+pub(crate) const PROOF: &str = "canary-proof-of-the-gateway-0123456789abcdef";
+pub(crate) const GATEWAYS: [&str; 5] = ["nginx", "traefik", "caddy", "envoy", "haproxy"];
 
 /// A sign-in proxy's endpoint: knows people by their cookie, in oauth2-proxy's words.
 async fn sign_in_proxy() -> Upstream {
@@ -51,18 +51,18 @@ async fn sign_in_proxy() -> Upstream {
 }
 
 /// vestibule as a target for every kind of gateway, with a sign-in proxy to ask.
-struct Scene {
+pub(crate) struct Scene {
     stage: Stage,
     sign_in: Upstream,
     questions: Client,
 }
 
 impl Scene {
-    async fn plain() -> Self {
+    pub(crate) async fn plain() -> Self {
         Self::with(|setup| setup).await
     }
 
-    async fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
         let sign_in = sign_in_proxy().await;
         let url = format!("{}/oauth2/auth", sign_in.url);
         let stage = Stage::with(|setup| change(asked(setup, &url))).await;
@@ -71,17 +71,17 @@ impl Scene {
     }
 
     /// A question about a request, in a gateway's own words.
-    fn ask(&self, gateway: &str, method: &str, uri: &str) -> Request {
+    pub(crate) fn ask(&self, gateway: &str, method: &str, uri: &str) -> Request {
         ask(&self.questions, gateway, method, uri)
     }
 
     /// The same for somebody who is signed in.
-    async fn asked_for(&self, who: &str, gateway: &str, method: &str, uri: &str) -> Answer {
+    pub(crate) async fn asked_for(&self, who: &str, gateway: &str, method: &str, uri: &str) -> Answer {
         self.ask(gateway, method, uri).header("Cookie", format!("_oauth2_proxy={who}")).send().await
     }
 }
 
-fn asked(setup: Setup, check: &str) -> Setup {
+pub(crate) fn asked(setup: Setup, check: &str) -> Setup {
     let proof = json!({ "name": "X-Vestibule-Proof", "value": PROOF });
     setup
         .with("public_url", "https://llm.example.com")
@@ -124,7 +124,7 @@ fn ask(client: &Client, gateway: &str, method: &str, uri: &str) -> Request {
 
 /// The session key in an answer, in the two headers that a gateway copies.
 #[track_caller]
-fn key(answer: &Answer) -> String {
+pub(crate) fn key(answer: &Answer) -> String {
     assert_eq!((answer.status, answer.refusal()), (200, None), "{}", answer.text());
     let [bearer, bare] = ["authorization", "x-litellm-api-key"].map(|name| answer.head.values(name));
     assert_eq!((bearer.len(), bare.len()), (1, 1));

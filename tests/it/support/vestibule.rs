@@ -21,6 +21,8 @@ pub(crate) const SESSION_SECRET: &str = "canary-session-secret-5b0ad1c27f6e4f0c9
 #[derive(Clone)]
 pub(crate) struct Setup {
     config: Value,
+    /// Written in place of it.
+    text: Option<String>,
     folder: Arc<Folder>,
     /// What starts it, such as a shell with other limits.
     wrapping: Vec<String>,
@@ -93,7 +95,8 @@ impl Setup {
             "drain": { "delay": "0s", "timeout": "5s" },
             "log": { "format": "json", "level": "info" },
         });
-        Self { config, folder: Arc::new(Folder::fresh()), wrapping: Vec::new(), environment: Vec::new() }
+        let folder = Arc::new(Folder::fresh());
+        Self { config, text: None, folder, wrapping: Vec::new(), environment: Vec::new() }
     }
 
     /// Sets the key at that path, such as `account.refresh`.
@@ -122,12 +125,18 @@ impl Setup {
         &self.folder.0
     }
 
+    /// This text in place of the configuration.
+    pub(crate) fn saying(self, text: String) -> Self {
+        Self { text: Some(text), ..self }
+    }
+
     /// Writes the configuration; JSON is YAML too.
     pub(crate) fn write(&self) -> PathBuf {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("config-{}.yaml", COUNT.fetch_add(1, Ordering::Relaxed));
         let path = self.folder().join(name);
-        std::fs::write(&path, self.config.to_string()).expect("the folder can be written");
+        let text = self.text.clone().unwrap_or_else(|| self.config.to_string());
+        std::fs::write(&path, text).expect("the folder can be written");
         path
     }
 
