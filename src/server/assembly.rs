@@ -11,6 +11,7 @@ use crate::config::{Config, Drain, ForwardAuth, Gateway, IdentitySource, Limits,
 use crate::face::begin::SignIn;
 use crate::face::outgoing::Rewriter;
 use crate::face::pages::{self, Pages};
+use crate::face::record::Desk;
 use crate::face::verify::{self, Verify};
 use crate::gate::grant::Granter;
 use crate::gate::identity::Reader;
@@ -163,17 +164,14 @@ impl Assembly {
 
 impl Assembly {
     /// What answers gateways.
-    pub fn verify(&self, metrics: Arc<Metrics>) -> Verify {
+    pub fn verify(&self, desk: Desk) -> Verify {
         Verify {
             gates: self.gates.clone(),
             rewriter: self.rewriter.clone(),
             own_prefix: self.pages.own_prefix.clone(),
             sign_in: self.sign_in.clone(),
             to_remove: verify::to_remove(&self.rewriter.owned, self.rewriter.key_header.as_ref()),
-            metrics,
-            in_flight: self.limits.in_flight,
-            is_person_in_clear: self.is_person_in_clear,
-            ledger: self.ledger.clone(),
+            desk,
         }
     }
 }
