@@ -122,6 +122,25 @@ pub enum Listen {
     },
 }
 
+impl Listen {
+    /// Whether it is a socket whose mode alone says who may connect: others than owner and group have no bits.
+    pub fn is_closed_socket(&self) -> bool {
+        matches!(self, Self::Unix { mode, .. } if mode.trailing_zeros() >= 3)
+    }
+
+    /// Whether both can't be listened on, or one would take the other's connections.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                let is_same = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+                one.port() != 0 && one.port() == other.port() && is_same
+            }
+            (Self::Unix { path, .. }, Self::Unix { path: other, .. }) => path == other,
+            (Self::Tcp(_), Self::Unix { .. }) | (Self::Unix { .. }, Self::Tcp(_)) => false,
+        }
+    }
+}
+
 /// The address that people see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
@@ -137,6 +156,12 @@ impl PublicUrl {
     /// As `Origin` writes it (RFC 6454 section 6.2).
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.https { "https" } else { "http" }, self.authority)
+    }
+
+    /// A path as the browser has to ask for it, whether what stands between takes the prefix off or leaves it on.
+    pub fn outside(&self, path: &str) -> String {
+        let is_there = path.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('/'));
+        if self.prefix.is_empty() || is_there { path.to_owned() } else { format!("{}{path}", self.prefix) }
     }
 }
 

@@ -128,13 +128,18 @@ impl Gate {
         let said = self.source.said(speaker.as_ref().ok(), head).await?;
         if !self.recognition.is_asserted(&said) {
             return match self.doors.client_keys {
-                ClientKeys::Pass => {
-                    without_person(Passage::OwnKey(OwnKey::take(&head.headers, &self.doors.key_headers)?))
-                }
+                ClientKeys::Pass => match OwnKey::take(&head.headers, &self.doors.key_headers) {
+                    Ok(own) => without_person(Passage::OwnKey(own)),
+                    Err(refusal) if refusal.code() == Code::NoIdentity => Err(self.source.nobody(speaker, &said)),
+                    Err(refusal) => Err(refusal),
+                },
                 ClientKeys::Strip => Err(self.source.nobody(speaker, &said)),
             };
         }
-        let recognised = self.recognition.recognise(&speaker?, &said)?;
+        let speaker = speaker?;
+        let recognised = self.recognition.recognise(&speaker, &said).map_err(|refusal| {
+            if refusal.code() == Code::NoIdentity { self.source.nobody(Ok(speaker), &said) } else { refusal }
+        })?;
         let session = self.sessions.open(&recognised.identity, &recognised.grant).await?;
         let (is_own, path) = (self.doors.origins.is_own(path), self.doors.origins.below_root(path));
         if !is_own && path != ui::LOGOUT_PATH {

@@ -61,14 +61,15 @@ pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
         public_url: public_url.as_ref(),
         identity: &identity,
         source: &source,
+        root_path: &litellm.root_path,
     };
+    forward_auth::host(&source, public_url.as_ref(), report);
     let has_gateways = raw.forward_auth.is_some();
     let forward_auth = forward_auth::forward_auth(raw.forward_auth, &around, &mut headers, report);
     headers.check(report);
     let public_paths = front::public_paths(raw.public_paths.unwrap_or_default(), report);
-    if has_gateways && (!public_paths.exact.is_empty() || !public_paths.prefixes.is_empty()) {
-        let remedy = "have the gateway send these paths to LiteLLM without asking, and without credentials";
-        report.warn("public_paths", "`public_paths` do not hold for what a gateway asks about", remedy);
+    if has_gateways {
+        forward_auth::public_paths(&public_paths, report);
     }
     let own_prefix = front::own_prefix(raw.own_prefix, report);
     Some(Config {

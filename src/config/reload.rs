@@ -63,6 +63,14 @@ impl Config {
 // === impl NeedsRestart ===
 
 impl NeedsRestart {
+    /// Has another configuration judge peers by the sockets that are open, whatever it says of where to listen.
+    pub fn keep_listeners(&self, other: &mut Config) {
+        other.listen = self.listen.clone();
+        if let (Some(forward_auth), Some(listen)) = (&mut other.forward_auth, &self.gateways_listen) {
+            forward_auth.listen = listen.clone();
+        }
+    }
+
     /// The keys that are different in the other.
     pub fn changed(&self, other: &Self) -> Vec<&'static str> {
         let differs = [

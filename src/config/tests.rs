@@ -1,4 +1,4 @@
-//! Whole configurations: every file of `tests/config`, and `config.example.yaml`.
+//! Whole configurations: every file of `tests/config`, `config.example.yaml`, and every one of `deploy`.
 
 use std::path::{Path, PathBuf};
 
@@ -211,7 +211,46 @@ fn a_long_file_of_problems_ends_soon() {
     assert!(problems.errors[0].message.contains("unknown"), "{}", problems.errors[0]);
 }
 
-// === config.example.yaml ===
+// === config.example.yaml, deploy ===
+
+/// Files of somebody's own machine that hold secrets become those of `tests/config/secrets`.
+fn with_our_secrets(text: &str) -> String {
+    let keys = [
+        ("value_file: ", "proof"),
+        ("basic_auth_password_file: ", "password"),
+        ("database_url_file: ", "database-url"),
+        ("master_key_file: ", "master-key"),
+        ("secret_file: ", "session"),
+    ];
+    let lines = text.lines().map(|line| {
+        let found = keys.iter().find_map(|(key, ours)| Some((key, ours, line.split_once(key)?)));
+        let Some((key, ours, (before, path))) = found else { return line.to_owned() };
+        let behind = path.find([' ', ',']).and_then(|end| path.get(end..)).unwrap_or_default();
+        format!("{before}{key}tests/config/secrets/{ours}{behind}")
+    });
+    lines.map(|line| line + "\n").collect()
+}
+
+/// Every `vestibule.yaml` in a folder and below it.
+fn configurations(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.flat_map(|path| if path.is_dir() { configurations(&path) } else { vec![path] });
+    let mut found: Vec<_> = found.filter(|path| path.ends_with("vestibule.yaml")).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_configuration_of_deploy_can_be_used_as_it_is() {
+    let files = configurations(Path::new("deploy"));
+    assert!(files.len() >= 3, "{files:?}");
+    for path in files {
+        let text = with_our_secrets(&read_file(&path).unwrap());
+        let source = Source { file: Some(path.clone()), text: Some(text), ..Source::default() };
+        let (_, warnings) = load(&source).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(warnings.is_empty(), "{}: {warnings:?}", path.display());
+    }
+}
 
 /// Which commented keys of the example are taken in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -242,16 +281,7 @@ fn example(uncomment: Uncomment) -> Source {
         });
         lines.push(taken.map_or_else(|| line.to_owned(), |(indent, text)| format!("{indent}{text}")));
     }
-    let mut text = lines.join("\n");
-    for (secret, ours) in [
-        ("session-secret", "session"),
-        ("database-url", "database-url"),
-        ("proof", "proof"),
-        ("basic-auth-password", "password"),
-        ("master-key", "master-key"),
-    ] {
-        text = text.replace(&format!("/run/secrets/{secret}"), &format!("tests/config/secrets/{ours}"));
-    }
+    let text = with_our_secrets(&lines.join("\n"));
     Source { file: Some("config.example.yaml".into()), text: Some(text), ..Source::default() }
 }
 
@@ -390,10 +420,10 @@ mod hostile {
 #[test]
 fn every_part_of_a_configuration_in_the_pages_is_one() {
     let mut parts = 0;
-    for page in std::fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path()) {
-        if page.extension().is_none_or(|kind| kind != "md") {
-            continue;
-        }
+    let of = |folder: &str| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let docs = of("docs").into_iter().filter(|page| page.extension().is_some_and(|kind| kind == "md"));
+    let deployments = of("deploy").into_iter().filter(|folder| folder.is_dir()).map(|folder| folder.join("README.md"));
+    for page in docs.chain(deployments) {
         let text = read_file(&page).unwrap();
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
             // Over the least configuration, with files of somebody's own machine as values.
@@ -411,7 +441,7 @@ fn every_part_of_a_configuration_in_the_pages_is_one() {
                     kept.extend([line, "\n"]);
                 }
             }
-            source.text = Some(format!("{kept}{block}").replace("/run/secrets/", "tests/config/secrets/"));
+            source.text = Some(with_our_secrets(&format!("{kept}{block}")));
             load(&source).unwrap_or_else(|problems| panic!("{}: {problems}", page.display()));
             parts += 1;
         }

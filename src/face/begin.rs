@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::pages::is_navigation;
+use crate::config::PublicUrl;
 use crate::gate::refusal::{Code, Refusal};
 
 /// All but what a query never misreads (RFC 3986 section 2.3).
@@ -19,8 +20,8 @@ const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_
 pub struct SignIn {
     /// `{url}` stands for the address that was asked for.
     pub template: String,
-    /// `https://HOST`, which that address begins with.
-    pub origin: String,
+    /// What that address begins with.
+    pub public_url: PublicUrl,
 }
 
 // === impl SignIn ===
@@ -35,7 +36,8 @@ impl SignIn {
         if refusal.code() != Code::NoIdentity || refusal.source().is_some() || !is_page {
             return None;
         }
-        let url = format!("{}{}", self.origin, head.uri.path_and_query()?);
+        let url =
+            format!("{}{}", self.public_url.origin(), self.public_url.outside(head.uri.path_and_query()?.as_str()));
         let location = self.template.replacen("{url}", &utf8_percent_encode(&url, &RESERVED).to_string(), 1);
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::FOUND;

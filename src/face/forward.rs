@@ -14,11 +14,10 @@ use tokio_util::task::TaskTracker;
 use super::begin::SignIn;
 use super::outgoing::{Outgoing, Rewriter};
 use super::pages::{Pages, Step, Touch};
-use super::record::{self, Record};
+use super::record::{Desk, Record};
 use super::reply::{self, ReplyBody};
 use super::tunnel;
 use crate::gate::Gate;
-use crate::gate::ledger::Ledger;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{self, Code, Refusal};
@@ -27,7 +26,6 @@ use crate::http::body::RequestBody;
 use crate::http::conversation::Conversation;
 use crate::http::{hop, names, request_id};
 use crate::litellm::credentials::is_refused_key;
-use crate::telemetry::metrics::Metrics;
 use crate::upstream::{ResponseBody, Upstream, UpstreamError};
 
 /// Most bytes of a 401 that is read to see whether LiteLLM refused our key. Its own are a few hundred.
@@ -48,18 +46,12 @@ pub struct Proxy {
     pub sign_in: Option<SignIn>,
     /// This worker's connections.
     pub upstream: Upstream,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
     /// Holds the tunnels, for the drain.
     pub tunnels: TaskTracker,
     /// Bytes of a request's body; 0 = no limit.
     pub body_bytes: u64,
-    /// Requests in flight in all; 0 = no limit.
-    pub in_flight: usize,
-    /// People's ids in clear in the log.
-    pub is_person_in_clear: bool,
-    /// Writes down who was turned away.
-    pub ledger: Ledger,
+    /// Counts, and writes down.
+    pub desk: Desk,
 }
 
 /// One request while it is on its way.
@@ -115,9 +107,7 @@ impl Proxy {
         mut request: Request<Incoming>,
     ) -> Response<ReplyBody> {
         let request_id = request_id::take_or_make(request.headers());
-        let metrics = self.metrics.clone();
-        let mut record =
-            Record::new(metrics, self.is_person_in_clear, peer, request.method(), request.uri(), request_id.clone());
+        let mut record = self.desk.record(peer, request.method(), request.uri(), request_id.clone());
         let upgrade = hop::websocket(request.method(), request.version(), request.headers());
         let downstream = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
@@ -134,7 +124,7 @@ impl Proxy {
         let mut admitted = match self.admit(peer, &head).await {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                self.ledger.note(&refusal);
+                self.desk.ledger.note(&refusal);
                 if let Some(way) = self.sign_in.as_ref().and_then(|sign_in| sign_in.way(&refusal, &head)) {
                     record.refused(&refusal);
                     return reply::own_page(way, false, record);
@@ -150,7 +140,7 @@ impl Proxy {
             Ok(Step::Forward(touch)) => touch,
             Ok(Step::Answer(response)) => return reply::own_page(response, head.method == Method::HEAD, record),
             Err(refusal) => {
-                self.ledger.note(&refusal);
+                self.desk.ledger.note(&refusal);
                 return reply::refuse(&refusal, &head, record);
             }
         };
@@ -163,7 +153,7 @@ impl Proxy {
         };
         match answer {
             Err(refusal) => {
-                self.ledger.note(&refusal);
+                self.desk.ledger.note(&refusal);
                 reply::refuse(&refusal, &head, record)
             }
             Ok(Answer::Relay(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -179,7 +169,7 @@ impl Proxy {
     }
 
     async fn admit(&self, peer: &Peer, head: &Parts) -> Result<Admitted, Refusal> {
-        record::crowded(&self.metrics, self.in_flight)?;
+        self.desk.crowded()?;
         self.gate.admit(peer, head).await
     }
 

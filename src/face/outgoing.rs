@@ -62,7 +62,7 @@ impl Rewriter {
         let mut request = Request::new(body);
         *request.method_mut() = out.head.method.clone();
         *request.version_mut() = Version::HTTP_11;
-        *request.uri_mut() = target(&out.head.uri);
+        *request.uri_mut() = target(&out.head.uri, &self.root_path);
         let headers = request.headers_mut();
         headers.reserve(out.head.headers.len() + 8);
         let host = host(out.head);
@@ -196,8 +196,7 @@ impl Rewriter {
     fn cookies(&self, line: &HeaderValue) -> Option<HeaderValue> {
         let unwanted = |cookie: &[u8]| {
             let name = cookies::name(cookie);
-            // Python's `strip` takes more for blanks than ASCII's are: `\u{a0}token` is `token` to LiteLLM's server.
-            name == UI_COOKIE.as_bytes() || !name.iter().all(u8::is_ascii_graphic) || self.is_sign_in_cookie(name)
+            credentials::is_ui_cookie(name) || self.is_sign_in_cookie(name)
         };
         let cookies = || cookies::parts(line.as_bytes());
         if !cookies().any(unwanted) {
@@ -222,9 +221,10 @@ fn is_at_or_below(path: &str, prefix: &str) -> bool {
 }
 
 /// The target in origin form (or `*`), without a key in its query.
-fn target(uri: &Uri) -> Uri {
+fn target(uri: &Uri, root: &str) -> Uri {
     let Some(target) = uri.path_and_query() else { return Uri::default() };
-    let is_key = |name: &str, value: &str| credentials::is_key_parameter(target.path(), name, value);
+    let is_key =
+        |name: &str, value: &str| credentials::is_key_parameter(routes::below_root(target.path(), root), name, value);
     let cleaned = target.query().and_then(|query| query::without(query, is_key)).map(|query| {
         let text = if query.is_empty() { target.path().to_owned() } else { format!("{}?{query}", target.path()) };
         // What is left of a valid target by whole parameters is valid; else nothing of the query goes up.
@@ -271,12 +271,16 @@ mod tests {
 
     #[test]
     fn keys_leave_the_query_and_nothing_else_does() {
-        let clean = |text: &str| target(&text.parse().unwrap()).to_string();
+        let clean = |text: &str| target(&text.parse().unwrap(), "/llm").to_string();
         assert_eq!(
             clean("/v1beta/models/g:generateContent?key=AIza&alt=sse"),
             "/v1beta/models/g:generateContent?alt=sse"
         );
         assert_eq!(clean("/v1beta/models/g:generateContent?k%65y=x"), "/v1beta/models/g:generateContent");
+        assert_eq!(
+            clean("/llm/gemini/v1beta/models/g:embedContent?key=AIza"),
+            "/llm/gemini/v1beta/models/g:embedContent"
+        );
         assert_eq!(clean("/key/info?key=sk-other"), "/key/info");
         assert_eq!(clean("/key/info?key=hash&a=%2F;b"), "/key/info?key=hash&a=%2F;b");
         assert_eq!(clean("http://a/x%2F/..//y?q"), "/x%2F/..//y?q");

@@ -158,9 +158,7 @@ impl Pages {
 
     /// A path as the browser has to ask for it.
     fn outside(&self, path: &str) -> String {
-        let prefix = self.public_url.as_ref().map_or("", |url| url.prefix.as_str());
-        let is_there = path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        if prefix.is_empty() || is_there { path.to_owned() } else { format!("{prefix}{path}") }
+        self.public_url.as_ref().map_or_else(|| path.to_owned(), |url| url.outside(path))
     }
 
     /// An own page's path as the browser has to ask for it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use tokio::time::Instant;
 
+use crate::gate::ledger::Ledger;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
@@ -16,12 +17,35 @@ use crate::upstream::AnswerError;
 /// What callers are told to wait when all places are taken.
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
-/// Refuses a request that is one too many; `limit` counts all that run, this one among them, 0 = no limit.
-pub fn crowded(metrics: &Metrics, limit: usize) -> Result<(), Refusal> {
-    if limit > 0 && usize::try_from(metrics.in_flight.get()).unwrap_or(0) > limit {
-        return Err(Refusal::from(Code::Overloaded).retry_after(OVERLOADED_RETRY));
+/// What every listener does with a request whatever becomes of it: counts it, writes its line, notes who was turned away.
+#[derive(Clone)]
+pub struct Desk {
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Requests in flight in all; 0 = no limit.
+    pub in_flight: usize,
+    /// People's ids in clear in the log.
+    pub is_person_in_clear: bool,
+    /// Writes down who was turned away.
+    pub ledger: Ledger,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    /// Begins a request's record.
+    pub fn record(&self, peer: &Peer, method: &Method, uri: &Uri, request_id: HeaderValue) -> Record {
+        Record::new(self.metrics.clone(), self.is_person_in_clear, peer, method, uri, request_id)
     }
-    Ok(())
+
+    /// Refuses a request that is one too many, itself counted already.
+    pub fn crowded(&self) -> Result<(), Refusal> {
+        let running = usize::try_from(self.metrics.in_flight.get()).unwrap_or(0);
+        if self.in_flight > 0 && running > self.in_flight {
+            return Err(Refusal::from(Code::Overloaded).retry_after(OVERLOADED_RETRY));
+        }
+        Ok(())
+    }
 }
 
 /// A request's line in the log and its place in the metrics; both are written when it is dropped.
@@ -49,8 +73,7 @@ pub struct Record {
 // === impl Record ===
 
 impl Record {
-    /// Begins with what is known of every request.
-    pub fn new(
+    fn new(
         metrics: Arc<Metrics>,
         is_person_in_clear: bool,
         peer: &Peer,

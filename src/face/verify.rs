@@ -15,18 +15,16 @@ use hyper::body::{Body, Bytes, Incoming};
 
 use super::begin::SignIn;
 use super::outgoing::Rewriter;
-use super::record::{self, Record};
+use super::record::{Desk, Record};
 use super::reply::{self, ReplyBody};
 use crate::config::Gateway;
 use crate::gate::Gate;
-use crate::gate::ledger::Ledger;
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
 use crate::http::conversation::Conversation;
 use crate::http::names::{Owned, Owner};
 use crate::http::request_id;
 use crate::litellm::credentials::X_LITELLM_API_KEY;
-use crate::telemetry::metrics::Metrics;
 
 /// Names that Envoy takes off the request (`ext_authz`, `HttpService`): else it passes the client's own.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
@@ -46,14 +44,8 @@ pub struct Verify {
     pub sign_in: Option<SignIn>,
     /// What Envoy is to take off every request.
     pub to_remove: HeaderValue,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-    /// Requests in flight in all; 0 = no limit.
-    pub in_flight: usize,
-    /// People's ids in clear in the log.
-    pub is_person_in_clear: bool,
-    /// Writes down who was turned away.
-    pub ledger: Ledger,
+    /// Counts, and writes down.
+    pub desk: Desk,
 }
 
 /// What was asked: by which kind of gateway, with which method, about which request.
@@ -105,10 +97,7 @@ impl Verify {
 
     async fn answer(&self, peer: &Peer, bad: Option<Refusal>, head: Parts) -> Response<ReplyBody> {
         let request_id = request_id::take_or_make(&head.headers);
-        let record = |head: &Parts| {
-            let metrics = self.metrics.clone();
-            Record::new(metrics, self.is_person_in_clear, peer, &head.method, &head.uri, request_id.clone())
-        };
+        let record = |head: &Parts| self.desk.record(peer, &head.method, &head.uri, request_id.clone());
         // Who may not ask hears nothing else, not even which paths there are.
         let stranger = self.gates.first().and_then(|(_, gate)| gate.speaker(peer, &head.headers).err());
         if let Some(refusal) = bad.or(stranger) {
@@ -137,7 +126,7 @@ impl Verify {
             let refusal = Refusal::from(Code::CrossSite).about(header::ACCESS_CONTROL_REQUEST_METHOD);
             return self.deny(&refusal, &asked, record);
         }
-        let admitted = match record::crowded(&self.metrics, self.in_flight) {
+        let admitted = match self.desk.crowded() {
             Ok(()) => gate.admit(peer, head).await,
             Err(refusal) => Err(refusal),
         };
@@ -158,7 +147,7 @@ impl Verify {
                 reply::own_page(response, asked.is_head, record)
             }
             Err(refusal) => {
-                self.ledger.note(&refusal);
+                self.desk.ledger.note(&refusal);
                 self.deny(&refusal, &asked, record)
             }
         }

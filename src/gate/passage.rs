@@ -78,11 +78,14 @@ impl Passage {
 // === impl OwnKey ===
 
 impl OwnKey {
-    /// Takes the one key of a request that asserts nobody: one header line of all that LiteLLM reads.
+    /// Takes the one key of a request that asserts nobody: one header line of all that LiteLLM reads. Without any it is nobody.
     pub(super) fn take(headers: &HeaderMap, configured: &[HeaderName]) -> Result<Self, Refusal> {
         let usual = CREDENTIALS;
         let mut lines = usual.iter().chain(configured).flat_map(|name| headers.get_all(name));
-        let (Some(line), None) = (lines.next(), lines.next()) else { return Err(Code::CallerKey.into()) };
+        let Some(line) = lines.next() else { return Err(Code::NoIdentity.into()) };
+        if lines.next().is_some() {
+            return Err(Code::CallerKey.into());
+        }
         let key = credentials::key_in(line).and_then(KeyHeaders::new).ok_or(Code::CallerKey)?;
         Ok(Self { key })
     }

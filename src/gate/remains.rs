@@ -8,7 +8,7 @@ use super::refusal::{Code, Refusal};
 use crate::http::cookies;
 use crate::http::names::{self, Owned, Owner};
 use crate::http::query;
-use crate::litellm::credentials::{self, KEY_SUBPROTOCOL, UI_COOKIE, X_LITELLM_API_KEY};
+use crate::litellm::credentials::{self, KEY_SUBPROTOCOL, X_LITELLM_API_KEY};
 use crate::litellm::ui;
 
 /// What the gateway of one endpoint does to a request.
@@ -28,17 +28,27 @@ impl Remains {
         if !self.is_told {
             head.headers.keys().try_for_each(|name| self.check_name(name, owned))?;
         }
-        let is_key = |name: &str, value: &str| credentials::is_key_parameter(head.uri.path(), name, value);
+        let is_key = |name: &str, value: &str| credentials::is_key_parameter(path, name, value);
         if head.uri.query().is_some_and(|query| query::without(query, is_key).is_some()) {
             return Err(Code::CallerKey.into());
         }
         if !self.handles(&header::SEC_WEBSOCKET_PROTOCOL) {
-            let lines = head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(names::list);
-            if lines.flatten().any(|item| item.to_ascii_lowercase().starts_with(KEY_SUBPROTOCOL)) {
+            let has_key = |line| {
+                // A line that is no list could be one to somebody else.
+                names::list(line).is_none_or(|mut items| {
+                    items.any(|item: &str| item.to_ascii_lowercase().starts_with(KEY_SUBPROTOCOL))
+                })
+            };
+            if head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().any(has_key) {
                 return Err(Refusal::from(Code::CallerKey).about(header::SEC_WEBSOCKET_PROTOCOL));
             }
         }
-        let has_ui_cookie = || cookies::values(&head.headers, UI_COOKIE).next().is_some();
+        let has_ui_cookie = || {
+            let lines = head.headers.get_all(header::COOKIE).iter();
+            lines
+                .flat_map(|line| cookies::parts(line.as_bytes()))
+                .any(|cookie| credentials::is_ui_cookie(cookies::name(cookie)))
+        };
         if !self.is_told && !self.handles(&header::COOKIE) && ui::reads_cookie(path) && has_ui_cookie() {
             return Err(Refusal::from(Code::CallerKey).about(header::COOKIE));
         }

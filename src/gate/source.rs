@@ -5,17 +5,18 @@
 //! sign-in proxy itself made. That it lets somebody pass is not enough: it has to say whom (CVE-2026-25748).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use std::time::Duration;
 
 use super::refusal::{Code, Refusal};
 use super::trust::TrustedPeer;
 use crate::config::{IdentitySource, PublicUrl};
 use crate::http::{cookies, forwarded};
 use crate::litellm::credentials::UI_COOKIE;
-use crate::upstream::inquiry::Inquiry;
+use crate::upstream::inquiry::{Inquiry, InquiryError};
 
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
@@ -69,6 +70,12 @@ impl Source {
         }
     }
 
+    /// What the sign-in proxy answers to a question about a request with these headers; `None` where nobody is asked.
+    pub async fn try_out(&self, head: &Parts) -> Option<Result<(StatusCode, HeaderMap), InquiryError>> {
+        let (Self::Check(check), Some(cookie)) = (self, sign_in_cookies(&head.headers)) else { return None };
+        Some(check.inquiry.ask(&check.question(head, cookie)).await)
+    }
+
     /// The refusal of a request that nobody was said to have sent.
     pub fn nobody(&self, speaker: Result<TrustedPeer<'_>, Refusal>, said: &HeaderMap) -> Refusal {
         match (self, speaker) {
@@ -119,6 +126,12 @@ impl Check {
             headers.insert(header::HOST, host.clone());
         }
         headers.insert(forwarded::PROTO, HeaderValue::from_static(self.scheme));
+        // As the trusted peer says: rules by network judge by it.
+        for address in head.headers.get_all(forwarded::FOR) {
+            headers.append(forwarded::FOR, address.clone());
+        }
+        // Should the question come back here, it is known.
+        headers.insert(header::VIA, forwarded::VIA_11);
         headers.insert(X_ORIGINAL_METHOD, method.clone());
         headers.insert(X_FORWARDED_METHOD, method);
         // No page: a 401 instead of the way to sign in.

@@ -103,6 +103,12 @@ pub fn keys_in<'a>(headers: &'a HeaderMap, configured: &'a [HeaderName]) -> impl
     lines.chain(protocols.flat_map(|line| line.split(',')).filter_map(named))
 }
 
+/// Whether LiteLLM's server could read a cookie of this name as the admin UI's. Python's `strip` takes more for blanks than
+/// ASCII's are: `\u{a0}token` is `token` there.
+pub fn is_ui_cookie(name: &[u8]) -> bool {
+    name == UI_COOKIE.as_bytes() || !name.iter().all(u8::is_ascii_graphic)
+}
+
 /// Whether a query parameter carries a key to LiteLLM: any of its own, and whatever is there where LiteLLM reads one.
 pub fn is_key_parameter(path: &str, name: &str, value: &str) -> bool {
     name == "key" && (value.starts_with(KEY_PREFIX) || routes::reads_key_from_query(path))

@@ -7,10 +7,11 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::runtime;
 
-use crate::config::{Config, Drain, ForwardAuth, Gateway, IdentitySource, Limits, Listen, PublicUrl, UpstreamUrl};
+use crate::config::{Config, Drain, ForwardAuth, Gateway, IdentitySource, Limits, UpstreamUrl};
 use crate::face::begin::SignIn;
 use crate::face::outgoing::Rewriter;
 use crate::face::pages::{self, Pages};
+use crate::face::record::Desk;
 use crate::face::verify::{self, Verify};
 use crate::gate::grant::Granter;
 use crate::gate::identity::Reader;
@@ -100,7 +101,7 @@ impl Assembly {
             pages::own_prefixes(&config.own_prefix, config.public_url.as_ref(), &config.litellm.root_path);
         let pages = own_pages(&config, &own_prefixes);
         let Config { trust, identity, rules, account, litellm, limits, forward_auth, .. } = config;
-        let is_socket = matches!(config.listen, Listen::Unix { .. });
+        let is_socket = config.listen.is_closed_socket();
         let proofs: Vec<_> = trust
             .secret_header
             .iter()
@@ -146,8 +147,8 @@ impl Assembly {
             gates,
             sign_in: forward_auth
                 .and_then(|forward_auth| forward_auth.sign_in)
-                .zip(config.public_url.as_ref().map(PublicUrl::origin))
-                .map(|(template, origin)| SignIn { template, origin }),
+                .zip(config.public_url)
+                .map(|(template, public_url)| SignIn { template, public_url }),
             rewriter: Arc::new(rewriter),
             pages: Arc::new(pages),
             upstream: litellm.url,
@@ -163,17 +164,14 @@ impl Assembly {
 
 impl Assembly {
     /// What answers gateways.
-    pub fn verify(&self, metrics: Arc<Metrics>) -> Verify {
+    pub fn verify(&self, desk: Desk) -> Verify {
         Verify {
             gates: self.gates.clone(),
             rewriter: self.rewriter.clone(),
             own_prefix: self.pages.own_prefix.clone(),
             sign_in: self.sign_in.clone(),
             to_remove: verify::to_remove(&self.rewriter.owned, self.rewriter.key_header.as_ref()),
-            metrics,
-            in_flight: self.limits.in_flight,
-            is_person_in_clear: self.is_person_in_clear,
-            ledger: self.ledger.clone(),
+            desk,
         }
     }
 }
@@ -206,12 +204,12 @@ fn own_pages(config: &Config, own_prefixes: &[String]) -> Pages {
 /// The gates of the listener for gateways.
 fn gates(forward_auth: &ForwardAuth, gate: &Gate) -> Vec<(Gateway, Arc<Gate>)> {
     let ForwardAuth { listen, trust, gateways, removes, overwrites, .. } = forward_auth;
-    let is_socket = matches!(listen, Listen::Unix { .. });
-    // The proof stands on the question alone.
-    let proof = trust.secret_header.iter().map(|proof| &proof.name);
-    let handled: Vec<_> = removes.iter().chain(overwrites).chain(proof).cloned().collect();
+    let is_socket = listen.is_closed_socket();
     let of = |gateway: Gateway| {
-        let remains = Remains { handled: handled.clone(), is_told: gateway == Gateway::Envoy };
+        // The proof stands on the question alone; Traefik has no other way than to set it on the request itself.
+        let proof = trust.secret_header.iter().filter(|_| gateway != Gateway::Traefik).map(|proof| &proof.name);
+        let handled = removes.iter().chain(overwrites).chain(proof).cloned().collect();
+        let remains = Remains { handled, is_told: gateway == Gateway::Envoy };
         (gateway, Arc::new(gate.for_gateway(Trust::new(trust.clone(), is_socket), remains)))
     };
     gateways.iter().map(|gateway| of(*gateway)).collect()

@@ -140,7 +140,7 @@ impl Reloader {
     }
 
     async fn try_reload(&mut self) -> Result<(), ReloadError> {
-        let (config, warnings) = load(&self.source)?;
+        let (mut config, warnings) = load(&self.source)?;
         for warning in warnings {
             tracing::warn!(%warning, "the configuration");
         }
@@ -157,6 +157,7 @@ impl Reloader {
         if !changed.is_empty() {
             tracing::warn!(keys = changed.join(", "), "changed, and needs a restart");
         }
+        self.fixed.keep_listeners(&mut config);
         self.readiness.set_grace(config.session.offline_grace);
         self.files.clone_from(&config.files);
         self.assembly.send_replace(Arc::new(Assembly::new(config, &self.books)));

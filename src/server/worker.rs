@@ -25,6 +25,7 @@ use super::listener::{Listener, Socket, Stream};
 use super::wire::Wire;
 use crate::config::Limits;
 use crate::face::forward::Proxy;
+use crate::face::record::Desk;
 use crate::face::reply::ReplyBody;
 use crate::face::verify::Verify;
 use crate::gate::peer::Peer;
@@ -155,9 +156,18 @@ impl Worker {
                 let (proxy, sweeping) = self.proxy(assembly);
                 (Face::Proxy(proxy), Some(sweeping))
             }
-            Role::Verify => (Face::Verify(assembly.verify(self.metrics.clone())), None),
+            Role::Verify => (Face::Verify(assembly.verify(self.desk(assembly))), None),
         };
         Serving { face: Arc::new(face), http: Self::http(limits), limits: limits.clone(), sweeping }
+    }
+
+    fn desk(&self, assembly: &Assembly) -> Desk {
+        Desk {
+            metrics: self.metrics.clone(),
+            in_flight: assembly.limits.in_flight,
+            is_person_in_clear: assembly.is_person_in_clear,
+            ledger: assembly.ledger.clone(),
+        }
     }
 
     fn proxy(&self, assembly: &Assembly) -> (Proxy, AbortHandle) {
@@ -172,12 +182,9 @@ impl Worker {
             // Where the sign-in proxy stands before vestibule it sends browsers there itself.
             sign_in: assembly.sign_in.clone().filter(|_| assembly.pages.is_asked),
             upstream,
-            metrics: self.metrics.clone(),
+            desk: self.desk(assembly),
             tunnels: self.ending.running.clone(),
             body_bytes: limits.body_bytes,
-            in_flight: limits.in_flight,
-            is_person_in_clear: assembly.is_person_in_clear,
-            ledger: assembly.ledger.clone(),
         };
         (proxy, sweeping)
     }

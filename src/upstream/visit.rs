@@ -83,6 +83,11 @@ impl Visitor {
         Ok(Self { client, base })
     }
 
+    /// The host that is visited, with its port where one was named.
+    pub fn host(&self) -> &str {
+        self.base.authority().map_or("", http::uri::Authority::as_str)
+    }
+
     /// GETs a path below the address.
     pub async fn get(&self, path: &str, headers: HeaderMap) -> Result<Answer, VisitError> {
         let mut parts = self.base.clone().into_parts();

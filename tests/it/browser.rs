@@ -9,25 +9,10 @@ use serde_json::{Value, json};
 
 use crate::litellm::Real;
 use crate::support::books::Books;
-use crate::support::peers::{Peer, apache, free_port, tests};
+use crate::support::peers::{Peer, apache, free_port, provider, tests, tools};
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, Vestibule, field};
 use crate::wire::address_of;
-
-fn tools() -> String {
-    std::env::var("VESTIBULE_TEST_TOOLS").expect("no browser's tools here: `tests/run --browser` installs them")
-}
-
-/// The OpenID provider, at a host name of its own: cookies know no ports.
-async fn provider(base: &str) -> (Peer, String) {
-    let port = free_port();
-    let issuer = format!("http://localhost:{port}");
-    let mut command = Command::new("node");
-    command.arg(tests().join("peers/idp/server.mjs")).env("TOOLS_DIR", tools()).env("LISTEN_PORT", port.to_string());
-    command.env("ISSUER", &issuer).env("REDIRECT_URIS", format!("{base}/oauth2/callback"));
-    command.env("POST_LOGOUT_URIS", format!("{base}/bye")).stdout(Stdio::null());
-    (Peer::start("the OpenID provider", command, port).await, issuer)
-}
 
 /// Runs a script of `tests/browser` to its end and reads what it saw.
 async fn script(name: &str, settings: &[(&str, String)]) -> Value {

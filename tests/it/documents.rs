@@ -26,14 +26,25 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// What is in a folder.
+fn folder(name: &str) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(root().join(name)).expect("the folder is there");
+    entries.map(|entry| entry.expect("it can be read").path())
+}
+
 /// The README and every page of `docs`.
 fn pages() -> Vec<(PathBuf, String)> {
-    let mut paths = vec![root().join("README.md")];
-    let docs = std::fs::read_dir(root().join("docs")).expect("the folder is there");
-    paths.extend(
-        docs.map(|entry| entry.expect("it can be read").path())
-            .filter(|path| path.extension().is_some_and(|kind| kind == "md")),
-    );
+    let docs = folder("docs").filter(|path| path.extension().is_some_and(|kind| kind == "md"));
+    read([root().join("README.md")].into_iter().chain(docs))
+}
+
+/// The page of every folder of `deploy`. Its commands need what is not here; `tests/packaging/run` runs those that do not.
+fn deployments() -> Vec<(PathBuf, String)> {
+    read(folder("deploy").filter(|path| path.is_dir()).map(|path| path.join("README.md")))
+}
+
+fn read(paths: impl Iterator<Item = PathBuf>) -> Vec<(PathBuf, String)> {
+    let mut paths: Vec<_> = paths.collect();
     paths.sort();
     let read = |path: PathBuf| {
         #[expect(clippy::disallowed_methods, reason = "the panic names the page")]
@@ -97,12 +108,12 @@ async fn every_command_of_the_documentation_works() {
 #[tokio::test]
 async fn every_command_that_the_text_names_is_there_with_its_flags() {
     let mut named = BTreeSet::new();
-    for (path, page) in pages() {
+    for (path, page) in pages().into_iter().chain(deployments()) {
         let text: String = page.split("```").step_by(2).collect();
         for span in text.split('`').skip(1).step_by(2) {
             let span = span.split_whitespace().collect::<Vec<_>>().join(" ");
             if span.starts_with("vestibule ") && !span.contains('/') {
-                named.insert((path.file_name().expect("a page").to_string_lossy().into_owned(), span));
+                named.insert((path.strip_prefix(root()).expect("it is below").display().to_string(), span));
             }
         }
     }

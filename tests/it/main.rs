@@ -55,6 +55,8 @@ mod rules;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod sign_ins;
+#[cfg(test)]
 mod soak;
 #[cfg(test)]
 mod spoofing;

@@ -28,6 +28,8 @@ enum Front {
     Silent,
     /// Lets the endpoint for gateways be asked.
     Open,
+    /// Leaves the user's header, which the rules then refuse.
+    Refused,
     /// Sends the models' routes to LiteLLM with the client's own key.
     Straight,
 }
@@ -57,6 +59,7 @@ async fn pass(front: Front, exchange: Exchange, vestibule: Client, questions: Cl
         let stays = match front {
             Front::Groups if name == "x-forwarded-groups" => true,
             Front::Twin if name == "x_forwarded_user" => true,
+            Front::Refused if name == "x-forwarded-user" => true,
             Front::Silent => !is_identity(&name) && !name.starts_with("sec-fetch") && name != "origin",
             Front::Sound
             | Front::Everybody
@@ -64,6 +67,7 @@ async fn pass(front: Front, exchange: Exchange, vestibule: Client, questions: Cl
             | Front::Twin
             | Front::Nominated
             | Front::Open
+            | Front::Refused
             | Front::Straight => is_asked || !is_identity(&name),
         };
         if stays && name != "connection" && name != "host" {
@@ -74,9 +78,11 @@ async fn pass(front: Front, exchange: Exchange, vestibule: Client, questions: Cl
         request = request.header("X-Vestibule-Proof", PROOF).from(&Person::named("alice"));
     } else {
         let alice = Person::named("alice");
+        let forged_user = head.value("x-forwarded-user").is_some();
         let came = head.value("x-forwarded-groups").is_some();
         for (name, value) in alice.headers() {
             let is_kept = front == Front::Groups && name == "X-Forwarded-Groups" && came;
+            let is_kept = is_kept || front == Front::Refused && name == "X-Forwarded-User" && forged_user;
             let is_taken = front == Front::Nominated && nominated.contains(&name.to_lowercase());
             if !is_kept && !is_taken {
                 request = request.header(name, value);
@@ -110,8 +116,12 @@ async fn scene(front: Front) -> Scene {
         "gateway_overwrites": ["X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups"],
         "secret_header": { "name": "X-Vestibule-Proof", "value": PROOF },
     });
-    let rules = json!([{ "when": { "email_domain": "example.com" }, "role": "internal_user" }]);
-    let setup = Setup::new(&upstream.url, books.url()).with("forward_auth", gateways).with("rules", rules);
+    // A forged name or group is believed and then refused: a real one would not be.
+    let rules = json!([{ "when": { "user": "alice", "group": "llm-users" }, "role": "internal_user" }]);
+    let setup = Setup::new(&upstream.url, books.url())
+        .with("forward_auth", gateways)
+        .with("rules", rules)
+        .with("default_role", "deny");
     let setup = setup.with("public_url", "https://llm.example.com");
     let vestibule = setup.start().await;
     let (proxy, questions) = (vestibule.client(), vestibule.questions().await);
@@ -157,10 +167,11 @@ async fn without_a_sign_in_it_says_what_it_could_not_try() {
 async fn each_fault_of_a_gateway_is_found_and_named() {
     for (front, words) in [
         (Front::Everybody, "lets somebody in who is not signed in"),
-        (Front::Groups, "a forged header arrives: other groups"),
+        (Front::Groups, "a forged header arrives: `no_role`, with `x-forwarded-groups`"),
+        (Front::Refused, "a forged header arrives: `no_role`, with `x-forwarded-user`"),
         (Front::Nominated, "away by `Connection`"),
         (Front::Silent, "another site's request passes"),
-        (Front::Open, "answers somebody from outside with a key"),
+        (Front::Open, "is answered by the endpoint for gateways"),
         (Front::Straight, "a client's own key reaches LiteLLM in `x-api-key`"),
     ] {
         let scene = scene(front).await;

@@ -97,8 +97,8 @@ fn forward_auth(proof: &Value) -> Value {
         "peers": ["127.0.0.1"],
         "secret_header": proof,
         "gateways": GATEWAYS,
-        "gateway_removes": ["cookie", "x-api-key"],
-        "gateway_passes": ["cookie", "origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "user-agent", "accept"],
+        "gateway_removes": ["cookie", "x-api-key", "x-vestibule-proof"],
+        "gateway_passes": ["cookie", "origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "user-agent", "accept", "sec-websocket-key", "sec-websocket-protocol"],
         "sign_in": "https://llm.example.com/oauth2/start?rd={url}",
     })
 }

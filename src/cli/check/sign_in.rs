@@ -1,22 +1,22 @@
 //! What `check --connect` asks the sign-in proxy, where vestibule asks it who somebody is: about nobody.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, header};
 
 use crate::config::{Config, Finding, IdentitySource, State};
+use crate::gate::source::Source;
 use crate::telemetry::logs::chain;
-use crate::upstream::inquiry::Inquiry;
 
 const ABOUT: &str = "sign-in";
 
 /// A finding where there is somebody to ask.
 pub(super) async fn ask(config: &Config) -> Option<Finding> {
     let IdentitySource::Check(check) = &config.source else { return None };
-    let mut headers = HeaderMap::new();
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    let host = config.public_url.as_ref().map_or("localhost", |url| url.authority.as_str());
     // A cookie that nobody has: without any, requests are not asked about.
-    headers.insert(header::COOKIE, HeaderValue::from_static("vestibule-check=1"));
+    let request = Request::builder().uri("/v1/models").header(header::HOST, host);
+    let (head, ()) = request.header(header::COOKIE, "vestibule-check=1").body(()).ok()?.into_parts();
     let url = &check.url;
-    let answer = match Inquiry::new(url.clone(), check.timeout).ask(&headers).await {
+    let answer = match Source::new(config.source.clone(), config.public_url.as_ref()).try_out(&head).await? {
         Ok(answer) => answer,
         Err(error) => {
             let remedy = "see `identity.check.url`: is it the sign-in proxy's address as seen from this machine, and does it run?";

@@ -12,15 +12,28 @@ use crate::config::presets::Preset;
 use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, RawCheck, RawForwardAuth, RawSource, RawTrust};
 use crate::config::report::Report;
-use crate::config::{CheckUrl, ForwardAuth, Gateway, IdentityRules, IdentitySource, Listen, PublicUrl, UpstreamUrl};
+use crate::config::{
+    CheckUrl, ForwardAuth, Gateway, IdentityRules, IdentitySource, Listen, PublicPaths, PublicUrl, UpstreamUrl,
+};
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Stands in `forward_auth.sign_in` for the address that was asked for.
 const URL: &str = "{url}";
 /// What a gateway that passes listed headers alone must pass: without the cookie nobody is anybody, and without the others
 /// another site's requests are not told from people's own.
-const NEEDED: [&str; 8] =
-    ["cookie", "origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "user-agent", "accept"];
+const NEEDED: [&str; 10] = [
+    "cookie",
+    "origin",
+    "referer",
+    "sec-fetch-site",
+    "sec-fetch-mode",
+    "sec-fetch-dest",
+    "user-agent",
+    "accept",
+    // A key can stand in a subprotocol, and `litellm.keep_authorization` does not hold for a websocket.
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+];
 
 /// What the section is checked against.
 pub(super) struct Around<'a> {
@@ -30,16 +43,22 @@ pub(super) struct Around<'a> {
     pub(super) public_url: Option<&'a PublicUrl>,
     pub(super) identity: &'a IdentityRules,
     pub(super) source: &'a IdentitySource,
+    pub(super) root_path: &'a str,
 }
 
 /// `identity.source` and `identity.check`.
 pub(super) fn source(raw: Option<RawSource>, check: Option<RawCheck>, report: &mut Report) -> IdentitySource {
-    let is_check = raw == Some(RawSource::Check);
+    // Who names an endpoint wants it asked.
+    let is_check = raw.map_or(check.is_some(), |source| source == RawSource::Check);
     match (is_check, check) {
         (false, None) => IdentitySource::Headers,
         (false, Some(_)) => {
-            let remedy = "set `identity.source: check`, or take `identity.check` out";
-            report.warn("identity.check", "`identity.check` has no effect without `identity.source: check`", remedy);
+            let remedy = "set `source: check` to have the sign-in proxy asked; to believe the request's headers take `check` out";
+            report.error(
+                "identity.check",
+                "`identity.check` and `identity.source: headers` contradict each other",
+                remedy,
+            );
             IdentitySource::Headers
         }
         (true, check) => {
@@ -55,6 +74,22 @@ pub(super) fn source(raw: Option<RawSource>, check: Option<RawCheck>, report: &m
             // Without an address a problem was found, and what is made here is never used.
             url.map_or(IdentitySource::Headers, |url| IdentitySource::Check(CheckUrl { url, timeout }))
         }
+    }
+}
+
+/// The sign-in proxy hears the host that was asked for, and may have rules by it: it has to be one of ours.
+pub(super) fn host(source: &IdentitySource, public_url: Option<&PublicUrl>, report: &mut Report) {
+    if matches!(source, IdentitySource::Check(_)) && public_url.is_none() && !report.is_doubtful("public_url") {
+        let message = "`identity.source: check` needs `public_url`: the sign-in proxy is told the host, and clients could name any";
+        report.missing("public_url", message, "set it to what people type into the browser: `https://llm.example.com`");
+    }
+}
+
+/// There is no key to answer with for whoever has no identity.
+pub(super) fn public_paths(paths: &PublicPaths, report: &mut Report) {
+    if !paths.exact.is_empty() || !paths.prefixes.is_empty() {
+        let remedy = "have the gateway send these paths to LiteLLM without asking, and without credentials";
+        report.warn("public_paths", "`public_paths` do not hold for what a gateway asks about", remedy);
     }
 }
 
@@ -113,7 +148,16 @@ pub(super) fn forward_auth(
     let overwrites = names("gateway_overwrites", raw.gateway_overwrites, report);
     let passes = names("gateway_passes", raw.gateway_passes, report);
     let overwrites = overwritten(overwrites, around, report);
-    passed(passes, &gateways, report);
+    passed(passes, &gateways, &overwrites, report);
+    let prefix = around.public_url.map_or("", |url| url.prefix.as_str());
+    if !prefix.is_empty() && prefix != around.root_path {
+        let message =
+            "`forward_auth` needs paths as LiteLLM gets them, and `public_url` has a prefix that LiteLLM does not know";
+        let remedy = format!(
+            "set LiteLLM's SERVER_ROOT_PATH and `litellm.root_path` to `{prefix}`, and have the gateway leave it on"
+        );
+        report.error("public_url", message, remedy);
+    }
     let is_cookie_removed = removes.contains(&http::header::COOKIE) || gateways == [Gateway::Envoy];
     if !is_cookie_removed && !gateways.is_empty() && !report.is_doubtful("forward_auth.gateway_removes") {
         let remedy = "LiteLLM has no use for it: have the gateway take `Cookie` off, and add `cookie` here";
@@ -138,15 +182,8 @@ fn listen(
         return None;
     }
     let listen = front::listener("forward_auth.listen", raw, mode, report)?;
-    let is_taken = match &listen {
-        Listen::Tcp(address) => {
-            address.port() != 0 && (around.listen == Some(&listen) || around.admin == Some(*address))
-        }
-        Listen::Unix { path, .. } => {
-            matches!(around.listen, Some(Listen::Unix { path: other, .. }) if path == other)
-        }
-    };
-    if is_taken {
+    let admin = around.admin.map(Listen::Tcp);
+    if around.listen.into_iter().chain(&admin).any(|other| other.overlaps(&listen)) {
         let message = "`forward_auth.listen` has the same address as another listener";
         report.error("forward_auth.listen", message, "give it an address of its own: it answers with keys");
     }
@@ -219,17 +256,15 @@ fn overwritten(raw: Option<Vec<HeaderName>>, around: &Around<'_>, report: &mut R
 }
 
 /// Envoy passes what it is told to pass, and what it does not pass can't be seen here.
-fn passed(raw: Option<Vec<HeaderName>>, gateways: &[Gateway], report: &mut Report) {
+fn passed(raw: Option<Vec<HeaderName>>, gateways: &[Gateway], overwrites: &[HeaderName], report: &mut Report) {
     let key = "forward_auth.gateway_passes";
     if !gateways.contains(&Gateway::Envoy) || report.is_doubtful(key) {
         return;
     }
     let passes = raw.unwrap_or_default();
-    let missing: Vec<_> = NEEDED
-        .into_iter()
-        .filter(|name| !passes.iter().any(|passed| passed == name))
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let needed = NEEDED.into_iter().chain(overwrites.iter().map(HeaderName::as_str));
+    let missing: Vec<_> =
+        needed.filter(|name| !passes.iter().any(|passed| passed == name)).map(|name| format!("`{name}`")).collect();
     if !missing.is_empty() {
         let message = format!("Envoy asks with listed headers alone, and `{key}` lacks {}", missing.join(", "));
         let remedy = "add them to `allowed_headers` of Envoy's ext_authz filter and say so here: without them another site's \

@@ -89,7 +89,7 @@ pub(super) fn admin(raw: Option<Scalar>, listen: Option<&Listen>, report: &mut R
         return None;
     }
     let admin = address("admin", &text, report)?;
-    if admin.port() != 0 && listen == Some(&Listen::Tcp(admin)) {
+    if listen.is_some_and(|listen| listen.overlaps(&Listen::Tcp(admin))) {
         report.error(
             "admin",
             format!("`admin` and `listen` have the same address: `{admin}`"),

@@ -38,7 +38,7 @@ pub(super) struct Partial {
     pass_through_key_headers: Vec<HeaderName>,
     pub(super) keep_authorization: Vec<String>,
     proxy_admin_id: Option<String>,
-    root_path: String,
+    pub(super) root_path: String,
     master_key: Option<SecretString>,
 }
 

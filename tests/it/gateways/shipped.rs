@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::peers::{Peer, free_port, tests};
+use crate::support::peers::{Peer, free_port, program, tests};
 use crate::trust::own_uid;
 
 /// The proof that vestibule and the gateway share.
@@ -154,7 +154,7 @@ impl Gateway {
     }
 
     fn command(&self, folder: &Path) -> Command {
-        let mut command = Command::new(self.program());
+        let mut command = Command::new(program(self.name));
         let config = folder.join(self.kind.files()[0]);
         let shown = folder.display();
         match self.kind {
@@ -180,13 +180,6 @@ impl Gateway {
         command.stdout(log.try_clone().expect("a descriptor")).stderr(Stdio::from(log));
         command.env("VESTIBULE_PROOF", PROOF).env("GOMAXPROCS", "2");
         command
-    }
-
-    fn program(&self) -> PathBuf {
-        let programs = std::env::var("VESTIBULE_TEST_GATEWAYS")
-            .unwrap_or_else(|_| panic!("no gateways here: `tests/run --gateways` installs them"));
-        let path = programs.split(' ').find_map(|program| program.strip_prefix(self.name)?.strip_prefix('='));
-        path.unwrap_or_else(|| panic!("{} is not among {programs}", self.name)).into()
     }
 }
 

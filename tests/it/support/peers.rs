@@ -84,3 +84,27 @@ pub(crate) async fn apache(template: &str, folder: &Path, port: u16, values: &[(
     command.arg("-f").arg(run.join("apache2.conf")).arg("-DFOREGROUND");
     Peer::start("Apache", command, port).await.with_children()
 }
+
+/// Where npm's packages are.
+pub(crate) fn tools() -> String {
+    std::env::var("VESTIBULE_TEST_TOOLS").expect("no tools here: `tests/run --browser` or `--gateways` installs them")
+}
+
+/// The OpenID provider, at a host name of its own: cookies know no ports.
+pub(crate) async fn provider(base: &str) -> (Peer, String) {
+    let port = free_port();
+    let issuer = format!("http://localhost:{port}");
+    let mut command = Command::new("node");
+    command.arg(tests().join("peers/idp/server.mjs")).env("TOOLS_DIR", tools()).env("LISTEN_PORT", port.to_string());
+    command.env("ISSUER", &issuer).env("REDIRECT_URIS", format!("{base}/oauth2/callback"));
+    command.env("POST_LOGOUT_URIS", format!("{base}/bye")).stdout(Stdio::null());
+    (Peer::start("the OpenID provider", command, port).await, issuer)
+}
+
+/// A gateway's program, by the name that `tests/run --gateways` gives it.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let programs = std::env::var("VESTIBULE_TEST_GATEWAYS")
+        .unwrap_or_else(|_| panic!("no gateways here: `tests/run --gateways` installs them"));
+    let path = programs.split(' ').find_map(|program| program.strip_prefix(name)?.strip_prefix('='));
+    path.unwrap_or_else(|| panic!("{name} is not among {programs}")).into()
+}

@@ -79,8 +79,10 @@ async fn a_browser_s_page_is_sent_to_sign_in_where_the_gateway_passes_that_on() 
         page(gateway, "POST", "/ui/").send().await.expect_refusal(401, "no_identity");
         page(gateway, "GET", "/ui/").header("Sec-WebSocket-Key", "x").send().await.expect_refusal(401, "no_identity");
         // Signing in again would be a circle.
-        let nameless = page(gateway, "GET", "/ui/").header("Cookie", "_oauth2_proxy=nameless");
-        nameless.send().await.expect_refusal(401, "no_identity");
+        for nobody in ["nameless", "empty"] {
+            let page = page(gateway, "GET", "/ui/").header("Cookie", format!("_oauth2_proxy={nobody}"));
+            page.send().await.expect_refusal(401, "no_identity");
+        }
         let forbidden = page(gateway, "GET", "/ui/").header("Cookie", "_oauth2_proxy=forbidden").send().await;
         forbidden.expect_refusal(403, "not_admitted");
     }
@@ -111,7 +113,7 @@ async fn what_vestibule_can_not_decide_is_no_yes() {
 }
 
 #[tokio::test]
-async fn a_sign_in_proxy_that_is_away_and_comes_back_lets_nobody_in_between() {
+async fn a_sign_in_proxy_that_is_away_lets_nobody_in() {
     let away = Scene::with(|setup| setup.with("identity.check.url", "http://127.0.0.1:1/auth")).await;
     away.asked_for("alice", "nginx", "GET", "/v1/models").await.expect_refusal(503, "sign_in_unavailable");
     let proxied = away.stage.client().get("/v1/models").header("Cookie", "_oauth2_proxy=alice").send().await;
@@ -162,6 +164,13 @@ async fn what_the_gateway_would_hand_on_is_refused() {
 }
 
 #[tokio::test]
+async fn traefik_s_proof_is_on_the_request_itself_and_has_to_be_taken_off() {
+    let scene = Scene::with(|setup| setup.with("forward_auth.gateway_removes", json!(["cookie"]))).await;
+    scene.asked_for("alice", "traefik", "GET", "/v1/models").await.expect_refusal(401, "caller_key");
+    key(&scene.asked_for("alice", "nginx", "GET", "/v1/models").await);
+}
+
+#[tokio::test]
 async fn a_placeholder_becomes_its_key_in_the_answer() {
     let scene = Scene::plain().await;
     // The UI's pages go through vestibule whole; what their scripts send is asked about.
@@ -198,7 +207,9 @@ async fn a_placeholder_becomes_its_key_in_the_answer() {
 async fn headers_of_a_gateway_that_overwrites_them_are_identity() {
     let stage = Stage::with(|setup| {
         let mut section = forward_auth(&json!({ "name": "X-Vestibule-Proof", "value": super::PROOF }));
-        section["gateway_overwrites"] = json!(["X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups"]);
+        let overwrites = ["X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups"];
+        section["gateway_overwrites"] = json!(overwrites);
+        section["gateway_passes"].as_array_mut().expect("a list").extend(overwrites.map(serde_json::Value::from));
         setup.with("public_url", "https://llm.example.com").with("forward_auth", section)
     })
     .await;
@@ -217,7 +228,7 @@ async fn a_caller_s_own_key_is_answered_where_it_may_pass() {
     let scene = Scene::with(|setup| setup.with("client_keys", "pass")).await;
     let answer = scene.ask("nginx", "GET", "/v1/models").header("Authorization", "Bearer sk-mine").send().await;
     assert_eq!(key(&answer), "sk-mine");
-    scene.ask("nginx", "GET", "/v1/models").send().await.expect_refusal(401, "caller_key");
+    scene.ask("nginx", "GET", "/v1/models").send().await.expect_refusal(401, "no_identity");
 }
 
 #[tokio::test]
