@@ -1,5 +1,10 @@
-use super::{GATEWAYS, PROOF, Scene, key};
+use serde_json::json;
+
+use super::{GATEWAYS, PROOF, Scene, ask, key};
+use crate::support::client::{Client, Person};
+use crate::support::stage::Stage;
 use crate::support::within;
+use crate::trust::own_uid;
 
 #[tokio::test]
 async fn only_the_gateway_may_ask_and_nobody_else_learns_anything() {
@@ -12,6 +17,30 @@ async fn only_the_gateway_may_ask_and_nobody_else_learns_anything() {
         unproven.expect_refusal(403, "bad_proof");
     }
     assert_eq!(scene.sign_in.count(), 0);
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_asked_by_the_users_that_may() {
+    for (uid, is_asked) in [(own_uid(), true), (own_uid() + 1, false)] {
+        let mut socket = std::path::PathBuf::new();
+        let stage = Stage::with(|setup| {
+            socket = setup.folder().join("auth.sock");
+            let section = json!({
+                "listen": format!("unix:{}", socket.display()), "listen_mode": "0666", "uids": [uid], "gateways": ["haproxy"],
+                "gateway_removes": ["cookie"],
+                "gateway_overwrites": ["X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups"],
+            });
+            setup.with("public_url", "https://llm.example.com").with("forward_auth", section)
+        })
+        .await;
+        let asked =
+            ask(&Client::unix(socket), "haproxy", "GET", "/v1/models").from(&Person::named("alice")).send().await;
+        if is_asked {
+            assert_eq!(stage.books.owner_of(&key(&asked)).await.as_deref(), Some("alice"));
+        } else {
+            asked.expect_refusal(403, "untrusted_peer");
+        }
+    }
 }
 
 #[tokio::test]

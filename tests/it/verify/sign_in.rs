@@ -1,6 +1,8 @@
 use super::Scene;
 use crate::check::{count, findings};
 use crate::support::operator::operate;
+use crate::support::stage::Stage;
+use crate::support::upstream::Upstream;
 
 #[tokio::test]
 async fn a_check_asks_the_sign_in_proxy_about_nobody() {
@@ -64,6 +66,50 @@ async fn the_sign_in_proxy_hears_the_cookies_and_what_was_asked_for_and_nothing_
         ("x-vestibule-proof", None),
     ] {
         assert_eq!(asked.value(name).as_deref(), value, "{name}");
+    }
+}
+
+/// What each endpoint says of alice, as its source has it.
+const ENDPOINTS: [(&str, &str, &str); 3] = [
+    (
+        "vouch",
+        "/validate",
+        "X-Vouch-User: alice\r\nX-Vouch-Success: true\r\nX-Vouch-IdP-Claims-Email: alice@example.com\r\n\
+         X-Vouch-IdP-Claims-Groups: \"llm-users\",\"team, a\"\r\n",
+    ),
+    (
+        "authentik",
+        "/outpost.goauthentik.io/auth/nginx",
+        "X-authentik-uid: alice\r\nX-authentik-username: ali\r\nX-authentik-email: alice@example.com\r\n\
+         X-authentik-groups: llm-users|team, a\r\nX-authentik-meta-outpost: x\r\n",
+    ),
+    (
+        "authelia",
+        "/api/authz/auth-request",
+        "Remote-User: alice\r\nRemote-Groups: llm-users,team a\r\nRemote-Name: Alice\r\nRemote-Email: alice@example.com\r\n",
+    ),
+];
+
+#[tokio::test]
+async fn each_sign_in_proxy_is_asked_at_its_endpoint_and_read_in_its_words() {
+    for (preset, path, says) in ENDPOINTS {
+        let sign_in = Upstream::answering(move |mut exchange| async move {
+            let is_alice = exchange.head.value("cookie").is_some_and(|cookie| cookie == "session=alice");
+            let (status, says) = if is_alice { ("200 OK", says) } else { ("401 Unauthorized", "") };
+            exchange.send(format!("HTTP/1.1 {status}\r\n{says}Content-Length: 0\r\n\r\n")).await;
+            Some(exchange)
+        })
+        .await;
+        let url = format!("{}{path}", sign_in.url);
+        let stage = Stage::with(|setup| super::asked(setup, &url).with("identity.preset", preset)).await;
+        let questions = stage.vestibule.questions().await;
+        let ask =
+            |who: &str| super::ask(&questions, "nginx", "GET", "/v1/models").header("Cookie", format!("session={who}"));
+        let key = super::key(&ask("alice").send().await);
+        assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some("alice"), "{preset}");
+        assert_eq!(stage.books.role("alice").await.as_deref(), Some("internal_user"), "{preset}: by e-mail and group");
+        assert_eq!(sign_in.last().head.target(), path);
+        ask("bob").send().await.expect_refusal(401, "no_identity");
     }
 }
 
