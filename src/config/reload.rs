@@ -85,3 +85,18 @@ impl NeedsRestart {
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Listen, testing};
+
+    #[test]
+    fn peers_are_judged_by_the_socket_that_is_open() {
+        let open = testing("listen: unix:/run/a.sock\nlisten_mode: \"0666\"\ntrust: { uids: [101] }\n");
+        let mut closed = testing("listen: unix:/run/a.sock\nlisten_mode: \"0600\"\ntrust: {}\n");
+        assert!(closed.listen.is_closed_socket());
+        open.needs_restart().keep_listeners(&mut closed);
+        assert!(!closed.listen.is_closed_socket(), "its mode is the old one");
+        assert!(matches!(closed.listen, Listen::Unix { mode: 0o666, .. }));
+    }
+}

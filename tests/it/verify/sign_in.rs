@@ -47,7 +47,10 @@ async fn the_sign_in_proxy_hears_the_cookies_and_what_was_asked_for_and_nothing_
     let scene = Scene::plain().await;
     let request =
         scene.ask("caddy", "POST", "/v1/chat/completions?a=b").header("Cookie", "_oauth2_proxy=alice; token=x");
-    let request = request.header("Authorization", "Bearer sk-client").header("User-Agent", "curl/8");
+    let request = request
+        .header("Authorization", "Bearer sk-client")
+        .header("User-Agent", "curl/8")
+        .header("X-Forwarded-For", "203.0.113.7");
     request.header("X-Original-URL", "https://evil.example/").header("X-Real-IP", "6.6.6.6").send().await.expect_ok();
     let asked = scene.sign_in.only().head;
     assert_eq!(asked.target(), "/oauth2/auth");
@@ -61,6 +64,9 @@ async fn the_sign_in_proxy_hears_the_cookies_and_what_was_asked_for_and_nothing_
         ("x-forwarded-host", Some("llm.example.com")),
         ("x-forwarded-proto", Some("https")),
         ("user-agent", Some("curl/8")),
+        // By which a question that comes back here is known.
+        ("via", Some("1.1 vestibule")),
+        ("x-forwarded-for", Some("203.0.113.7")),
         ("authorization", None),
         ("x-real-ip", None),
         ("x-vestibule-proof", None),
