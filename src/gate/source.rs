@@ -65,7 +65,8 @@ impl Source {
     ) -> Result<Cow<'a, HeaderMap>, Refusal> {
         match (self, speaker) {
             (Self::Headers, _) => Ok(Cow::Borrowed(&head.headers)),
-            (Self::Check(check), Some(_)) => check.ask(head).await.map(Cow::Owned),
+            // Boxed: else every request that asks nobody would carry the room for it.
+            (Self::Check(check), Some(_)) => Box::pin(check.ask(head)).await.map(Cow::Owned),
             (Self::Check(_), None) => Ok(Cow::Owned(HeaderMap::new())),
         }
     }

@@ -256,7 +256,8 @@ impl Face {
     ) -> Response<ReplyBody> {
         match self {
             Self::Proxy(proxy) => proxy.serve(peer, talk, number, request).await,
-            Self::Verify(verify) => verify.serve(peer, talk, number, request).await,
+            // Boxed, as is the rarer way of the two.
+            Self::Verify(verify) => Box::pin(verify.serve(peer, talk, number, request)).await,
         }
     }
 }
