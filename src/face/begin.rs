@@ -6,14 +6,11 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use hyper::body::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::pages::is_navigation;
 use crate::config::PublicUrl;
 use crate::gate::refusal::{Code, Refusal};
-
-/// All but what a query never misreads (RFC 3986 section 2.3).
-const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::http::query::encode;
 
 /// An address to send browsers to, with the way back in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +35,7 @@ impl SignIn {
         }
         let url =
             format!("{}{}", self.public_url.origin(), self.public_url.outside(head.uri.path_and_query()?.as_str()));
-        let location = self.template.replacen("{url}", &utf8_percent_encode(&url, &RESERVED).to_string(), 1);
+        let location = self.template.replacen("{url}", &encode(&url), 1);
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::FOUND;
         response.headers_mut().insert(header::LOCATION, HeaderValue::try_from(location).ok()?);

@@ -42,6 +42,35 @@ pub struct Check {
     scheme: &'static str,
 }
 
+/// What an answer's status says of the person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// They may pass; who it is, the headers say.
+    Passes,
+    /// Nobody is signed in.
+    Nobody,
+    /// Somebody is, who may not pass.
+    Forbidden,
+    /// Neither yes nor no.
+    Neither,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// By the status alone.
+    pub fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            // oauth2-proxy says 202.
+            200..=299 => Self::Passes,
+            // To a browser it would show the way to sign in.
+            401 | 301..=303 | 307 | 308 => Self::Nobody,
+            403 => Self::Forbidden,
+            _ => Self::Neither,
+        }
+    }
+}
+
 // === impl Source ===
 
 impl Source {
@@ -73,8 +102,10 @@ impl Source {
 
     /// What the sign-in proxy answers to a question about a request with these headers; `None` where nobody is asked.
     pub async fn try_out(&self, head: &Parts) -> Option<Result<(StatusCode, HeaderMap), InquiryError>> {
-        let (Self::Check(check), Some(cookie)) = (self, sign_in_cookies(&head.headers)) else { return None };
-        Some(check.inquiry.ask(&check.question(head, cookie)).await)
+        match self {
+            Self::Headers => None,
+            Self::Check(check) => check.answer(head).await,
+        }
     }
 
     /// The refusal of a request that nobody was said to have sent.
@@ -93,20 +124,26 @@ impl Source {
 
 impl Check {
     async fn ask(&self, head: &Parts) -> Result<HeaderMap, Refusal> {
-        let Some(cookie) = sign_in_cookies(&head.headers) else { return Ok(HeaderMap::new()) };
         let unavailable = || Refusal::from(Code::SignInUnavailable).retry_after(UNAVAILABLE_RETRY);
-        let answer = self.inquiry.ask(&self.question(head, cookie)).await;
+        let Some(answer) = self.answer(head).await else { return Ok(HeaderMap::new()) };
         let (status, headers) = answer.map_err(|error| unavailable().because(error))?;
-        match status.as_u16() {
-            // oauth2-proxy says 202.
-            200..=299 => Ok(headers),
-            // To a browser it would show the way to sign in.
-            401 | 301..=303 | 307 | 308 => Ok(HeaderMap::new()),
-            403 => Err(Refusal::from(Code::NotAdmitted).because("the sign-in proxy refuses this person")),
-            status => {
+        match Verdict::of(status) {
+            Verdict::Passes => Ok(headers),
+            Verdict::Nobody => Ok(HeaderMap::new()),
+            Verdict::Forbidden => {
+                Err(Refusal::from(Code::NotAdmitted).because("the sign-in proxy refuses this person"))
+            }
+            Verdict::Neither => {
+                let status = status.as_u16();
                 Err(unavailable().because(format!("the sign-in proxy answered {status} when it was asked who it is")))
             }
         }
+    }
+
+    /// `None` for a request without a cookie: there is nothing to ask about.
+    async fn answer(&self, head: &Parts) -> Option<Result<(StatusCode, HeaderMap), InquiryError>> {
+        let cookie = sign_in_cookies(&head.headers)?;
+        Some(self.inquiry.ask(&self.question(head, cookie)).await)
     }
 
     /// As gateways ask, in the names of all of them: oauth2-proxy and Traefik's kind read `X-Forwarded-*`, Authelia and

@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// All but what a query never misreads (RFC 3986 section 2.3).
+const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// The query without the parameters that `unwanted` names, by decoded name and value. `None` when there is none to take
 /// out, so that a query passes byte for byte unless it must not.
 pub fn without(query: &str, unwanted: impl Fn(&str, &str) -> bool) -> Option<String> {
@@ -13,6 +18,11 @@ pub fn without(query: &str, unwanted: impl Fn(&str, &str) -> bool) -> Option<Str
         return None;
     }
     Some(query.split('&').filter(|pair| !is_it(pair)).collect::<Vec<_>>().join("&"))
+}
+
+/// An address, or any text, as the value of a parameter.
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, &RESERVED).to_string()
 }
 
 /// Percent-decodes once, `+` as a space; what is not an escape stays.

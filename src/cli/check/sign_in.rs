@@ -3,7 +3,7 @@
 use http::{Request, header};
 
 use crate::config::{Config, Finding, IdentitySource, State};
-use crate::gate::source::Source;
+use crate::gate::source::{Source, Verdict};
 use crate::telemetry::logs::chain;
 
 const ABOUT: &str = "sign-in";
@@ -25,20 +25,20 @@ pub(super) async fn ask(config: &Config) -> Option<Finding> {
     };
     let (status, headers) = answer;
     let says_somebody = config.identity.reads.values().any(|rule| headers.contains_key(&rule.name));
-    Some(match status.as_u16() {
-        200..=299 if says_somebody => {
+    Some(match Verdict::of(status) {
+        Verdict::Passes if says_somebody => {
             let remedy =
                 "whatever answers there says somebody of everybody: it is no sign-in proxy's endpoint for being asked";
             Finding::new(State::Problem, ABOUT, format!("{url} says who it is without a sign-in"), remedy)
         }
-        200..=299 => {
+        Verdict::Passes => {
             let remedy = "requests without a person are refused here all the same; is it the right path, without an exemption from sign-in?";
             Finding::new(State::Warning, ABOUT, format!("{url} lets a request pass without a sign-in"), remedy)
         }
-        401 | 403 | 301..=303 | 307 | 308 => {
+        Verdict::Nobody | Verdict::Forbidden => {
             Finding::ok(ABOUT, format!("{url} knows nobody without a sign-in ({status})"))
         }
-        _ => {
+        Verdict::Neither => {
             let remedy = "vestibule would answer 503 to everybody: see `identity.check.url`, above all its path";
             Finding::new(State::Problem, ABOUT, format!("{url} answers {status}, which is neither yes nor no"), remedy)
         }

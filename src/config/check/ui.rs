@@ -1,7 +1,6 @@
 //! The admin UI, other sites, and the way out.
 
 use http::Uri;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::check::values::{flag, path_fault};
 use crate::config::presets::Preset;
@@ -9,9 +8,8 @@ use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, RawLogout, RawUi};
 use crate::config::report::Report;
 use crate::config::{AtLogout, CookieKind, Logout, PublicUrl, Ui};
+use crate::http::query::encode;
 
-/// All but what a query never misreads (RFC 3986 section 2.3).
-const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Stands in a step of `logout.chain` for the address of the next.
 const NEXT: &str = "{next}";
 /// Stands in `logout.chain` for the sign-in proxy's sign-out.
@@ -162,7 +160,7 @@ fn location(steps: &[String], public_url: Option<&PublicUrl>) -> Option<String> 
 /// A step with the next one's address in it; without one, without the parameter that would take it.
 fn filled(step: &str, next: Option<&str>) -> String {
     if let Some(next) = next {
-        return step.replace(NEXT, &utf8_percent_encode(next, &RESERVED).to_string());
+        return step.replace(NEXT, &encode(next));
     }
     let Some((path, query)) = step.split_once('?') else { return step.to_owned() };
     let kept: Vec<&str> = query.split('&').filter(|parameter| !parameter.contains(NEXT)).collect();
