@@ -14,9 +14,9 @@ use http::Request;
 use http::request::Parts;
 use tokio::time::Instant;
 use vestibule::config::{Source, load};
-use vestibule::gate;
 use vestibule::http::framing::{AnswerGuard, Asked, Guard};
-use vestibule::http::{forwarded, head};
+use vestibule::request_info::RequestInfo;
+use vestibule::server::app::proxy_site;
 
 const ROUNDS: u32 = 200;
 const TURNS: u32 = 2000;
@@ -68,7 +68,7 @@ fn measure(name: &str, mut turn: impl FnMut()) -> f64 {
 fn main() {
     let source = Source { text: Some(CONFIG.to_owned()), ..Source::default() };
     let (config, _) = load(&source).expect("the configuration is right");
-    let owned = gate::owned_names(&config.identity, &config.trust.secret_header, &config.litellm);
+    let site = proxy_site(&config);
     let mut bytes = String::from("GET /v1/chat/completions HTTP/1.1\r\n");
     let mut request = Request::builder().uri("/v1/chat/completions");
     for (name, value) in fields() {
@@ -83,14 +83,8 @@ fn main() {
             let mut guard = Guard::new(65_536, 100);
             black_box(guard.scan(black_box(bytes.as_bytes()), 0));
         }),
-        measure("target, Host, Expect, loop", || {
-            black_box(head::check(black_box(&head), 8192).is_ok() && !forwarded::is_loop(&head.headers));
-        }),
-        measure("twins and Connection", || {
-            black_box(owned.check(black_box(&head.headers)).is_ok());
-        }),
-        measure("the strip walk", || {
-            black_box(owned.strip(black_box(&head.headers)).count());
+        measure("the request's head", || {
+            black_box(RequestInfo::read(black_box(&head), false, &site).well_formed().is_ok());
         }),
         measure("the answer's bytes", || {
             let mut guard = AnswerGuard::new(65_536, 100);

@@ -6,6 +6,7 @@ pub mod body;
 pub mod clock;
 pub mod conversation;
 pub mod cookies;
+pub mod exchange;
 pub mod forwarded;
 pub mod framing;
 pub mod head;

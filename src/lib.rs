@@ -1,23 +1,29 @@
-//! vestibule: the room between an OAuth proxy and LiteLLM.
+//! vestibule: a forward-auth sidecar between an OAuth proxy and LiteLLM.
 //!
 //! ```text
-//! socket ─► Peer ─► TrustedPeer ─► Identity ─► Grant ─► Session ─► Passage ─► upstream
-//!           who is   may it speak   who is it   what     account     what is     one clean
-//!           calling? for others?    for?        may they? and key    let through request out
+//! socket ─► Peer ─► RequestInfo ─► TrustedProxy ─► Requester ─► Credential ─► LiteLLM
+//!           who is   what is true   may the peer    who sends    with which
+//!           calling  of the head    speak for users the request  key it goes on
 //! ```
 //!
-//! A module uses those further in, never those further out: `cli`, `server`, `face`, `gate`, then `registry` and
-//! `upstream`, `litellm`, `config`, and innermost `http`, `secret`, `telemetry`.
+//! [`proxy`] shows the whole way. A module uses those of its own rank and below: `cli`, `server`, `proxy`, `forward_auth`,
+//! `admin_ui`; then `identity`, `session`, `refusal`, `request_info`; then the store, `litellm`, `config`; and innermost `http`,
+//! `secret`, `telemetry`.
 
+pub mod admin_ui;
 pub mod cli;
 pub mod config;
-pub mod face;
-pub mod gate;
+pub mod forward_auth;
 pub mod http;
+pub mod identity;
 pub mod litellm;
+pub mod proxy;
+pub mod refusal;
 pub mod registry;
+pub mod request_info;
 pub mod secret;
 pub mod server;
+pub mod session;
 pub mod telemetry;
 pub mod upstream;
 

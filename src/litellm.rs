@@ -6,7 +6,6 @@
 pub mod api;
 mod blocks;
 pub mod credentials;
-pub mod doors;
 pub mod probe;
 pub mod routes;
 pub mod tables;

@@ -5,7 +5,7 @@
 //! [`run`].
 
 pub mod admin;
-pub mod assembly;
+pub mod app;
 pub mod keeper;
 pub mod listener;
 pub mod process;
@@ -28,7 +28,7 @@ use crate::registry::Registry;
 use crate::secret;
 use crate::telemetry::logs::Log;
 use crate::telemetry::metrics::Metrics;
-use assembly::{Assembly, Books};
+use app::{App, StoreHandle};
 use keeper::{Keeper, Readiness};
 use listener::Sockets;
 use reload::Reloader;
@@ -72,22 +72,22 @@ async fn serve(config: Config, source: Source, metrics: Arc<Metrics>) -> Result<
     }
     let mut sockets = vec![(Role::Proxy, listener::bind(&config.listen, config.workers)?)];
     if let Some(forward_auth) = &config.forward_auth {
-        sockets.push((Role::Verify, listener::bind(&forward_auth.listen, config.workers)?));
+        sockets.push((Role::ForwardAuth, listener::bind(&forward_auth.listen, config.workers)?));
     }
     let reloader = Reloader::new(config, source, readiness.clone(), metrics.clone())?;
-    start_workers(sockets, &reloader.assembly(), &metrics, &ending)?;
+    start_workers(sockets, &reloader.app(), &metrics, &ending)?;
     let keeper = Keeper { books: reloader.registry(), readiness: readiness.clone(), metrics };
     tokio::spawn(keeper.keep());
-    let assembly = reloader.assembly();
+    let app = reloader.app();
     tokio::spawn(reloader.watch());
-    wait_for_the_end(&assembly, &readiness, &ending).await
+    wait_for_the_end(&app, &readiness, &ending).await
 }
 
 /// A service that listens, until a signal ends it.
 pub struct Running {
     /// Where, with the port that the system chose.
     pub address: String,
-    assembly: watch::Receiver<Arc<Assembly>>,
+    app: watch::Receiver<Arc<App>>,
     readiness: Arc<Readiness>,
     ending: Ending,
 }
@@ -100,12 +100,12 @@ pub fn start(config: Config, registry: Arc<dyn Registry>) -> Result<Running, Sta
     let ending = Ending { stop: CancellationToken::new(), running: TaskTracker::new() };
     let sockets = listener::bind(&config.listen, config.workers)?;
     let address = sockets.address.clone();
-    let books = Books::of(registry, &config, &metrics);
-    let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &books))).subscribe();
-    start_workers(vec![(Role::Proxy, sockets)], &assembly, &metrics, &ending)?;
+    let books = StoreHandle::of(registry, &config, &metrics);
+    let app = watch::Sender::new(Arc::new(App::new(config, &books, None))).subscribe();
+    start_workers(vec![(Role::Proxy, sockets)], &app, &metrics, &ending)?;
     let books = watch::Sender::new(books).subscribe();
     tokio::spawn(Keeper { books, readiness: readiness.clone(), metrics }.keep());
-    Ok(Running { address, assembly, readiness, ending })
+    Ok(Running { address, app, readiness, ending })
 }
 
 // === impl Running ===
@@ -113,7 +113,7 @@ pub fn start(config: Config, registry: Arc<dyn Registry>) -> Result<Running, Sta
 impl Running {
     /// Waits for a signal and ends as `serve` does.
     pub async fn until_the_end(self) -> Result<(), StartError> {
-        wait_for_the_end(&self.assembly, &self.readiness, &self.ending).await
+        wait_for_the_end(&self.app, &self.readiness, &self.ending).await
     }
 }
 
@@ -128,17 +128,17 @@ pub struct Ending {
 
 fn start_workers(
     listeners: Vec<(Role, Sockets)>,
-    assembly: &watch::Receiver<Arc<Assembly>>,
+    app: &watch::Receiver<Arc<App>>,
     metrics: &Arc<Metrics>,
     ending: &Ending,
 ) -> Result<(), StartError> {
     let addresses: Vec<_> = listeners.iter().map(|(role, sockets)| (*role, sockets.address.clone())).collect();
-    let places = assembly.borrow().limits.connections;
+    let places = app.borrow().limits.connections;
     let connections = Arc::new(tokio::sync::Semaphore::new(places));
     let mut starting = Vec::new();
     for (number, sockets) in listener::by_worker(listeners).into_iter().enumerate() {
         let worker = Worker {
-            assembly: assembly.clone(),
+            app: app.clone(),
             connections: connections.clone(),
             metrics: metrics.clone(),
             ending: ending.clone(),
@@ -158,7 +158,7 @@ fn start_workers(
 
 /// SIGTERM: not ready, go on for the delay, then drain. SIGINT: drain at once. A second signal: end now.
 async fn wait_for_the_end(
-    assembly: &watch::Receiver<Arc<Assembly>>,
+    app: &watch::Receiver<Arc<App>>,
     readiness: &Readiness,
     ending: &Ending,
 ) -> Result<(), StartError> {
@@ -168,7 +168,7 @@ async fn wait_for_the_end(
         _ = terminate.recv() => true,
         _ = interrupt.recv() => false,
     };
-    let drain = assembly.borrow().drain.clone();
+    let drain = app.borrow().drain.clone();
     let delay = if is_gentle { drain.delay } else { Duration::ZERO };
     readiness.drain();
     tracing::info!(delay_ms = millis(delay), timeout_ms = millis(drain.timeout), "ending");

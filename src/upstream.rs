@@ -111,7 +111,7 @@ impl Upstream {
     pub async fn send(
         &self,
         request: Request<RequestBody>,
-        again: impl Fn() -> Request<RequestBody>,
+        again: impl Fn() -> Option<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let is_repeatable =
             request.body().is_end_stream() && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
@@ -125,8 +125,9 @@ impl Upstream {
                 self.shared.exchange(self.shared.connect().await?, *unsent).await.map_err(|(error, _)| error)
             }
             Err((UpstreamError::Answer(error), None)) if is_repeatable && is_gone(&error) => {
+                let Some(again) = again() else { return Err(UpstreamError::Answer(error)) };
                 self.shared.metrics.upstream_retries.inc();
-                self.shared.exchange(self.shared.connect().await?, again()).await.map_err(|(error, _)| error)
+                self.shared.exchange(self.shared.connect().await?, again).await.map_err(|(error, _)| error)
             }
             Err((error, _)) => Err(error),
         }

@@ -1,20 +1,26 @@
-//! The walls of the house: a module uses those after it in the list, never those before.
+//! The rules of the layout, read from the sources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the edge inwards. What shares a line may not use each other.
-const ORDER: [&[&str]; 9] = [
-    &["cli"],
-    &["server"],
-    &["face"],
-    &["gate"],
-    &["registry", "upstream"],
-    &["litellm"],
-    &["config"],
-    &["http", "secret"],
-    &["telemetry"],
+/// From the edge inwards: a module may use those of its own row and of the rows below.
+const RANKS: [&[&str]; 4] = [
+    &["cli", "server", "proxy", "forward_auth", "admin_ui"],
+    &["identity", "session", "refusal", "request_info"],
+    &["registry", "litellm", "config", "upstream"],
+    &["http", "secret", "telemetry"],
+];
+
+/// The rooms of a request's way after [`RequestInfo`](crate::request_info::RequestInfo) was made.
+const AFTER_REQUEST_INFO: &[&str] = &["proxy", "forward_auth", "admin_ui", "identity", "session"];
+/// What looks a header up by name.
+const LOOK_UPS: &[&str] = &[".get(", ".get_all(", ".contains_key(", "exactly_one(", ".entry(header"];
+/// The files that may, and whose headers they are: never the request's.
+const MAY_LOOK_UP: &[(&str, &str)] = &[
+    ("proxy/upstream_request.rs", "of the request that it writes, and of the cookies that an answer sets"),
+    ("proxy/upstream_response.rs", "of LiteLLM's answer"),
+    ("admin_ui.rs", "of LiteLLM's answer"),
 ];
 
 /// The only places that may name a crate.
@@ -22,7 +28,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config/document"]),
     ("sqlx", &["registry/"]),
     // The demo plays both of vestibule's neighbours.
-    ("hyper", &["server", "face/", "upstream", "http/", "cli/demo/stand_in", "cli/demo/caller"]),
+    ("hyper", &["server", "proxy", "forward_auth.rs", "upstream", "http/", "cli/demo/stand_in", "cli/demo/caller"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -41,28 +47,45 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn rank(module: &str) -> Option<usize> {
-    ORDER.iter().position(|row| row.contains(&module))
+    RANKS.iter().position(|row| row.contains(&module))
 }
 
-#[test]
-fn modules_use_only_what_lies_further_in() {
+/// Each source file that is no test's, by its path below `src`, without its unit tests.
+fn files() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     sources(&root, &mut found);
-    let mut seen = BTreeSet::new();
-    for path in found {
+    let named = found.into_iter().map(|path| {
         let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-        let module = name.split(['/', '.']).next().unwrap().to_owned();
-        let Some(here) = rank(&module) else { continue };
-        seen.insert(module.clone());
         #[expect(clippy::disallowed_methods, reason = "a test's own sources need no path in the error")]
         let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+        (name, code)
+    });
+    let is_test = |name: &str| name.ends_with("tests.rs") || name.ends_with("testing.rs") || name.contains("/tests/");
+    named.filter(|(name, _)| !is_test(name)).collect()
+}
+
+fn module(file: &str) -> &str {
+    file.split(['/', '.']).next().unwrap_or_default()
+}
+
+#[test]
+fn modules_use_only_their_own_rank_and_below_and_never_in_a_circle() {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, text) in files() {
+        let module = module(&name);
+        let Some(here) = rank(module) else { continue };
+        let used_by_it = uses.entry(module.to_owned()).or_default();
         assert!(!text.contains("crate::{"), "{name} groups imports of the crate, which this test can't read");
         for line in code(&text) {
             for used in line.split("crate::").skip(1) {
                 let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
                 let Some(there) = rank(used) else { continue };
-                assert!(used == module || there > here, "{name} uses `{used}`, which lies further out: {line}");
+                assert!(there >= here, "{name} uses `{used}`, which lies further out: {line}");
+                if used != module && there == here {
+                    used_by_it.insert(used.to_owned());
+                }
             }
             for (krate, places) in ONLY_IN {
                 let is_named = line.contains(&format!("{krate}::")) || line.contains(&format!("use {krate};"));
@@ -73,7 +96,31 @@ fn modules_use_only_what_lies_further_in() {
             }
         }
     }
-    assert_eq!(seen.len(), ORDER.iter().map(|row| row.len()).sum::<usize>(), "a module of the list is gone: {seen:?}");
+    assert_eq!(uses.len(), RANKS.iter().map(|row| row.len()).sum::<usize>(), "a module of the list is gone: {uses:?}");
+    // What uses nothing of its rank that is left can't be in a circle.
+    while !uses.is_empty() {
+        let free: Vec<_> = uses.iter().filter(|(_, used)| used.is_empty()).map(|(module, _)| module.clone()).collect();
+        assert!(!free.is_empty(), "modules of one rank use each other in a circle: {uses:?}");
+        for module in &free {
+            uses.remove(module);
+            uses.values_mut().for_each(|used| _ = used.remove(module));
+        }
+    }
+}
+
+#[test]
+fn nothing_looks_up_a_header_of_the_request_after_it_was_read() {
+    for (name, text) in files() {
+        if !AFTER_REQUEST_INFO.contains(&module(&name)) || MAY_LOOK_UP.iter().any(|(file, _)| *file == name) {
+            continue;
+        }
+        for line in code(&text).filter(|line| line.contains("header")) {
+            assert!(!LOOK_UPS.iter().any(|look_up| line.contains(look_up)), "{name} looks up a header: {line}");
+        }
+    }
+    for (file, _) in MAY_LOOK_UP {
+        assert!(files().iter().any(|(name, _)| name == file), "{file} is gone");
+    }
 }
 
 #[test]

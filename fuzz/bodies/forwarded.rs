@@ -5,12 +5,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
+use http::Request;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use vestibule::config::{Config, Source, load};
-use vestibule::gate::owned_names;
-use vestibule::http::names::{self, BadName, Owned, Owner};
+use vestibule::http::names::{self, Owner};
 use vestibule::http::{forwarded, hop, request_id};
 use vestibule::litellm::credentials;
+use vestibule::refusal::{self, Code};
+use vestibule::request_info::{RequestInfo, Routes, Site};
 
 use super::lines;
 
@@ -38,7 +41,7 @@ const OPTIONS_MAX: usize = 32;
 
 /// The table under test, and the same rules written down plainly: by folded name, the name itself and its first owner.
 struct Table {
-    owned: Owned,
+    site: Site,
     plain: HashMap<String, (String, Owner)>,
 }
 
@@ -67,19 +70,20 @@ impl Table {
         let (Config { identity, trust, litellm, .. }, _) = load(&source).expect("the configuration here is sound");
         let text = |name: &HeaderName| name.as_str().to_owned();
         let names = (identity.reads.values().map(|rule| (text(&rule.name), Owner::Identity)))
-            .chain([("x-proof".to_owned(), Owner::Credential)])
+            .chain([("x-proof".to_owned(), Owner::Proof)])
             .chain(credentials::CREDENTIALS.into_iter().map(|name| (text(&name), Owner::Credential)))
             .chain([("x-my-key".to_owned(), Owner::Credential)])
             .chain(CLAIMS.map(|name| (name.to_owned(), Owner::Claim)))
             .chain(identity.all_names.iter().map(|name| (text(name), Owner::Identity)))
             .chain(forwarded::OURS.into_iter().map(|name| (text(&name), Owner::Ours)))
-            .chain([request_id::NAME, header::EXPECT].map(|name| (text(&name), Owner::Ours)))
+            .chain([request_id::NAME, refusal::HEADER, header::EXPECT].map(|name| (text(&name), Owner::Ours)))
             .chain(hop::HOP_BY_HOP.into_iter().map(|name| (text(&name), Owner::Hop)));
         let mut plain = HashMap::new();
         for (name, owner) in names {
             plain.entry(fold(&name)).or_insert((name, owner));
         }
-        Self { owned: owned_names(&identity, &trust.secret_header, &litellm), plain }
+        let site = Site::new(&identity, &trust.secret_header, &litellm, Routes::default(), 8192);
+        Self { site, plain }
     }
 
     /// The first owner of a name in any spelling, and the spelling that is the name itself.
@@ -110,7 +114,10 @@ fn appended(headers: &HeaderMap) {
         let mut words = hop.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
         words.nth(1) == Some(forwarded::VIA_NAME.as_bytes())
     };
-    assert_eq!(forwarded::is_loop(headers), items(headers.get_all(header::VIA)).iter().any(is_ours));
+    assert_eq!(
+        forwarded::is_loop(headers.get_all(header::VIA).iter()),
+        items(headers.get_all(header::VIA)).iter().any(is_ours)
+    );
     let address = HeaderValue::from_static("192.0.2.1");
     for (name, ours) in
         [(forwarded::FOR, &address), (header::VIA, &forwarded::VIA_11), (header::VIA, &forwarded::VIA_10)]
@@ -121,7 +128,7 @@ fn appended(headers: &HeaderMap) {
         wanted.push(ours.as_bytes());
         assert_eq!(items([&whole]), wanted);
         if name == header::VIA {
-            assert!(forwarded::is_loop(&HeaderMap::from_iter([(name, whole)])), "what comes round is not seen");
+            assert!(forwarded::is_loop([whole].iter()), "what comes round is not seen");
         }
     }
 }
@@ -141,7 +148,7 @@ fn listed(headers: &HeaderMap) {
             Ok(None) => assert!(values.len() == 1 && values[0].is_empty()),
             Err(names::Repeated) => assert!(values.len() > 1),
         }
-        assert_eq!(TABLE.owned.owner(name.as_str()), TABLE.owner(name.as_str()), "{name}");
+        assert_eq!(TABLE.site.headers().owner(name), TABLE.owner(name.as_str()), "{name}");
     }
 }
 
@@ -155,69 +162,79 @@ fn nominated(headers: &HeaderMap) -> Option<(Vec<HeaderName>, usize)> {
     Some((names.collect::<Option<_>>()?, tokens.len()))
 }
 
+/// A request with these headers, and with what every request needs.
+fn parts(headers: &HeaderMap) -> Parts {
+    let mut parts = Request::new(()).into_parts().0;
+    parts.headers = headers.clone();
+    parts.headers.insert(header::HOST, HeaderValue::from_static("a"));
+    for name in [header::VIA, header::EXPECT] {
+        parts.headers.remove(name);
+    }
+    parts
+}
+
 /// The look at names refuses what it must, and says rightly why.
 fn looked_at(headers: &HeaderMap) {
-    let is_alias = |name: &HeaderName| {
-        let deciding = |(_, owner): &(&str, Owner)| matches!(owner, Owner::Identity | Owner::Credential);
-        TABLE.find(name.as_str()).filter(deciding).is_some_and(|(real, _)| real != name.as_str())
-    };
+    let deciding = |(_, owner): &(&str, Owner)| matches!(owner, Owner::Identity | Owner::Credential | Owner::Proof);
+    let is_alias =
+        |name: &HeaderName| TABLE.find(name.as_str()).filter(deciding).is_some_and(|(real, _)| real != name.as_str());
     let is_taken = |name: &HeaderName| {
         !matches!(TABLE.owner(name.as_str()), None | Some(Owner::Hop)) || MESSAGE.contains(&name.as_str())
     };
     let nominated = nominated(headers);
-    match TABLE.owned.check(headers) {
+    let is_ascii = headers.get_all(header::CONNECTION).iter().all(|value| value.to_str().is_ok());
+    let parts = parts(headers);
+    let info = RequestInfo::read(&parts, false, &TABLE.site);
+    match info.well_formed().map_err(|refusal| refusal.code()) {
         Ok(()) => {
             assert!(!headers.keys().any(is_alias));
             let (nominated, options) = nominated.expect("it was a list");
             assert!(options <= OPTIONS_MAX && !nominated.iter().any(is_taken));
         }
-        Err(BadName::Aliased(name)) => assert!(is_alias(&name), "{name}"),
-        Err(BadName::Nominated(name)) => {
-            assert!(is_taken(&name), "{name}");
-            assert!(
-                items(headers.get_all(header::CONNECTION))
-                    .iter()
-                    .any(|token| { HeaderName::from_bytes(token).is_ok_and(|token| token == name) })
-            );
+        Err(Code::AliasedHeader) => assert!(headers.keys().any(is_alias)),
+        Err(Code::NominatedHeader) => {
+            let is_bad =
+                |(names, options): (Vec<HeaderName>, usize)| options > OPTIONS_MAX || names.iter().any(is_taken);
+            assert!(!is_ascii || nominated.is_none_or(is_bad));
         }
-        Err(BadName::Connection) => {
-            let is_ascii = headers.get_all(header::CONNECTION).iter().all(|value| value.to_str().is_ok());
-            assert!(!is_ascii || nominated.is_none_or(|(_, options)| options > OPTIONS_MAX));
-        }
+        Err(other) => panic!("{other:?}"),
     }
 }
 
-/// The strip walk takes what it must, keeps all else in its order, and finds nothing a second time.
+/// What passes is what must, in its order, and passes a second time.
 fn stripped(headers: &HeaderMap) {
-    let left: Vec<_> = TABLE.owned.strip(headers).collect();
-    // A `Connection` line that is no list was refused before.
-    let Some((nominated, _)) =
-        nominated(headers).filter(|_| headers.get_all(header::CONNECTION).iter().all(|value| value.to_str().is_ok()))
-    else {
+    let parts = parts(headers);
+    let info = RequestInfo::read(&parts, false, &TABLE.site);
+    // Names that decide in another spelling, or a `Connection` line that is no list, were refused before.
+    if info.well_formed().is_err() {
         return;
-    };
+    }
+    let left: Vec<_> = info.passing().map(|(name, value, _)| (name, value)).collect();
+    let Some((nominated, _)) = nominated(headers) else { panic!("it was a list") };
     let nominated: HashSet<_> = nominated.into_iter().collect();
     let is_twin = |name: &HeaderName| {
         let folded = fold(name.as_str());
         MESSAGE.contains(&folded.as_str()) && folded != name.as_str()
     };
-    let wanted = headers
+    let wanted = parts
+        .headers
         .iter()
         .filter(|(name, _)| TABLE.owner(name.as_str()).is_none() && !nominated.contains(*name) && !is_twin(name));
     assert_eq!(left, wanted.collect::<Vec<_>>());
-    let once: HeaderMap = left.iter().map(|(name, value)| ((*name).clone(), (*value).clone())).collect();
-    assert_eq!(TABLE.owned.strip(&once).count(), left.len());
+    let mut once = Request::new(()).into_parts().0;
+    once.headers = left.iter().map(|(name, value)| ((*name).clone(), (*value).clone())).collect();
+    assert_eq!(RequestInfo::read(&once, false, &TABLE.site).passing().count(), left.len());
 }
 
 /// An answer loses names that decide, and what belongs to its connection; nothing else.
 fn answered(mut headers: HeaderMap) {
     let before = headers.clone();
-    names::strip_answer(&mut headers, &TABLE.owned);
+    TABLE.site.headers().strip_answer(&mut headers);
     let is_kept = |name: &HeaderName| {
-        !matches!(TABLE.owner(name.as_str()), Some(Owner::Identity | Owner::Credential | Owner::Hop))
+        !matches!(TABLE.owner(name.as_str()), Some(Owner::Identity | Owner::Credential | Owner::Proof | Owner::Hop))
     };
     assert!(headers.keys().all(is_kept));
-    let nominated = names::nominated(&before);
+    let nominated = names::nominated_in_answer(&before);
     for name in before.keys() {
         let left: Vec<_> = headers.get_all(name).iter().collect();
         let wanted: Vec<_> =

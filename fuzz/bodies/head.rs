@@ -4,7 +4,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, Uri, Version};
 use vestibule::http::framing::{Bad, Guard};
-use vestibule::http::head::{BadHead, check};
+use vestibule::http::head::{BadHead, Head, check};
+use vestibule::http::names::exactly_one;
 use vestibule::http::query;
 
 /// Small limits, so that short inputs reach them.
@@ -248,7 +249,14 @@ fn checked(request: &httparse::Request<'_, '_>, headers: HeaderMap) {
     let built = Request::builder().method(request.method.unwrap_or_default()).uri(uri.clone()).version(version);
     let mut head = built.body(()).expect("a method is a token").into_parts().0;
     head.headers = headers;
-    let verdict = check(&head, TARGET_BYTES_MAX);
+    let verdict = check(&Head {
+        method: &head.method,
+        uri: &head.uri,
+        version: head.version,
+        host: exactly_one(&head.headers, &header::HOST).map(|host| host.map(HeaderValue::as_bytes)),
+        expectation: exactly_one(&head.headers, &header::EXPECT),
+        target_bytes: TARGET_BYTES_MAX,
+    });
 
     let all = |name| head.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
     let (hosts, expects) = (all(header::HOST), all(header::EXPECT));

@@ -4,17 +4,22 @@
 //! `r` groups are required.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::Request;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use unicode_normalization::is_nfc;
-use vestibule::config::{Attribute, Decoding, HeaderRule, IdentityRules, Separator, Trust as TrustRules};
-use vestibule::gate::identity::Reader;
-use vestibule::gate::peer::Peer;
-use vestibule::gate::refusal::Code;
-use vestibule::gate::trust::Trust;
+use vestibule::config::{
+    Attribute, Decoding, HeaderRule, IdentityRules, Litellm, Separator, Source, Trust as TrustRules, load,
+};
+use vestibule::identity::peer::Peer;
+use vestibule::identity::read::IdentityReader;
+use vestibule::identity::trust::PeerTrust;
+use vestibule::refusal::Code;
 use vestibule::registry::Person;
+use vestibule::request_info::{IdentityValues, RequestInfo, Routes, Site};
 
 use super::lines;
 
@@ -25,6 +30,17 @@ pub const GROUPS_MAX: usize = 8;
 const ID_BYTES_MAX: usize = 512;
 const EMAIL_BYTES_MAX: usize = 254;
 const PICTURE_BYTES_MAX: usize = 2048;
+
+/// Which headers LiteLLM takes keys from.
+static LITELLM: LazyLock<Litellm> = LazyLock::new(|| {
+    let text = "trust: { peers: [192.0.2.1] }
+identity: { preset: oauth2-proxy }
+session: { secret: 0123456789abcdef0123456789abcdef }
+litellm: { url: 'http://127.0.0.1:4000', database_url: 'postgres://u@h/d' }
+";
+    let source = Source { text: Some(text.to_owned()), ..Source::default() };
+    load(&source).expect("the configuration here is sound").0.litellm
+});
 
 /// By their names in the configuration.
 pub const DECODINGS: [(&str, Decoding); 6] = [
@@ -76,10 +92,11 @@ pub fn person(bytes: &[u8]) -> Result<Person, Code> {
     more.insert("x-other", HeaderValue::from_static("mallory"));
     assert_eq!(setup.person(&more), read, "what is not read says nothing");
 
-    let reader = setup.reader();
     let count = |name: &str| headers.get_all(name).iter().count();
-    assert_eq!(reader.raw(&headers).is_none(), NAMES.iter().any(|(_, name)| count(name) > 1));
-    assert_eq!(reader.is_asserted(&headers), NAMES.iter().any(|(_, name)| count(name) > 0));
+    setup.said(&headers, |said| {
+        assert_eq!(said.raw().is_none(), NAMES.iter().any(|(_, name)| count(name) > 1));
+        assert_eq!(said.is_asserted(), NAMES.iter().any(|(_, name)| count(name) > 0));
+    });
     if count("user") == 0 {
         assert_eq!(read, Err(Code::NoIdentity));
     }
@@ -141,13 +158,13 @@ impl Setup {
         }
     }
 
-    fn reader(self) -> Reader {
+    fn rules(self) -> IdentityRules {
         let rule = |(attribute, name)| {
             let is_list = matches!(attribute, Attribute::Groups | Attribute::Roles);
             let separator = is_list.then_some(self.separator);
             (attribute, HeaderRule { name: HeaderName::from_static(name), decoding: self.decoding, separator })
         };
-        Reader::new(IdentityRules {
+        IdentityRules {
             issuer: "issuer".into(),
             provider: "provider".into(),
             reads: BTreeMap::from(NAMES.map(rule)),
@@ -156,14 +173,23 @@ impl Setup {
             max_groups: GROUPS_MAX,
             max_value_bytes: self.value_bytes_max,
             all_names: vec![],
-        })
+        }
+    }
+
+    fn said(self, headers: &HeaderMap, ask: impl FnOnce(&IdentityValues<'_>)) {
+        let site = Site::new(&self.rules(), None, &LITELLM, Routes::default(), 8192);
+        ask(&site.identity_values(headers));
     }
 
     fn person(self, headers: &HeaderMap) -> Result<Person, Code> {
         let rules = TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
-        let (trust, peer) = (Trust::new(rules, false), Peer::Unix { uid: 1 });
-        let speaker = trust.admit(&peer, headers).expect("this peer is trusted");
-        let read = self.reader().read(&speaker, headers);
+        let (trust, peer) = (PeerTrust::new(rules, false), Peer::Unix { uid: 1 });
+        let site = Site::new(&self.rules(), None, &LITELLM, Routes::default(), 8192);
+        let mut parts = Request::new(()).into_parts().0;
+        parts.headers = headers.clone();
+        let info = RequestInfo::read(&parts, false, &site);
+        let proxy = trust.check(&peer, &info).expect("this peer is trusted");
+        let read = IdentityReader::new(self.rules()).read(&proxy, &info.identity_values());
         read.map(|identity| identity.person().clone()).map_err(|refusal| refusal.code())
     }
 }

@@ -19,10 +19,11 @@ use super::EXIT_USAGE;
 use super::errand::{Failure, answer, answer_json, loaded};
 use super::flags::Flags;
 use crate::config::{Config, IdentitySource, Listen};
-use crate::face::outgoing::Outgoing;
-use crate::gate::peer::Peer;
-use crate::http::request_id;
-use crate::server::assembly::{Assembly, Books};
+use crate::identity::peer::Peer;
+use crate::proxy::upstream_request::Outgoing;
+use crate::refusal::Refusal;
+use crate::request_info::RequestInfo;
+use crate::server::app::{App, StoreHandle, proxy_site};
 use crate::server::process;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
@@ -99,29 +100,17 @@ impl Arguments {
         config.source = IdentitySource::Headers;
         let peer = self.peer(&config)?;
         let (head, given) = self.head(&config)?;
-        let known = Known::of(&config, file, &peer, &head);
+        let site = proxy_site(&config);
+        let known = Known::of(&config, file, &peer, &RequestInfo::read(&head, false, &site));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::from(chain(&error)))?;
         runtime.block_on(async {
             let metrics = Arc::new(Metrics::default());
             let imagined = Imagined::new(&config);
-            let books = Books::of(Arc::new(imagined.clone()), &config, &metrics);
-            let assembly = Assembly::new(config, &books);
-            let ending = match assembly.gate.admit(&peer, &head).await {
-                Ok(admitted) => {
-                    let request_id = request_id::take_or_make(&head.headers);
-                    let out = Outgoing {
-                        head: &head,
-                        admitted: &admitted,
-                        peer: &peer,
-                        request_id: &request_id,
-                        upgrade: None,
-                    };
-                    let sent = assembly.rewriter.rewrite(&out, ()).into_parts().0;
-                    Ending::Admitted { passage: admitted.passage.as_str(), rule: admitted.rule(), sent: Box::new(sent) }
-                }
-                Err(refusal) => Ending::Refused(refusal),
-            };
+            let store = StoreHandle::of(Arc::new(imagined.clone()), &config, &metrics);
+            let app = App::new(config, &store, None);
+            let info = RequestInfo::read(&head, false, &app.authorizer.site);
+            let ending = ending(&app, &peer, &info).await.unwrap_or_else(Ending::Refused);
             Ok(Story::new(known, head, given, imagined.planned(), ending))
         })
     }
@@ -174,6 +163,16 @@ impl Arguments {
         }
         Ok((head, given))
     }
+}
+
+/// What the proxy would do with the request, up to where it would be sent.
+async fn ending(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Ending, Refusal> {
+    info.well_formed()?;
+    let authorized = app.authorizer.authorize(peer, info).await?;
+    let (credential, is_trusted) = (&authorized.credential, authorized.is_trusted);
+    let rule = credential.user().and_then(|user| user.principal().mapping.rule());
+    let sent = app.writer.write(Outgoing { info, credential, is_trusted, peer }, ())?.into_parts().0;
+    Ok(Ending::Admitted { passage: credential.as_str(), rule, sent: Box::new(sent) })
 }
 
 /// Puts in what the sign-in proxy proves itself with, where it was not typed.

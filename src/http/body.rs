@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::names::Owned;
+use super::names::HeaderTable;
 use super::trailing::Trailing;
 
 // 0 while it runs.
@@ -44,7 +44,7 @@ pub struct RequestBody {
     incoming: Option<Incoming>,
     /// Bytes that may still come; 0 at the start means no limit, kept as `u64::MAX`.
     left: u64,
-    owned: Arc<Owned>,
+    owned: Arc<HeaderTable>,
     progress: Arc<Progress>,
     /// Where trailers go; without a place they are dropped.
     trailing: Option<Arc<Trailing>>,
@@ -92,7 +92,7 @@ impl Progress {
 
 impl RequestBody {
     /// The client's body, `limit` bytes at most; 0 = no limit. Trailers that `owned` names are taken out.
-    pub fn new(incoming: Incoming, limit: u64, owned: Arc<Owned>) -> Self {
+    pub fn new(incoming: Incoming, limit: u64, owned: Arc<HeaderTable>) -> Self {
         let progress = Arc::new(Progress::default());
         if incoming.is_end_stream() {
             progress.end(DONE);
@@ -102,7 +102,7 @@ impl RequestBody {
     }
 
     /// No body, for a request that is sent again.
-    pub fn empty(owned: Arc<Owned>) -> Self {
+    pub fn empty(owned: Arc<HeaderTable>) -> Self {
         let progress = Arc::new(Progress::default());
         progress.end(DONE);
         Self { incoming: None, left: 0, owned, progress, trailing: None }

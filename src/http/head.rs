@@ -2,12 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{self, HeaderMap};
-use http::request::Parts;
 use http::uri::Scheme;
-use http::{Method, Uri, Version};
+use http::{HeaderValue, Method, Uri, Version};
 
-use super::names;
+use super::names::Repeated;
 use super::query::percent_decode;
 
 /// What is wrong with a head.
@@ -25,25 +23,42 @@ pub enum BadHead {
     Expectation,
 }
 
-/// Looks at method, target, Host and Expect. `target_bytes` is the longest path and query.
-pub fn check(head: &Parts, target_bytes: usize) -> Result<(), BadHead> {
+/// What of a head is looked at.
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target.
+    pub uri: &'a Uri,
+    /// The version of the message.
+    pub version: Version,
+    /// The one Host.
+    pub host: Result<Option<&'a [u8]>, Repeated>,
+    /// The one Expect.
+    pub expectation: Result<Option<&'a HeaderValue>, Repeated>,
+    /// Most bytes of a path with its query.
+    pub target_bytes: usize,
+}
+
+/// Looks at method, target, Host and Expect.
+pub fn check(head: &Head<'_>) -> Result<(), BadHead> {
     // RFC 9113 11.6 keeps PRI for its preface.
-    if head.method == Method::CONNECT || head.method == Method::TRACE || head.method.as_str() == "PRI" {
+    if *head.method == Method::CONNECT || *head.method == Method::TRACE || head.method.as_str() == "PRI" {
         return Err(BadHead::Method);
     }
     let target = head.uri.path_and_query().ok_or(BadHead::Target)?.as_str();
-    if target.len() > target_bytes {
+    if target.len() > head.target_bytes {
         return Err(BadHead::TargetTooLong);
     }
-    let is_form = target.starts_with('/') || (target == "*" && head.method == Method::OPTIONS);
-    if !is_form || !is_http(&head.uri) || !is_well_escaped(head.uri.path()) || climbs(head.uri.path()) {
+    let is_form = target.starts_with('/') || (target == "*" && *head.method == Method::OPTIONS);
+    if !is_form || !is_http(head.uri) || !is_well_escaped(head.uri.path()) || climbs(head.uri.path()) {
         return Err(BadHead::Target);
     }
     check_host(head)?;
-    match names::exactly_one(&head.headers, &header::EXPECT) {
+    match head.expectation {
         Ok(None) => Ok(()),
         Ok(Some(value)) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
-        Ok(Some(_)) | Err(names::Repeated) => Err(BadHead::Expectation),
+        Ok(Some(_)) | Err(Repeated) => Err(BadHead::Expectation),
     }
 }
 
@@ -81,11 +96,11 @@ fn climbs(path: &str) -> bool {
 }
 
 /// RFC 9112 3.2: one Host, also beside an absolute target, of which it is a copy. HTTP/1.0 may go without.
-fn check_host(head: &Parts) -> Result<(), BadHead> {
-    let host = match host(&head.headers) {
+fn check_host(head: &Head<'_>) -> Result<(), BadHead> {
+    let host = match head.host {
         Ok(Some(host)) => host,
         Ok(None) if head.version < Version::HTTP_11 => return Ok(()),
-        Ok(None) | Err(names::Repeated) => return Err(BadHead::Host),
+        Ok(None) | Err(Repeated) => return Err(BadHead::Host),
     };
     if !is_host(host) {
         return Err(BadHead::Host);
@@ -94,10 +109,6 @@ fn check_host(head: &Parts) -> Result<(), BadHead> {
         Some(target) if !target.as_str().as_bytes().eq_ignore_ascii_case(host) => Err(BadHead::Host),
         Some(_) | None => Ok(()),
     }
-}
-
-fn host(headers: &HeaderMap) -> Result<Option<&[u8]>, names::Repeated> {
-    Ok(names::exactly_one(headers, &header::HOST)?.map(http::HeaderValue::as_bytes))
 }
 
 /// A host with or without a port, and nothing else: no user, no path, no list.
@@ -126,16 +137,25 @@ fn is_host(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Request, header};
 
     use super::*;
+    use crate::http::names::exactly_one;
 
     fn ask(method: &str, target: &str, version: Version, headers: &[(&str, &str)]) -> Result<(), BadHead> {
         let mut request = Request::builder().method(method).uri(target).version(version);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(&request.body(()).unwrap().into_parts().0, 64)
+        let head = request.body(()).unwrap().into_parts().0;
+        check(&Head {
+            method: &head.method,
+            uri: &head.uri,
+            version: head.version,
+            host: exactly_one(&head.headers, &header::HOST).map(|host| host.map(HeaderValue::as_bytes)),
+            expectation: exactly_one(&head.headers, &header::EXPECT),
+            target_bytes: 64,
+        })
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
-use super::names;
+use super::names::Repeated;
 
 /// The header's name.
 pub const NAME: HeaderName = HeaderName::from_static("x-request-id");
@@ -14,15 +14,16 @@ pub const NAME: HeaderName = HeaderName::from_static("x-request-id");
 pub const BYTES_MAX: usize = 128;
 
 /// The request's own id, or a new one: 16 hex digits, unique in this process and unlikely in any other.
-pub fn take_or_make(headers: &HeaderMap) -> HeaderValue {
-    match names::exactly_one(headers, &NAME) {
+pub fn take_or_make(came: Result<Option<&HeaderValue>, Repeated>) -> HeaderValue {
+    match came {
         Ok(Some(id)) if is_plain(id.as_bytes()) => id.clone(),
         _ => make(),
     }
 }
 
 fn is_plain(id: &[u8]) -> bool {
-    id.len() <= BYTES_MAX && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
+    (1..=BYTES_MAX).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
 }
 
 fn make() -> HeaderValue {
@@ -41,9 +42,7 @@ mod tests {
     use super::*;
 
     fn id_for(value: &[u8]) -> HeaderValue {
-        let mut headers = HeaderMap::new();
-        headers.insert(NAME, HeaderValue::from_bytes(value).unwrap());
-        take_or_make(&headers)
+        take_or_make(Ok(Some(&HeaderValue::from_bytes(value).unwrap())))
     }
 
     #[test]

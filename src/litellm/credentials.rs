@@ -3,7 +3,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::http::names::{Owned, Owner};
+use crate::http::names::{HeaderTable, Owner};
 use crate::litellm::routes;
 use crate::secret::SessionKey;
 
@@ -64,17 +64,17 @@ pub struct KeyHeaders {
 }
 
 /// Adds the names of credentials and claims, with what this LiteLLM has been configured to read besides.
-pub fn own(owned: &mut Owned, configured: impl IntoIterator<Item = HeaderName>) {
+pub fn own(table: &mut HeaderTable, configured: impl IntoIterator<Item = HeaderName>) {
     for name in CREDENTIALS.into_iter().chain(configured) {
-        owned.add(name, Owner::Credential);
+        table.own(name, Owner::Credential);
     }
     for name in CLAIMS {
-        owned.add(name, Owner::Claim);
+        table.own(name, Owner::Claim);
     }
     for name in OPENWEBUI {
-        owned.add(name, Owner::Claim);
+        table.own(name, Owner::Claim);
     }
-    owned.add_prefix(CLAIM_PREFIX, Owner::Claim);
+    table.own_prefix(CLAIM_PREFIX, Owner::Claim);
 }
 
 /// The key that a header carries in clear, where it looks like one of LiteLLM's: bare, or after `Bearer`.
@@ -90,17 +90,17 @@ pub fn key_in(value: &HeaderValue) -> Option<&str> {
     (is_one && key.starts_with(KEY_PREFIX) && key.len() > KEY_PREFIX.len()).then_some(key)
 }
 
-/// The keys in clear among a request's headers, wherever LiteLLM or its pages put them: header lines, and a websocket's
-/// subprotocols.
-pub fn keys_in<'a>(headers: &'a HeaderMap, configured: &'a [HeaderName]) -> impl Iterator<Item = &'a str> {
-    let usual = CREDENTIALS.into_iter().flat_map(|name| headers.get_all(name));
-    let lines = usual.chain(configured.iter().flat_map(|name| headers.get_all(name))).filter_map(key_in);
-    let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+/// The keys in clear in a request's credential lines and websocket subprotocols: wherever LiteLLM or its pages put them.
+pub fn keys_in<'a>(
+    lines: impl Iterator<Item = &'a HeaderValue>,
+    subprotocols: impl Iterator<Item = &'a HeaderValue>,
+) -> impl Iterator<Item = &'a str> {
     let named = |item: &'a str| {
         let (name, key) = item.trim().split_at_checked(KEY_SUBPROTOCOL.len())?;
         name.eq_ignore_ascii_case(KEY_SUBPROTOCOL).then_some(key)
     };
-    lines.chain(protocols.flat_map(|line| line.split(',')).filter_map(named))
+    let protocols = subprotocols.filter_map(|line| line.to_str().ok());
+    lines.filter_map(key_in).chain(protocols.flat_map(|line| line.split(',')).filter_map(named))
 }
 
 /// Whether LiteLLM's server could read a cookie of this name as the admin UI's. Python's `strip` takes more for blanks than

@@ -1,64 +1,167 @@
 //! LiteLLM's routes, as far as a decision hangs on them (`proxy/_types.py`, `LiteLLMRoutes`).
 
 use crate::http::query::percent_decode;
+use crate::litellm::ui;
 
-/// Routes of the models' API under `/` and `/v1/`: they and what lies below them.
-const MODEL_ROUTES: &[&str] = &[
-    "assistants",
-    "audio",
-    "batches",
-    "chat/completions",
-    "completions",
-    "containers",
-    "embeddings",
-    "files",
-    "fine_tuning/jobs",
-    "images",
-    "messages",
-    "models",
-    "moderations",
-    "ocr",
-    "realtime",
-    "rerank",
-    "responses",
-    "threads",
-    "vector_stores",
-    "videos",
+/// What a route is for, as far as a decision depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The models' API, where LiteLLM asks for no role.
+    Inference,
+    /// A page of the admin UI.
+    UiPage,
+    /// LiteLLM's own page for signing in.
+    SignInPage,
+    /// The admin UI's settings (`sso/get/ui_settings`).
+    UiSettings,
+    /// What the admin UI calls when its button for signing out is pressed (since 1.101).
+    UiSignOut,
+    /// A page that reads the admin UI's cookie on the server, with the master key's signature and a living key in it
+    /// (`mcp_server/byok_oauth_endpoints.py`).
+    CookiePage,
+    /// A part that pages are made of, the same for everybody.
+    Asset,
+    /// Anything else, and every path that servers read differently.
+    Unknown,
+}
+
+/// Whether a route is closed to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    /// Open.
+    No,
+    /// A way to sign in, or to get a key, by LiteLLM's own means, which would go round the OAuth proxy or past the roles
+    /// (`management_endpoints/ui_sso.py`, `auth/login_utils.py`, `proxy_server.py`): `ui.native_sign_in` opens it.
+    NativeLogin,
+    /// What nobody needs through a front door: claims of a sign-in for debugging, provisioning of users, the configuration
+    /// (`management_endpoints/scim/`).
+    Always,
+}
+
+/// How a row's path is met.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// The path alone.
+    Exact,
+    /// The path, with or without a slash at its end.
+    Page,
+    /// The path and what lies below it, by whole segments.
+    Below,
+    /// Everything that begins so.
+    Prefix,
+    /// The path below `/`, `/v1` and `/v2`, and what lies below it.
+    Versioned,
+    /// The admin UI's tree: [`ui::part`] tells its pages from their parts.
+    UiTree,
+}
+
+/// A family of LiteLLM's routes (`proxy/_types.py`, `LiteLLMRoutes`).
+struct Row(&'static str, Reach, Class, Closed);
+
+/// LiteLLM's routes; of several rows that match the first counts. A path that no row matches is [`Class::Unknown`].
+const TABLE: &[Row] = &[
+    Row("/", Reach::Exact, Class::UiPage, Closed::No),
+    Row("/ui", Reach::UiTree, Class::UiPage, Closed::No),
+    Row("/_next/", Reach::Prefix, Class::Asset, Closed::No),
+    Row("/litellm-asset-prefix/", Reach::Prefix, Class::Asset, Closed::No),
+    Row("/get_", Reach::Prefix, Class::Asset, Closed::No),
+    Row("/sso/get/ui_settings", Reach::Exact, Class::UiSettings, Closed::No),
+    Row("/session/logout", Reach::Exact, Class::UiSignOut, Closed::No),
+    Row("/sso/key/generate", Reach::Page, Class::SignInPage, Closed::NativeLogin),
+    Row("/fallback/login", Reach::Page, Class::SignInPage, Closed::NativeLogin),
+    Row("/login", Reach::Below, Class::Unknown, Closed::NativeLogin),
+    Row("/v2/login", Reach::Below, Class::Unknown, Closed::NativeLogin),
+    Row("/v3/login", Reach::Below, Class::Unknown, Closed::NativeLogin),
+    Row("/onboarding", Reach::Below, Class::Unknown, Closed::NativeLogin),
+    Row("/sso/callback", Reach::Below, Class::Unknown, Closed::NativeLogin),
+    Row("/sso/saml", Reach::Below, Class::Unknown, Closed::NativeLogin),
+    Row("/sso/cli", Reach::Below, Class::Unknown, Closed::NativeLogin),
+    Row("/.well-known/litellm-cli-auth", Reach::Below, Class::Unknown, Closed::NativeLogin),
+    Row("/sso/debug", Reach::Below, Class::Unknown, Closed::Always),
+    Row("/scim", Reach::Below, Class::Unknown, Closed::Always),
+    Row("/config/yaml", Reach::Below, Class::Unknown, Closed::Always),
+    Row("/v1/mcp/oauth/authorize", Reach::Page, Class::CookiePage, Closed::No),
+    Row("assistants", Reach::Versioned, Class::Inference, Closed::No),
+    Row("audio", Reach::Versioned, Class::Inference, Closed::No),
+    Row("batches", Reach::Versioned, Class::Inference, Closed::No),
+    Row("chat/completions", Reach::Versioned, Class::Inference, Closed::No),
+    Row("completions", Reach::Versioned, Class::Inference, Closed::No),
+    Row("containers", Reach::Versioned, Class::Inference, Closed::No),
+    Row("embeddings", Reach::Versioned, Class::Inference, Closed::No),
+    Row("files", Reach::Versioned, Class::Inference, Closed::No),
+    Row("fine_tuning/jobs", Reach::Versioned, Class::Inference, Closed::No),
+    Row("images", Reach::Versioned, Class::Inference, Closed::No),
+    Row("messages", Reach::Versioned, Class::Inference, Closed::No),
+    Row("models", Reach::Versioned, Class::Inference, Closed::No),
+    Row("moderations", Reach::Versioned, Class::Inference, Closed::No),
+    Row("ocr", Reach::Versioned, Class::Inference, Closed::No),
+    Row("realtime", Reach::Versioned, Class::Inference, Closed::No),
+    Row("rerank", Reach::Versioned, Class::Inference, Closed::No),
+    Row("responses", Reach::Versioned, Class::Inference, Closed::No),
+    Row("threads", Reach::Versioned, Class::Inference, Closed::No),
+    Row("vector_stores", Reach::Versioned, Class::Inference, Closed::No),
+    Row("videos", Reach::Versioned, Class::Inference, Closed::No),
+    // Whole trees that go through to models or their makers (`mapped_pass_through_routes`, Google and engine routes).
+    Row("/anthropic/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/assemblyai/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/azure/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/azure_ai/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/bedrock/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/cohere/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/engines/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/gemini/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/mistral/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/openai/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/openrouter/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/v1beta/models/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/vertex-ai/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/vertex_ai/", Reach::Prefix, Class::Inference, Closed::No),
+    Row("/vllm/", Reach::Prefix, Class::Inference, Closed::No),
 ];
 
-/// Whole trees that go through to models or their makers (`mapped_pass_through_routes`, Google and engine routes).
-const MODEL_TREES: &[&str] = &[
-    "/anthropic/",
-    "/assemblyai/",
-    "/azure/",
-    "/azure_ai/",
-    "/bedrock/",
-    "/cohere/",
-    "/engines/",
-    "/gemini/",
-    "/mistral/",
-    "/openai/",
-    "/openrouter/",
-    "/v1beta/models/",
-    "/vertex-ai/",
-    "/vertex_ai/",
-    "/vllm/",
-];
-
-/// Whether a path is the models' API, where LiteLLM asks for no role. Only plain spellings count: whatever a server
-/// might read as another path is not one of them.
-pub fn is_model_route(path: &str) -> bool {
+/// What a path is for; `path` without LiteLLM's root path. Only plain spellings are known: a path that a server might read as
+/// another one is [`Class::Unknown`].
+pub fn class(path: &str) -> Class {
     if !is_plain(path) {
-        return false;
+        return Class::Unknown;
     }
-    let below_version =
-        path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v2/")).or_else(|| path.strip_prefix('/'));
-    let is_listed = below_version.is_some_and(|rest| {
-        MODEL_ROUTES
-            .iter()
-            .any(|route| rest.strip_prefix(route).is_some_and(|below| below.is_empty() || below.starts_with('/')))
-    });
-    is_listed || MODEL_TREES.iter().any(|tree| path.starts_with(tree))
+    TABLE.iter().find_map(|row| row.class_of(path)).unwrap_or(Class::Unknown)
+}
+
+/// The paths that are closed, they and what is below them, with LiteLLM's root path and without: it answers at both.
+pub fn closed(root: &str, native_login: bool) -> Vec<String> {
+    let is_closed = |row: &&Row| match row.3 {
+        Closed::No => false,
+        Closed::NativeLogin => !native_login,
+        Closed::Always => true,
+    };
+    let roots = if root.is_empty() { vec![""] } else { vec!["", root] };
+    let closed = |root: &str| TABLE.iter().filter(is_closed).map(|row| format!("{root}{}", row.0)).collect::<Vec<_>>();
+    roots.into_iter().flat_map(closed).collect()
+}
+
+// === impl Row ===
+
+impl Row {
+    fn class_of(&self, path: &str) -> Option<Class> {
+        let Self(at, reach, class, _) = self;
+        let below = |path: &str| path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_met = match reach {
+            Reach::Exact => path == *at,
+            Reach::Page => path.strip_suffix('/').unwrap_or(path) == *at,
+            Reach::Below => below(path),
+            Reach::Prefix => path.starts_with(at),
+            Reach::Versioned => below(below_version(path)),
+            Reach::UiTree => return if below(path) { Some(ui::part(path)) } else { None },
+        };
+        is_met.then_some(*class)
+    }
+}
+
+/// A path without its first slash and the API's version.
+fn below_version(path: &str) -> &str {
+    let versioned = path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v2/"));
+    versioned.or_else(|| path.strip_prefix('/')).unwrap_or(path)
 }
 
 /// Whether LiteLLM reads a key from `?key=` here: the Google routes (`auth/user_api_key_auth.py`, `get_api_key`;
@@ -99,9 +202,11 @@ pub fn below_root<'p>(path: &'p str, root: &str) -> &'p str {
 
 /// Whether any server could take the path for one of these or below one: escapes, case, repeated slashes, dots and parameters
 /// of segments are seen through.
-pub fn is_below_any<'p>(path: &str, mut prefixes: impl Iterator<Item = &'p String>) -> bool {
+pub fn is_below_any(path: &str, prefixes: &[String]) -> bool {
     if is_plain(path) {
-        return prefixes.any(|prefix| {
+        let second = |text: &str| text.as_bytes().get(1).map(u8::to_ascii_lowercase);
+        let letter = second(path);
+        return prefixes.iter().filter(|prefix| second(prefix) == letter).any(|prefix| {
             let Some((start, rest)) = path.split_at_checked(prefix.len()) else { return false };
             start.eq_ignore_ascii_case(prefix) && (rest.is_empty() || rest.starts_with('/'))
         });
@@ -121,7 +226,7 @@ pub fn is_below_any<'p>(path: &str, mut prefixes: impl Iterator<Item = &'p Strin
         }
         above
     });
-    prefixes.any(|prefix| {
+    prefixes.iter().any(|prefix| {
         let parts: Vec<String> =
             prefix.to_ascii_lowercase().split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         written.starts_with(&parts) || resolved.starts_with(&parts)
@@ -144,7 +249,7 @@ mod tests {
             "/v1beta/models/g:generateContent",
             "/v2/rerank",
         ] {
-            assert!(is_model_route(path), "{path}");
+            assert_eq!(class(path), Class::Inference, "{path}");
         }
         for path in [
             "/",
@@ -159,7 +264,23 @@ mod tests {
             "/health",
             "/openai",
         ] {
-            assert!(!is_model_route(path), "{path}");
+            assert_ne!(class(path), Class::Inference, "{path}");
+        }
+    }
+
+    #[test]
+    fn pages_are_told_from_what_they_are_made_of() {
+        for path in ["/", "/ui", "/ui/", "/ui/teams", "/ui/teams/", "/ui/index.html"] {
+            assert_eq!(class(path), Class::UiPage, "{path}");
+        }
+        for path in ["/ui/login", "/ui/login/", "/sso/key/generate", "/fallback/login", "/ui/login/index.html"] {
+            assert_eq!(class(path), Class::SignInPage, "{path}");
+        }
+        for path in ["/ui/x.js", "/ui/teams/index.txt", "/ui/login/index.txt", "/_next/x", "/get_image"] {
+            assert_eq!(class(path), Class::Asset, "{path}");
+        }
+        for path in ["/uix", "/ui//", "/ui//teams", "/ui/../x", "/ui/%2e", "/sso/callback", "/sso/key/generate/x"] {
+            assert_eq!(class(path), Class::Unknown, "{path}");
         }
     }
 
@@ -186,7 +307,7 @@ mod tests {
     #[test]
     fn our_own_prefix_is_seen_in_every_spelling() {
         let prefixes = ["/other".to_owned(), "/vestibule".to_owned()];
-        let is_below = |path| is_below_any(path, prefixes.iter());
+        let is_below = |path| is_below_any(path, &prefixes);
         for path in [
             "/vestibule",
             "/vestibule/",

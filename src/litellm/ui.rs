@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::litellm::routes::is_plain;
+use crate::litellm::routes::Class;
 use crate::secret::CookieKey;
 
 /// `{"alg":"HS256","typ":"JWT"}`.
@@ -18,20 +18,6 @@ const COOKIE_BYTES_MAX: usize = 4096;
 pub const UI_TEAM: &str = "litellm-dashboard";
 /// USD. LiteLLM applies no personal budget to a key with a team, so such a key is not for models.
 pub const UI_MAX_BUDGET: f64 = 0.01;
-/// The answer that names the way out (`sso/get/ui_settings`).
-pub const SETTINGS_PATH: &str = "/sso/get/ui_settings";
-/// What the UI calls when somebody presses its logout button (since 1.101).
-pub const LOGOUT_PATH: &str = "/session/logout";
-
-/// A request that shows somebody the UI, by its path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
-    /// A page to be shown once somebody is signed in.
-    Shown,
-    /// LiteLLM's way to sign in: leads on to where somebody wanted to go.
-    SignIn,
-}
-
 /// What the cookie says. All of LiteLLM's claims are there: its pages differ by version in which they need.
 /// It has no Debug, nor has what is read of one: the key can be a real one.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -96,39 +82,18 @@ impl Claimed {
     }
 }
 
-/// Which page of the UI a path is; `path` without LiteLLM's root. Only plain spellings are pages.
-pub fn page(path: &str) -> Option<Page> {
-    if !is_plain(path) {
-        return None;
-    }
-    let path = path.strip_suffix('/').unwrap_or(path);
-    match path {
-        "" | "/ui" => return Some(Page::Shown),
-        "/ui/login" | "/sso/key/generate" | "/fallback/login" => return Some(Page::SignIn),
-        _ => {}
-    }
-    let below = path.strip_prefix("/ui/")?;
+/// What a path of the admin UI's tree (`/ui`) is; `path` in plain spelling, without LiteLLM's root path.
+pub fn part(path: &str) -> Class {
+    let below = path.strip_suffix('/').unwrap_or(path).strip_prefix("/ui").unwrap_or_default();
     let last = below.rsplit('/').next().unwrap_or_default();
     if last.rsplit_once('.').is_some_and(|(_, kind)| kind != "html") {
         // A script, a style, a picture, or what a page fetches of another (`index.txt`).
-        None
-    } else if below.starts_with("login/") {
-        Some(Page::SignIn)
+        Class::Asset
+    } else if below == "/login" || below.starts_with("/login/") {
+        Class::SignInPage
     } else {
-        Some(Page::Shown)
+        Class::UiPage
     }
-}
-
-/// Whether a path is a part that pages are made of, the same for everybody. `path` without LiteLLM's root.
-pub fn is_asset(path: &str) -> bool {
-    const TREES: [&str; 4] = ["/ui/", "/_next/", "/litellm-asset-prefix/", "/get_"];
-    is_plain(path) && TREES.iter().any(|tree| path.starts_with(tree))
-}
-
-/// Pages that read the cookie on the server, with the master key's signature and a living key in it
-/// (`mcp_server/byok_oauth_endpoints.py`). `path` without LiteLLM's root.
-pub fn reads_cookie(path: &str) -> bool {
-    matches!(path, "/v1/mcp/oauth/authorize" | "/v1/mcp/oauth/authorize/")
 }
 
 /// The settings with another way out; `None` where they are not what they were known as.
@@ -143,30 +108,6 @@ pub fn with_logout(settings: &[u8], logout: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::secret::SessionSecrets;
-
-    #[test]
-    fn pages_are_told_from_what_they_are_made_of() {
-        for path in ["/", "/ui", "/ui/", "/ui/teams", "/ui/teams/", "/ui/index.html"] {
-            assert_eq!(page(path), Some(Page::Shown), "{path}");
-        }
-        for path in ["/ui/login", "/ui/login/", "/sso/key/generate", "/fallback/login", "/ui/login/index.html"] {
-            assert_eq!(page(path), Some(Page::SignIn), "{path}");
-        }
-        for path in [
-            "/uix",
-            "/ui/x.js",
-            "/ui/teams/index.txt",
-            "/ui/login/index.txt",
-            "/ui//",
-            "/ui//teams",
-            "/ui/../x",
-            "/ui/%2e",
-            "/sso/callback",
-            "/v1/models",
-        ] {
-            assert_eq!(page(path), None, "{path}");
-        }
-    }
 
     #[test]
     fn the_cookie_is_a_jwt_that_its_key_has_signed() {

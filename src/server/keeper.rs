@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::assembly::Books;
+use super::app::StoreHandle;
 use crate::registry::{Registry, RegistryError, Swept};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
@@ -49,7 +49,7 @@ pub enum Verdict {
 /// The registry's caretaker.
 pub struct Keeper {
     /// The registry, now and after a reload.
-    pub books: watch::Receiver<Books>,
+    pub books: watch::Receiver<StoreHandle>,
     /// Where it is told.
     pub readiness: Arc<Readiness>,
     /// Where it is counted.

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use super::StartError;
 use crate::config::Listen;
-use crate::gate::peer::Peer;
+use crate::identity::peer::Peer;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;

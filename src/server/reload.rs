@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::StartError;
-use super::assembly::{Assembly, Books};
+use super::app::{App, StoreHandle};
 use super::keeper::Readiness;
 use crate::config::{Books as BooksConfig, Config, NeedsRestart, Source, load};
 use crate::telemetry::logs::chain;
@@ -30,13 +30,13 @@ const RETRY_MAX: Duration = Duration::from_mins(1);
 /// Makes and hands out assemblies.
 pub struct Reloader {
     source: Source,
-    books: Books,
+    books: StoreHandle,
     /// What made the books, and what only a restart can change.
     made_of: BooksConfig,
     fixed: NeedsRestart,
     files: Vec<PathBuf>,
-    assembly: watch::Sender<Arc<Assembly>>,
-    registry: watch::Sender<Books>,
+    app: watch::Sender<Arc<App>>,
+    registry: watch::Sender<StoreHandle>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     hangup: Signal,
@@ -73,20 +73,20 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let books = Books::new(&config, &metrics);
+        let books = StoreHandle::new(&config, &metrics);
         let (made_of, fixed, files) = (config.books(), config.needs_restart(), config.files.clone());
-        let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &books)));
+        let app = watch::Sender::new(Arc::new(App::new(config, &books, None)));
         let registry = watch::Sender::new(books.clone());
-        Ok(Self { source, books, made_of, fixed, files, assembly, registry, readiness, metrics, hangup })
+        Ok(Self { source, books, made_of, fixed, files, app, registry, readiness, metrics, hangup })
     }
 
     /// What workers serve with.
-    pub fn assembly(&self) -> watch::Receiver<Arc<Assembly>> {
-        self.assembly.subscribe()
+    pub fn app(&self) -> watch::Receiver<Arc<App>> {
+        self.app.subscribe()
     }
 
     /// What the keeper looks after.
-    pub fn registry(&self) -> watch::Receiver<Books> {
+    pub fn registry(&self) -> watch::Receiver<StoreHandle> {
         self.registry.subscribe()
     }
 
@@ -146,7 +146,7 @@ impl Reloader {
         }
         let made_of = config.books();
         if made_of != self.made_of {
-            let books = Books::new(&config, &self.metrics);
+            let books = StoreHandle::new(&config, &self.metrics);
             let prepared = timeout(PREPARE_TIMEOUT, books.registry.prepare()).await;
             prepared.map_err(|_| ReloadError::RegistryLate)?.map_err(ReloadError::Registry)?;
             self.books = books;
@@ -160,7 +160,8 @@ impl Reloader {
         self.fixed.keep_listeners(&mut config);
         self.readiness.set_grace(config.session.offline_grace);
         self.files.clone_from(&config.files);
-        self.assembly.send_replace(Arc::new(Assembly::new(config, &self.books)));
+        let app = App::new(config, &self.books, Some(&self.app.borrow()));
+        self.app.send_replace(Arc::new(app));
         Ok(())
     }
 }

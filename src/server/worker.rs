@@ -20,17 +20,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::Ending;
-use super::assembly::Assembly;
+use super::app::App;
 use super::listener::{Listener, Socket, Stream};
 use super::wire::Wire;
 use crate::config::Limits;
-use crate::face::forward::Proxy;
-use crate::face::record::Desk;
-use crate::face::reply::ReplyBody;
-use crate::face::verify::Verify;
-use crate::gate::peer::Peer;
+use crate::forward_auth::ForwardAuth;
 use crate::http::conversation::Conversation;
+use crate::http::exchange::{Exchange, InTurn};
+use crate::http::hop;
 use crate::http::liveness::{self, Downstream};
+use crate::identity::peer::Peer;
+use crate::proxy::Proxy;
+use crate::proxy::access_log::RequestObserver;
+use crate::proxy::response::AnswerBody;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Upstream, sweep_forever};
@@ -47,14 +49,14 @@ pub enum Role {
     /// Requests that go on to LiteLLM.
     Proxy,
     /// Questions of gateways.
-    Verify,
+    ForwardAuth,
 }
 
 /// What a worker is made of.
 #[derive(Clone)]
 pub struct Worker {
     /// What it serves with, now and after a reload; shared by all workers.
-    pub assembly: watch::Receiver<Arc<Assembly>>,
+    pub app: watch::Receiver<Arc<App>>,
     /// Places for connections, of all workers together.
     pub connections: Arc<Semaphore>,
     /// Counts.
@@ -70,7 +72,7 @@ impl Role {
     pub fn name(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
-            Self::Verify => "forward_auth",
+            Self::ForwardAuth => "forward_auth",
         }
     }
 }
@@ -113,7 +115,7 @@ impl Worker {
     }
 
     async fn accept(self, role: Role, listener: Listener) {
-        let mut reloaded = self.assembly.clone();
+        let mut reloaded = self.app.clone();
         let mut serving = self.serving(role, &reloaded.borrow_and_update().clone());
         let face = Arc::new(ArcSwap::new(serving.face.clone()));
         let mut accepted = None;
@@ -149,40 +151,34 @@ impl Worker {
     }
 
     /// Puts together what this worker serves with.
-    fn serving(&self, role: Role, assembly: &Assembly) -> Serving {
-        let limits = &assembly.limits;
+    fn serving(&self, role: Role, app: &App) -> Serving {
+        let limits = &app.limits;
         let (face, sweeping) = match role {
             Role::Proxy => {
-                let (proxy, sweeping) = self.proxy(assembly);
+                let (proxy, sweeping) = self.proxy(app);
                 (Face::Proxy(proxy), Some(sweeping))
             }
-            Role::Verify => (Face::Verify(assembly.verify(self.desk(assembly))), None),
+            Role::ForwardAuth => (Face::ForwardAuth(app.forward_auth(self.observer(app))), None),
         };
         Serving { face: Arc::new(face), http: Self::http(limits), limits: limits.clone(), sweeping }
     }
 
-    fn desk(&self, assembly: &Assembly) -> Desk {
-        Desk {
-            metrics: self.metrics.clone(),
-            in_flight: assembly.limits.in_flight,
-            is_person_in_clear: assembly.is_person_in_clear,
-            ledger: assembly.ledger.clone(),
-        }
+    fn observer(&self, app: &App) -> RequestObserver {
+        RequestObserver { metrics: self.metrics.clone(), logs_user_id: app.logs_user_id, audit: app.audit.clone() }
     }
 
-    fn proxy(&self, assembly: &Assembly) -> (Proxy, AbortHandle) {
-        let limits = &assembly.limits;
-        let upstream = Upstream::new(assembly.upstream.clone(), (**limits).clone(), self.metrics.clone());
+    fn proxy(&self, app: &App) -> (Proxy, AbortHandle) {
+        let limits = &app.limits;
+        let upstream = Upstream::new(app.upstream.clone(), (**limits).clone(), self.metrics.clone());
         let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
         let sweeping = tokio::spawn(sweep_forever(upstream.clone(), every)).abort_handle();
         let proxy = Proxy {
-            gate: assembly.gate.clone(),
-            rewriter: assembly.rewriter.clone(),
-            pages: assembly.pages.clone(),
-            // Where the sign-in proxy stands before vestibule it sends browsers there itself.
-            sign_in: assembly.sign_in.clone().filter(|_| assembly.pages.is_asked),
+            authorizer: app.authorizer.clone(),
+            writer: app.writer.clone(),
+            admin_ui: app.admin_ui.clone(),
+            rescue: app.rescue.clone(),
             upstream,
-            desk: self.desk(assembly),
+            observer: self.observer(app),
             tunnels: self.ending.running.clone(),
             body_bytes: limits.body_bytes,
         };
@@ -241,7 +237,7 @@ struct Serving {
 /// What answers on a listener.
 enum Face {
     Proxy(Proxy),
-    Verify(Verify),
+    ForwardAuth(ForwardAuth),
 }
 
 // === impl Face ===
@@ -249,16 +245,19 @@ enum Face {
 impl Face {
     async fn serve(
         &self,
-        peer: &Peer,
-        talk: &Conversation,
-        number: u64,
+        peer: &Arc<Peer>,
+        exchange: Exchange,
         request: Request<Incoming>,
-    ) -> Response<ReplyBody> {
-        match self {
-            Self::Proxy(proxy) => proxy.serve(peer, talk, number, request).await,
+    ) -> Response<InTurn<AnswerBody>> {
+        let version = request.version();
+        let takes_trailers = version == http::Version::HTTP_11
+            && hop::takes_trailers(request.headers().get_all(http::header::TE).iter());
+        let response = match self {
+            Self::Proxy(proxy) => proxy.serve(peer, &exchange, request).await,
             // Boxed, as is the rarer way of the two.
-            Self::Verify(verify) => Box::pin(verify.serve(peer, talk, number, request)).await,
-        }
+            Self::ForwardAuth(forward_auth) => Box::pin(forward_auth.serve(peer, &exchange, request)).await,
+        };
+        exchange.answer(response, version, takes_trailers)
     }
 }
 
@@ -309,7 +308,7 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             let (face, peer, talk) = (self.face.load_full(), self.peer.clone(), talk.clone());
-            async move { Ok::<_, Infallible>(face.serve(&peer, &talk, number, request).await) }
+            async move { Ok::<_, Infallible>(face.serve(&peer, Exchange::new(talk, number), request).await) }
         });
         let wire = TokioIo::new(Wire::new(stream, talk.clone(), &self.limits));
         let served = http.serve_connection(wire, service).with_upgrades();

@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::config::{Config, Finding, Gateway, State};
-use crate::gate::refusal::{self, Code};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY};
+use crate::refusal::{self, Code};
 use crate::secret;
 use crate::telemetry::logs::chain;
 use crate::upstream::visit::{Answer, VisitError, Visitor};

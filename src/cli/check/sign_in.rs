@@ -3,7 +3,9 @@
 use http::{Request, header};
 
 use crate::config::{Config, Finding, IdentitySource, State};
-use crate::gate::source::{Source, Verdict};
+use crate::identity::source::{AssertionSource, SignInVerdict};
+use crate::request_info::RequestInfo;
+use crate::server::app::proxy_site;
 use crate::telemetry::logs::chain;
 
 const ABOUT: &str = "sign-in";
@@ -16,7 +18,10 @@ pub(super) async fn ask(config: &Config) -> Option<Finding> {
     let request = Request::builder().uri("/v1/models").header(header::HOST, host);
     let (head, ()) = request.header(header::COOKIE, "vestibule-check=1").body(()).ok()?.into_parts();
     let url = &check.url;
-    let answer = match Source::new(config.source.clone(), config.public_url.as_ref()).try_out(&head).await? {
+    let site = proxy_site(config);
+    let info = RequestInfo::read(&head, false, &site);
+    let source = AssertionSource::new(config.source.clone(), config.public_url.as_ref());
+    let answer = match source.try_out(&info).await? {
         Ok(answer) => answer,
         Err(error) => {
             let remedy = "see `identity.check.url`: is it the sign-in proxy's address as seen from this machine, and does it run?";
@@ -25,20 +30,20 @@ pub(super) async fn ask(config: &Config) -> Option<Finding> {
     };
     let (status, headers) = answer;
     let says_somebody = config.identity.reads.values().any(|rule| headers.contains_key(&rule.name));
-    Some(match Verdict::of(status) {
-        Verdict::Passes if says_somebody => {
+    Some(match SignInVerdict::of(status) {
+        SignInVerdict::Passes if says_somebody => {
             let remedy =
                 "whatever answers there says somebody of everybody: it is no sign-in proxy's endpoint for being asked";
             Finding::new(State::Problem, ABOUT, format!("{url} says who it is without a sign-in"), remedy)
         }
-        Verdict::Passes => {
+        SignInVerdict::Passes => {
             let remedy = "requests without a person are refused here all the same; is it the right path, without an exemption from sign-in?";
             Finding::new(State::Warning, ABOUT, format!("{url} lets a request pass without a sign-in"), remedy)
         }
-        Verdict::Nobody | Verdict::Forbidden => {
+        SignInVerdict::Unauthenticated | SignInVerdict::Forbidden => {
             Finding::ok(ABOUT, format!("{url} knows nobody without a sign-in ({status})"))
         }
-        Verdict::Neither => {
+        SignInVerdict::Neither => {
             let remedy = "vestibule would answer 503 to everybody: see `identity.check.url`, above all its path";
             Finding::new(State::Problem, ABOUT, format!("{url} answers {status}, which is neither yes nor no"), remedy)
         }

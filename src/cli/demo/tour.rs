@@ -18,7 +18,7 @@ use super::page::{BOLD, CYAN, DIM, GREEN, PLAIN, Page, YELLOW, paint, plain};
 use super::setting::{PROOF_HEADER, Setting};
 use super::stand_in::{Arrival, MODEL};
 use super::watch::{Event, Line};
-use crate::gate::refusal::Code;
+use crate::refusal::Code;
 use crate::registry::sqlite::{Holder, Sqlite};
 
 /// Everything is on this machine: what takes longer does not come.

@@ -13,7 +13,7 @@ use super::stand_in::Arrival;
 
 /// Events that wait to be shown; further ones are dropped.
 const EVENTS_MAX: usize = 1024;
-/// What `face/record.rs` writes about requests.
+/// What `proxy/access_log.rs` writes about requests.
 const ACCESS: &str = "vestibule::access";
 
 /// Something to show.

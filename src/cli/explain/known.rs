@@ -1,13 +1,12 @@
 //! What is known before the gate is asked: each of its stages that needs nobody else, one by one.
 
-use http::request::Parts;
-
 use crate::config::{Attribute, Config, Listen};
-use crate::gate::identity::{Identity, Reader};
-use crate::gate::peer::Peer;
-use crate::gate::refusal::{Code, Refusal};
-use crate::gate::trust::Trust;
+use crate::identity::peer::Peer;
+use crate::identity::read::{Identity, IdentityReader};
+use crate::identity::trust::PeerTrust;
+use crate::refusal::{Code, Refusal};
 use crate::registry::Person;
+use crate::request_info::RequestInfo;
 use crate::telemetry::logs::chain;
 
 /// What is known before the gate is asked: why the peer is trusted, what the headers say, and where the rules stand.
@@ -25,11 +24,11 @@ pub(super) struct Known {
 
 impl Known {
     /// Asks the gate's own stages, one by one.
-    pub(super) fn of(config: &Config, file: Option<&str>, peer: &Peer, head: &Parts) -> Self {
-        let trust = Trust::new(config.trust.clone(), matches!(config.listen, Listen::Unix { .. }));
-        let reader = Reader::new(config.identity.clone());
-        let speaker = trust.admit(peer, &head.headers);
-        let person = speaker.as_ref().ok().and_then(|speaker| reader.read(speaker, &head.headers).ok());
+    pub(super) fn of(config: &Config, file: Option<&str>, peer: &Peer, info: &RequestInfo<'_>) -> Self {
+        let trust = PeerTrust::new(config.trust.clone(), matches!(config.listen, Listen::Unix { .. }));
+        let reader = IdentityReader::new(config.identity.clone());
+        let trusted = trust.check(peer, info);
+        let person = trusted.as_ref().ok().and_then(|proxy| reader.read(proxy, &info.identity_values()).ok());
         let identity = Attribute::ALL.into_iter().map(|attribute| {
             let header = config.identity.reads.get(&attribute).map(|rule| rule.name.to_string());
             let person = person.as_ref().map(Identity::person);
@@ -47,7 +46,7 @@ impl Known {
             peer: peer.to_string(),
             identity: identity.collect(),
             rules: rules.collect(),
-            trust: match &speaker {
+            trust: match &trusted {
                 Ok(_) => Ok(why(config, peer)),
                 Err(refusal) => Err(why_not(config, refusal)),
             },

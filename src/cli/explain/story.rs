@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::imagined::Planned;
 use super::known::Known;
 use crate::cli::table::facts;
-use crate::gate::refusal::Refusal;
+use crate::refusal::Refusal;
 use crate::telemetry::logs::chain;
 
 /// How it went on.

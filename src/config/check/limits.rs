@@ -93,7 +93,7 @@ pub(super) fn log(raw: RawLog, report: &mut Report) -> Log {
             let hint = nearest(wanted, LEVELS).filter(|near| *near != wanted);
             let hint = hint.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
             let remedy = format!(
-                "{hint}levels are `error`, `warn`, `info`, `debug`, `trace`; by target: `info,vestibule::gate=debug`"
+                "{hint}levels are `error`, `warn`, `info`, `debug`, `trace`; by target: `info,vestibule::identity=debug`"
             );
             report.error(&key, format!("`{key}` has no such level: {}", literal(part)), remedy);
             break;

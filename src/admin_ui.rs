@@ -1,0 +1,235 @@
+//! LiteLLM's admin UI for users who are signed in at the OAuth proxy: signing in to it, signing out, who they are; and what is
+//! added to LiteLLM's answers for it.
+
+pub mod cross_site;
+pub mod html;
+pub mod sign_in;
+mod sign_out;
+mod whoami;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use secrecy::SecretString;
+
+use crate::config::{AtLogout, CookieKind, PublicUrl, UpstreamUrl};
+use crate::litellm::ui;
+use crate::refusal::{Code, Refusal};
+use crate::request_info::{OwnPage, RequestInfo, Route};
+use crate::secret::CookieKey;
+use crate::session::Sessions;
+use crate::session::credential::{Credential, UserCredential};
+use cross_site::CrossSitePolicy;
+use sign_in::SignedIn;
+
+const X_FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+
+/// The admin UI's pages of one listener.
+pub struct AdminUi {
+    /// Accounts and keys.
+    pub sessions: Sessions,
+    /// Where requests may come from.
+    pub cross_site: Arc<CrossSitePolicy>,
+    /// What users type into the browser.
+    pub public_url: Option<PublicUrl>,
+    /// LiteLLM's root path.
+    pub root_path: String,
+    /// Prefix of vestibule's own paths.
+    pub own_prefix: String,
+    /// A page that is opened with less than this of its session left gets a new one, so that it does not end during work.
+    pub left_min: Duration,
+    /// Pages of the admin UI sign users in.
+    pub signs_in: bool,
+    /// What a browser holds.
+    pub cookie_key: CookieKind,
+    /// Signs the cookie.
+    pub signature: CookieKey,
+    /// Where a browser goes from here when it is signed out.
+    pub logout: Option<String>,
+    /// What becomes of the session for the API then.
+    pub api_session: AtLogout,
+    /// LiteLLM, to be told of a sign-out and asked for a budget.
+    pub litellm: UpstreamUrl,
+    /// Its key header.
+    pub key_header: Option<HeaderName>,
+    /// Its master key.
+    pub master_key: Option<SecretString>,
+    /// The identity is read from the OAuth proxy's answer, and not from the request.
+    pub is_asked: bool,
+    /// What is read of a user, and from which header.
+    pub reads: Vec<(&'static str, HeaderName)>,
+}
+
+/// What is to be done with a request.
+pub enum UiAction {
+    /// Answer it here.
+    Answer(Response<Bytes>),
+    /// Forward it, and edit the answer.
+    Forward(ResponseEdits),
+}
+
+/// What is done to LiteLLM's answer.
+#[derive(Default)]
+pub struct ResponseEdits {
+    /// It is a page of the admin UI.
+    is_page: bool,
+    /// It says where the way out is.
+    is_settings: bool,
+    /// What a browser is to keep.
+    signed_in: Option<SignedIn>,
+}
+
+// === impl AdminUi ===
+
+impl AdminUi {
+    /// Decides by the route. Only a user gets anything but the plain way to LiteLLM.
+    pub async fn answer(
+        &self,
+        info: &RequestInfo<'_>,
+        credential: &Credential,
+        is_trusted: bool,
+    ) -> Result<UiAction, Refusal> {
+        let Some(user) = credential.user() else {
+            return match info.route() {
+                Route::Own(_) => Err(Code::NoIdentity.into()),
+                // Only users are signed in here; for any other client it is one of LiteLLM's closed logins.
+                Route::SignIn => Err(Code::ClosedDoor.into()),
+                _ => Ok(UiAction::FORWARD),
+            };
+        };
+        let (is_get, is_post) = (*info.method() == Method::GET, *info.method() == Method::POST);
+        match info.route() {
+            Route::Own(OwnPage::SignOut) => self.sign_out(info, user.session(), is_trusted).await.map(UiAction::Answer),
+            Route::Own(OwnPage::Whoami) => self.whoami(info, user).await.map(UiAction::Answer),
+            Route::Own(OwnPage::SignIn) if !self.signs_in => Err(Code::UnknownPath.into()),
+            Route::Own(OwnPage::SignIn) if !is_get => Err(Code::MethodNotAllowed.into()),
+            Route::Own(OwnPage::SignIn) | Route::SignIn => self.enter(info, user).await,
+            Route::UiSignOut if self.signs_in && is_post => {
+                self.sign_out_by_button(info, user.session()).await.map(UiAction::Answer)
+            }
+            Route::UiSettings if self.signs_in => Ok(UiAction::Forward(ResponseEdits::SETTINGS)),
+            Route::CookiePage { is_get: true } if self.signs_in => Ok(UiAction::Forward(ResponseEdits::PAGE)),
+            Route::UiPage if self.signs_in => self.open(info, user).await,
+            _ => Ok(UiAction::FORWARD),
+        }
+    }
+
+    /// A page for signing in: a browser that shows it is signed in and sent on.
+    async fn enter(&self, info: &RequestInfo<'_>, user: &UserCredential) -> Result<UiAction, Refusal> {
+        if info.is_navigation() {
+            self.sign_in(info, user.session()).await
+        } else {
+            // A client that does not look at the answer is shown the way and signed in by nothing.
+            Ok(UiAction::Answer(see_other(&self.wanted(info))))
+        }
+    }
+
+    /// A page of the UI: a browser that shows it is signed in first.
+    async fn open(&self, info: &RequestInfo<'_>, user: &UserCredential) -> Result<UiAction, Refusal> {
+        if info.is_navigation() { self.sign_in(info, user.session()).await } else { Ok(UiAction::FORWARD) }
+    }
+
+    /// A path as the browser has to ask for it.
+    fn outside(&self, path: &str) -> String {
+        self.public_url.as_ref().map_or_else(|| path.to_owned(), |url| url.outside(path))
+    }
+
+    /// An own page's path as the browser has to ask for it.
+    fn own_page(&self, page: OwnPage) -> String {
+        self.outside(&format!("{}{}", self.own_prefix, page.path()))
+    }
+
+    fn ui_path(&self, below: &str) -> String {
+        self.outside(&format!("{}/ui{below}", self.root_path))
+    }
+
+    /// The cookie at the browser's root, as LiteLLM's pages look for it (`set_session_token_cookie`): scripts must be able to
+    /// read it.
+    fn cookie(&self, value: &str, path: &str, is_over: bool) -> Option<HeaderValue> {
+        let secure = if self.public_url.as_ref().is_some_and(|url| url.https) { "; Secure" } else { "" };
+        let age = if is_over { "; Max-Age=0" } else { "" };
+        let text =
+            format!("{}={value}; Path={path}; SameSite=Lax{secure}{age}", crate::litellm::credentials::UI_COOKIE);
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Ends whatever the browser holds.
+    fn forget_cookies(&self, headers: &mut HeaderMap) {
+        self.forget_twin(headers);
+        headers.extend(self.cookie("", "/", true).map(|cookie| (header::SET_COOKIE, cookie)));
+    }
+
+    /// Ends the twin that LiteLLM's own page for signing in sets below `/ui`: browsers list it first.
+    fn forget_twin(&self, headers: &mut HeaderMap) {
+        headers.extend(self.cookie("", &self.ui_path(""), true).map(|cookie| (header::SET_COOKIE, cookie)));
+    }
+}
+
+// === impl UiAction ===
+
+impl UiAction {
+    const FORWARD: Self = Self::Forward(ResponseEdits { is_page: false, is_settings: false, signed_in: None });
+}
+
+// === impl ResponseEdits ===
+
+impl ResponseEdits {
+    const SETTINGS: Self = Self { is_page: false, is_settings: true, signed_in: None };
+    const PAGE: Self = Self { is_page: true, is_settings: false, signed_in: None };
+
+    /// Whether the answer's body has to be read and written anew.
+    pub fn rewrites_body(&self) -> bool {
+        self.is_settings
+    }
+
+    /// Writes the answer's body anew; `None` to leave it as it is.
+    pub fn body(&self, admin_ui: &AdminUi, body: &[u8]) -> Option<Vec<u8>> {
+        ui::with_logout(body, &admin_ui.own_page(OwnPage::SignOut))
+    }
+
+    /// Adds what is to be added to the answer's headers.
+    pub fn headers(self, admin_ui: &AdminUi, headers: &mut HeaderMap) {
+        if !self.is_page && self.signed_in.is_none() {
+            return;
+        }
+        let is_html = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        if self.is_page && is_html {
+            // Policies add up (CSP Level 3 section 8.1), so LiteLLM's own stays.
+            headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'none'"));
+            headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+            // A page from the browser's memory would be shown to the next user, with whatever cookie is there.
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
+        if let Some(signed_in) = self.signed_in {
+            signed_in.write(admin_ui, headers);
+        }
+    }
+}
+
+/// An answer of vestibule's own that no cache may keep.
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, html::POLICY);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+/// On to another address, by GET.
+fn see_other(location: &str) -> Response<Bytes> {
+    let mut response = answer(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", String::new());
+    // A location made here is ASCII without spaces.
+    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}

@@ -1,0 +1,157 @@
+//! Sign-out: the browser's session and its key end, LiteLLM is told, the cookies go, and the browser goes on to the sign-in
+//! proxy's own sign-out, since whoever is still signed in there would be straight back.
+
+use bytes::Bytes;
+use http::header::HeaderMap;
+use http::{Method, Response, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::{AdminUi, answer, html, see_other};
+use crate::config::{AtLogout, UpstreamUrl};
+use crate::http::cookies;
+use crate::litellm::api;
+use crate::litellm::credentials::{KeyHeaders, UI_COOKIE};
+use crate::litellm::ui::Claimed;
+use crate::refusal::{Code, Refusal};
+use crate::registry::books::Tokens;
+use crate::request_info::{Known, OwnPage, RequestInfo};
+use crate::session::{Session, Shown};
+use crate::telemetry::logs::chain;
+use crate::upstream::call;
+
+// === impl AdminUi ===
+
+impl AdminUi {
+    /// The page for it. A visit that another site led to only shows a button: nobody is to be signed out by a link.
+    pub(super) async fn sign_out(
+        &self,
+        info: &RequestInfo<'_>,
+        session: &Session,
+        is_trusted: bool,
+    ) -> Result<Response<Bytes>, Refusal> {
+        match *info.method() {
+            Method::POST => {}
+            Method::GET if info.is_navigation() && self.cross_site.is_own_visit(info, is_trusted) => {}
+            Method::GET | Method::HEAD => return Ok(self.ask()),
+            _ => return Err(Code::MethodNotAllowed.into()),
+        }
+        self.end(info, session).await?;
+        let mut response = match &self.logout {
+            Some(location) => see_other(location),
+            None => self.signed_out(),
+        };
+        self.forget_cookies(response.headers_mut());
+        Ok(response)
+    }
+
+    /// LiteLLM's own button, whose page goes on to the way out by itself.
+    pub(super) async fn sign_out_by_button(
+        &self,
+        info: &RequestInfo<'_>,
+        session: &Session,
+    ) -> Result<Response<Bytes>, Refusal> {
+        self.end(info, session).await?;
+        let mut response = answer(StatusCode::OK, "application/json", json!({ "message": "Signed out." }).to_string());
+        self.forget_cookies(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Ends what this browser holds of the person's sessions. Once begun it is done to the end, whether or not the client
+    /// waits for it.
+    async fn end(&self, info: &RequestInfo<'_>, session: &Session) -> Result<(), Refusal> {
+        let sessions = &self.sessions;
+        let mut leaving = Leaving::default();
+        leaving.add(session);
+        for claimed in cookies::values(info.all(Known::Cookie), UI_COOKIE).filter_map(Claimed::read) {
+            match sessions.shown(session, &claimed.key) {
+                Shown::Living(living) => leaving.add(&living),
+                // Not known here: made, or ended, at another replica.
+                Shown::Over(id) => leaving.ids.push(id),
+                Shown::Foreign => {}
+            }
+        }
+        if self.api_session == AtLogout::End {
+            leaving.ids.push(session.api_session_id().to_owned());
+        }
+        if leaving.ids.is_empty() {
+            return Ok(());
+        }
+        let (sessions, session, litellm) = (sessions.clone(), session.clone(), self.litellm.clone());
+        let master_key = self.master_key_headers();
+        let work = async move {
+            let mut ended = sessions.sign_out(&session, leaving.ids, master_key.is_some()).await?;
+            let Some(headers) = master_key else { return Ok(()) };
+            // An earlier try may have ended a session and been cut off before LiteLLM was told.
+            ended.0.extend(leaving.tokens);
+            ended.0.sort();
+            ended.0.dedup();
+            if tell(&litellm, &headers, &ended).await
+                && let Err(refusal) = sessions.remove_ended(&session, ended).await
+            {
+                tracing::debug!(
+                    code = refusal.code().as_str(),
+                    "what is left of ended sessions goes with the next sweep"
+                );
+            }
+            Ok(())
+        };
+        tokio::spawn(work).await.unwrap_or_else(|error| Err(Refusal::from(Code::StoreUnavailable).because(error)))
+    }
+
+    fn master_key_headers(&self) -> Option<HeaderMap> {
+        let key = KeyHeaders::new(self.master_key.as_ref()?.expose_secret())?;
+        let mut headers = HeaderMap::new();
+        key.inject(&mut headers, self.key_header.as_ref(), false);
+        Some(headers)
+    }
+
+    fn ask(&self) -> Response<Bytes> {
+        let (action, back) = (html::escape(&self.own_page(OwnPage::SignOut)), html::escape(&self.ui_path("/")));
+        let body = format!(
+            "<p>Another page led you here. Nothing has happened yet.</p>\n\
+             <form method=\"post\" action=\"{action}\"><button>Sign out</button> <a class=\"button\" href=\"{back}\">Stay</a></form>\n"
+        );
+        answer(StatusCode::OK, "text/html; charset=utf-8", html::page("Sign out?", &body))
+    }
+
+    fn signed_out(&self) -> Response<Bytes> {
+        let back = html::escape(&self.ui_path("/"));
+        let body = format!(
+            "<p>Your session in the admin UI has ended. The sign-in in front of it may still know you: close the browser, or \
+             sign out there too.</p>\n<p><a class=\"button\" href=\"{back}\">Sign in again</a></p>\n"
+        );
+        answer(StatusCode::OK, "text/html; charset=utf-8", html::page("Signed out", &body))
+    }
+}
+
+/// What somebody leaves behind.
+#[derive(Default)]
+struct Leaving {
+    /// Our ids of the sessions.
+    ids: Vec<String>,
+    /// LiteLLM's names of those keys that are known here.
+    tokens: Vec<String>,
+}
+
+impl Leaving {
+    fn add(&mut self, session: &Session) {
+        self.ids.extend(session.browser_id().map(str::to_owned));
+        self.tokens.extend(session.browser_token());
+    }
+}
+
+/// Has LiteLLM forget keys at once. Where it does not answer, it may take them until its cache ends; vestibule does not.
+async fn tell(litellm: &UpstreamUrl, headers: &HeaderMap, keys: &Tokens) -> bool {
+    for told in api::delete_keys(&keys.0) {
+        let done = match call::post(litellm, told.path, headers.clone(), told.body.clone()).await {
+            Ok((status, body)) => api::read(&told, status, &body),
+            Err(error) => Err(chain(&error)),
+        };
+        if let Err(cause) = done {
+            tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
+            return false;
+        }
+    }
+    true
+}

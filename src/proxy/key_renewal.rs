@@ -1,0 +1,47 @@
+//! A session key that LiteLLM refused: replaced once, where the store agrees that it is gone.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::upstream_response::UpstreamResponse;
+use crate::litellm::credentials::is_refused_key;
+use crate::refusal::{Code, Refusal};
+use crate::request_info::RequestInfo;
+use crate::session::Sessions;
+use crate::session::credential::Credential;
+
+/// Most bytes of a 401 that is read to see whether LiteLLM refused the key. Its own are a few hundred.
+const REFUSED_KEY_BYTES_MAX: u64 = 16 * 1024;
+
+/// What follows an answer of LiteLLM's.
+pub(super) enum Renewal {
+    /// It is the answer.
+    Keep(UpstreamResponse),
+    /// It was about the key alone: the same request again, with this.
+    SendAgain(Credential),
+}
+
+/// Looks whether LiteLLM's 401 is about the session's key. A request with a body is not sent a second time: the client is
+/// told to.
+pub(super) async fn once(
+    sessions: &Sessions,
+    info: &RequestInfo<'_>,
+    credential: &Credential,
+    response: UpstreamResponse,
+) -> Result<Renewal, Refusal> {
+    let Some(user) = credential.user().filter(|_| response.status() == StatusCode::UNAUTHORIZED) else {
+        return Ok(Renewal::Keep(response));
+    };
+    let read = response.read(REFUSED_KEY_BYTES_MAX).await?;
+    let is_refused = matches!(&read, UpstreamResponse::Whole(whole) if is_refused_key(whole.body()));
+    if !is_refused {
+        return Ok(Renewal::Keep(read));
+    }
+    let Some(session) = sessions.renew(user.session()).await? else { return Ok(Renewal::Keep(read)) };
+    session.settled_for(info.route())?;
+    if info.has_body() {
+        return Err(Refusal::from(Code::SessionRenewed).retry_after(Duration::ZERO));
+    }
+    Ok(Renewal::SendAgain(user.renewed(session)))
+}

@@ -1,0 +1,132 @@
+//! Refusals of people on their way to the audit: behind the request, once a person, code and minute, through a queue that
+//! ends somewhere. A flood of refusals makes neither a flood of rows nor a wait.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Refusal;
+use crate::registry::Registry;
+use crate::registry::audit::TurnedAway;
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+
+/// The same refusal of the same person is not told again for so long.
+const TOLD_FOR: Duration = Duration::from_mins(1);
+/// Refusals that are remembered as told.
+const TOLD_MAX: usize = 10_000;
+/// Refusals that wait to be written.
+const QUEUE_MAX: usize = 1024;
+/// Refusals of one transaction.
+const BATCH_MAX: usize = 100;
+
+/// Where refusals are noted.
+#[derive(Clone)]
+pub struct DenialAudit {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    told: Cache<u64, Instant>,
+    hasher: RandomState,
+    queue: mpsc::Sender<TurnedAway>,
+    metrics: Arc<Metrics>,
+}
+
+/// The other end of the queue.
+pub struct AuditWriter {
+    queue: mpsc::Receiver<TurnedAway>,
+    metrics: Arc<Metrics>,
+}
+
+/// A queue of denials and its other end.
+pub fn denial_audit(metrics: Arc<Metrics>) -> (DenialAudit, AuditWriter) {
+    let (sender, queue) = mpsc::channel(QUEUE_MAX);
+    let shared =
+        Shared { told: Cache::new(TOLD_MAX), hasher: RandomState::new(), queue: sender, metrics: metrics.clone() };
+    (DenialAudit { shared: Arc::new(shared) }, AuditWriter { queue, metrics })
+}
+
+// === impl DenialAudit ===
+
+impl DenialAudit {
+    /// AuditWriter a refusal that says something of a person. It waits for nothing.
+    pub fn note(&self, refusal: &Refusal) {
+        let Some(person) = refusal.person().filter(|_| refusal.code().is_about_the_person()) else { return };
+        let Shared { told, hasher, queue, metrics } = &*self.shared;
+        let code = refusal.code().as_str();
+        let key = hasher.hash_one((person, code));
+        if told.get(&key).is_some_and(|at| at.elapsed() < TOLD_FOR) {
+            return;
+        }
+        told.insert(key, Instant::now());
+        let away = TurnedAway { issuer: person.issuer.to_string(), subject: person.subject.clone(), code };
+        if queue.try_send(away).is_err() {
+            metrics.audit_dropped.inc();
+        }
+    }
+}
+
+// === impl AuditWriter ===
+
+impl AuditWriter {
+    /// Writes what is noted, for as long as anybody notes.
+    pub async fn write(mut self, registry: Arc<dyn Registry>) {
+        let mut batch = Vec::new();
+        while self.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            if let Err(error) = registry.turned_away(&batch).await {
+                self.metrics.audit_dropped.inc_by(batch.len() as u64);
+                tracing::warn!(lost = batch.len(), cause = chain(&error), "refusals were not written to the audit");
+            }
+            batch.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::Code;
+
+    fn refusal(code: Code, subject: &str) -> Refusal {
+        Refusal::from(code).of(&"default".into(), subject)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_noted_once_a_person_code_and_minute() {
+        let (audit, mut writer) = denial_audit(Arc::new(Metrics::default()));
+        for _ in 0..3 {
+            audit.note(&refusal(Code::NoRole, "alice"));
+            audit.note(&refusal(Code::AccountBlocked, "alice"));
+            audit.note(&refusal(Code::NoRole, "bob"));
+        }
+        let mut all = Vec::new();
+        assert_eq!(writer.queue.recv_many(&mut all, 100).await, 3);
+        tokio::time::advance(TOLD_FOR).await;
+        audit.note(&refusal(Code::NoRole, "alice"));
+        assert_eq!(writer.queue.recv().await.unwrap(), all[0]);
+    }
+
+    #[tokio::test]
+    async fn only_what_says_something_of_a_known_person_is_noted() {
+        let (audit, mut writer) = denial_audit(Arc::new(Metrics::default()));
+        audit.note(&Refusal::from(Code::NoRole));
+        audit.note(&refusal(Code::StoreUnavailable, "alice"));
+        audit.note(&refusal(Code::TooManyRequests, "alice"));
+        assert!(writer.queue.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_the_queue_has_no_room_for_is_counted() {
+        let metrics = Arc::new(Metrics::default());
+        let (audit, _writer) = denial_audit(metrics.clone());
+        for number in 0..QUEUE_MAX + 7 {
+            audit.note(&refusal(Code::NoRole, &number.to_string()));
+        }
+        assert_eq!(metrics.audit_dropped.get(), 7);
+    }
+}

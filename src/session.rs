@@ -1,0 +1,13 @@
+//! A user's account and keys, as the store has them, kept in memory; and with which of the keys a request goes on.
+//!
+//! [`Sessions::credential`] is the whole of it: account, key, settling of a lowered role, the browser's session, and the
+//! user's share of requests in flight.
+
+mod browser;
+mod cache;
+pub mod credential;
+mod slot;
+
+pub use browser::Shown;
+pub use cache::{Ages, Session, Sessions};
+pub use slot::InFlight;

@@ -1,0 +1,206 @@
+//! The sessions of a person's browsers, and what a browser holds in place of their keys.
+//!
+//! They are part of what the registry says of a person, so they are as fresh as the rest of it. A placeholder that this
+//! replica does not know was made, or ended, elsewhere a moment ago: the registry is asked once.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::cache::{Landing, Session, Sessions, Standing, is_away, landed, refuse};
+use super::slot::OPENED_WITHIN;
+use crate::litellm::credentials::KeyHeaders;
+use crate::refusal::{Code, Refusal};
+use crate::registry::books::Tokens;
+use crate::registry::{RegistryError, UiSession};
+use crate::secret::{PLACEHOLDER_PREFIX, SessionKey};
+
+/// One browser's session.
+pub(super) struct Browser {
+    session_id: String,
+    key: KeyHeaders,
+    clear: SessionKey,
+    ends_at: Instant,
+}
+
+/// What a browser showed, as far as it can be told from memory.
+pub enum Shown {
+    /// A living session of this person's.
+    Living(Session),
+    /// A session of this person's, by its id, that is over or not known here.
+    Over(String),
+    /// Nothing of this person's.
+    Foreign,
+}
+
+// === impl Browser ===
+
+impl Browser {
+    /// `None` when the key can't stand in a header, which ours can.
+    pub(super) fn new(ui: UiSession, read_at: Instant) -> Option<Self> {
+        let key = KeyHeaders::of(&ui.key)?;
+        Some(Self { session_id: ui.session_id, key, clear: ui.key, ends_at: read_at + ui.expires_in })
+    }
+
+    pub(super) fn key(&self) -> &KeyHeaders {
+        &self.key
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Its browser's session.
+    fn browser(&self) -> Option<&Browser> {
+        self.standing.browsers.get(self.browser?)
+    }
+
+    /// Our id of the browser's session; `None` for a program's.
+    pub fn browser_id(&self) -> Option<&str> {
+        self.browser().map(|browser| browser.session_id.as_str())
+    }
+
+    /// How long the browser's session goes on.
+    pub fn browser_left(&self) -> Duration {
+        self.browser().map_or(Duration::ZERO, |browser| browser.ends_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// LiteLLM's name for the key of the browser's session.
+    pub fn browser_token(&self) -> Option<String> {
+        self.browser().map(|browser| browser.clear.token())
+    }
+
+    /// The browser's key in clear, for a cookie that is to hold it.
+    pub fn browser_key(&self) -> Option<&SessionKey> {
+        self.browser().map(|browser| &browser.clear)
+    }
+
+    /// With the key for the API, under which the person's own budget counts.
+    #[must_use]
+    pub fn with_api_key(self) -> Self {
+        Self { browser: None, ..self }
+    }
+
+    fn browsing(&self, is_it: impl Fn(&Browser) -> bool) -> Option<Self> {
+        let now = Instant::now();
+        let browser = self.standing.browsers.iter().position(|browser| browser.ends_at > now && is_it(browser))?;
+        Some(Self { browser: Some(browser), ..self.clone() })
+    }
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// What a key that a browser holds is to this person. Nothing waits.
+    pub fn shown(&self, session: &Session, key: &str) -> Shown {
+        if !key.starts_with(PLACEHOLDER_PREFIX) {
+            let living =
+                session.browsing(|browser| crate::secret::equal(browser.clear.expose().as_bytes(), key.as_bytes()));
+            return living.map_or(Shown::Foreign, Shown::Living);
+        }
+        let account_id = &session.standing.opened.account_id;
+        let Some(id) = self.shared.secrets.session_of(account_id, key) else { return Shown::Foreign };
+        let living = session.browsing(|browser| browser.session_id == id);
+        living.map_or_else(|| Shown::Over(id.to_owned()), Shown::Living)
+    }
+
+    /// The browser's session that a placeholder stands for. Refuses what is not this person's, or is over.
+    pub async fn browse(&self, session: Session, placeholder: &str) -> Result<Session, Refusal> {
+        match self.shown(&session, placeholder) {
+            Shown::Living(browsing) => return Ok(browsing),
+            Shown::Foreign => return Err(dead(&session)),
+            Shown::Over(_) => {}
+        }
+        // A page asks for much at once: who comes while the registry is being asked waits for the same answer.
+        let session = match session.slot.running(session.standing.fingerprint) {
+            Some(landing) if !session.slot.may_look_for_browser() => self.landed(&session, landing).await?,
+            None if !session.slot.may_look_for_browser() => return Err(dead(&session)),
+            Some(_) | None => self.read_again(&session).await?,
+        };
+        match self.shown(&session, placeholder) {
+            Shown::Living(browsing) => Ok(browsing),
+            Shown::Over(_) | Shown::Foreign => Err(dead(&session)),
+        }
+    }
+
+    /// A session for one more browser of the person's.
+    pub async fn open_browser(&self, session: &Session) -> Result<Session, Refusal> {
+        if !session.slot.may_open_browser() {
+            return Err(Refusal::from(Code::TooManyRequests).retry_after(OPENED_WITHIN));
+        }
+        let (registry, account) = (self.shared.registry.clone(), session.standing.opened.account_id.clone());
+        let opened = self.on_registry(session, async move { registry.open_ui(&account).await }).await?;
+        let session = self.read_again(session).await?;
+        session.browsing(|browser| browser.session_id == opened.session_id).ok_or_else(|| dead(&session))
+    }
+
+    /// Ends sessions of the person's; gives LiteLLM's names of their keys. See [`crate::registry::Registry::sign_out`].
+    pub async fn sign_out(&self, session: &Session, ids: Vec<String>, keep_keys: bool) -> Result<Tokens, Refusal> {
+        let registry = self.shared.registry.clone();
+        let ended = self.on_registry(session, async move { registry.sign_out(&ids, keep_keys).await }).await?;
+        // What is known of the person is from before, whether the registry says so now or when it answers again.
+        session.slot.forget();
+        Ok(ended)
+    }
+
+    /// Removes what is left of ended sessions, once LiteLLM has been told.
+    pub async fn remove_ended(&self, session: &Session, keys: Tokens) -> Result<(), Refusal> {
+        let registry = self.shared.registry.clone();
+        self.on_registry(session, async move { registry.remove_ended(&keys).await }).await
+    }
+
+    /// What a browser gets in place of its session's key.
+    pub fn placeholder(&self, session: &Session) -> Option<String> {
+        let id = session.browser_id()?;
+        Some(self.shared.secrets.placeholder(&session.standing.opened.account_id, id))
+    }
+
+    /// After LiteLLM did not know a browser's key. Another one would be another session, which the page has to ask for: where
+    /// the books agree that the key is gone, the browser's session is over.
+    pub(super) async fn renew_browser(&self, refused: &Session) -> Result<Option<Session>, Refusal> {
+        let Some(id) = refused.browser_id().filter(|_| refused.slot.may_look_for_browser()) else { return Ok(None) };
+        let current = self.read_again(refused).await?;
+        if current.browsing(|browser| browser.session_id == id).is_some() { Ok(None) } else { Err(dead(refused)) }
+    }
+
+    /// The person's session as the registry has it now.
+    async fn read_again(&self, session: &Session) -> Result<Session, Refusal> {
+        let Standing { fingerprint, person, mapping, .. } = &*session.standing;
+        // A flight that began before our change would not see it.
+        session.slot.forget_flight();
+        let landing = self.fly(&session.slot, *fingerprint, person, mapping);
+        self.landed(session, landing).await
+    }
+
+    async fn landed(&self, session: &Session, landing: Landing) -> Result<Session, Refusal> {
+        let standing = landed(landing).await.map_err(|error| refuse(&error, &session.standing.person))?;
+        Ok(Session { slot: session.slot.clone(), standing, browser: None })
+    }
+
+    /// Work of the registry's, on its own runtime: a client that goes away does not cut a transaction short.
+    async fn on_registry<T, F>(&self, session: &Session, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RegistryError>> + Send + 'static,
+    {
+        let lost = |_| Err(RegistryError::Unavailable("the registry's task ended without an answer".into()));
+        self.shared.runtime.spawn(work).await.unwrap_or_else(lost).map_err(|error| {
+            if is_away(&error) {
+                self.shared.metrics.database_up.set(0);
+            }
+            let cause = crate::telemetry::logs::chain(&error);
+            tracing::warn!(person = %session.slot.pseudonym, cause, "a browser's session was not changed");
+            refuse(&error, &session.standing.person)
+        })
+    }
+}
+
+fn dead(session: &Session) -> Refusal {
+    let person = &session.standing.person;
+    Refusal::from(Code::DeadPlaceholder).of(&person.issuer, &person.subject)
+}
+
+/// The browsers of what the registry said.
+pub(super) fn browsers(ui: &[UiSession], read_at: Instant) -> Vec<Browser> {
+    ui.iter().filter_map(|session| Browser::new(session.clone(), read_at)).collect()
+}
