@@ -21,8 +21,9 @@ const ORDER: [&[&str]; 9] = [
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config/document"]),
     ("sqlx", &["registry/"]),
-    // The demo plays both of vestibule's neighbours.
-    ("hyper", &["server", "face/", "upstream", "http/", "cli/demo/stand_in", "cli/demo/caller"]),
+    ("hyper", &["server", "face/", "upstream", "http/"]),
+    // One client for everything but forwarded requests.
+    ("hyper_util::client", &["http/client"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -11,14 +11,14 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use hyper::body::Bytes;
-use secrecy::SecretString;
 
 use super::html;
-use crate::config::{AtLogout, CookieKind, PublicUrl, UpstreamUrl};
+use crate::config::{AtLogout, CookieKind, PublicUrl};
 use crate::gate::Gate;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::session::Session;
+use crate::litellm::client::LitellmClient;
 use crate::litellm::ui::{self, Page};
 use crate::secret::CookieKey;
 use sign_in::Signed;
@@ -56,11 +56,9 @@ pub struct Pages {
     /// What becomes of the session for the API then.
     pub api_session: AtLogout,
     /// LiteLLM, to be told of a sign-out and asked for a budget.
-    pub litellm: UpstreamUrl,
+    pub litellm: LitellmClient,
     /// Its key header.
     pub key_header: Option<HeaderName>,
-    /// Its master key.
-    pub master_key: Option<SecretString>,
     /// It is read from the sign-in proxy's answer, and not from the request.
     pub is_asked: bool,
     /// What is read of a person, and from which header.

@@ -7,16 +7,16 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::{StatusCode, Uri};
 
 use super::refusal::{Code, Refusal};
 use super::trust::TrustedPeer;
-use crate::config::{IdentitySource, PublicUrl};
+use crate::config::{CheckUrl, IdentitySource, PublicUrl};
+use crate::http::client::{ClientError, ClientSettings, HttpClient, Transport};
 use crate::http::{cookies, forwarded};
 use crate::litellm::credentials::UI_COOKIE;
-use crate::upstream::inquiry::{Inquiry, InquiryError};
 
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
@@ -26,6 +26,11 @@ const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with")
 
 /// When callers may try again who could not be looked up.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+
+/// How long an idle connection to the OAuth proxy is kept: less than servers keep theirs (Go: 2 min, Node and uvicorn: 5 s).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Most bytes of its answer's body, which says nothing here.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Where it stands.
 pub enum Source {
@@ -37,7 +42,8 @@ pub enum Source {
 
 /// The sign-in proxy, to be asked.
 pub struct Check {
-    inquiry: Inquiry,
+    client: HttpClient,
+    url: Uri,
     /// `http` or `https`, as people see it.
     scheme: &'static str,
 }
@@ -79,7 +85,8 @@ impl Source {
         match source {
             IdentitySource::Headers => Self::Headers,
             IdentitySource::Check(check) => Self::Check(Box::new(Check {
-                inquiry: Inquiry::new(check.url, check.timeout),
+                client: client(&check),
+                url: check.url,
                 scheme: if public_url.is_some_and(|url| url.https) { "https" } else { "http" },
             })),
         }
@@ -101,7 +108,7 @@ impl Source {
     }
 
     /// What the sign-in proxy answers to a question about a request with these headers; `None` where nobody is asked.
-    pub async fn try_out(&self, head: &Parts) -> Option<Result<(StatusCode, HeaderMap), InquiryError>> {
+    pub async fn try_out(&self, head: &Parts) -> Option<Result<(StatusCode, HeaderMap), ClientError>> {
         match self {
             Self::Headers => None,
             Self::Check(check) => check.answer(head).await,
@@ -141,9 +148,9 @@ impl Check {
     }
 
     /// `None` for a request without a cookie: there is nothing to ask about.
-    async fn answer(&self, head: &Parts) -> Option<Result<(StatusCode, HeaderMap), InquiryError>> {
+    async fn answer(&self, head: &Parts) -> Option<Result<(StatusCode, HeaderMap), ClientError>> {
         let cookie = sign_in_cookies(&head.headers)?;
-        Some(self.inquiry.ask(&self.question(head, cookie)).await)
+        Some(self.client.get_head(&self.url, self.question(head, cookie)).await)
     }
 
     /// As gateways ask, in the names of all of them: oauth2-proxy and Traefik's kind read `X-Forwarded-*`, Authelia and
@@ -179,6 +186,17 @@ impl Check {
         headers.extend(head.headers.get(header::USER_AGENT).map(|agent| (header::USER_AGENT, agent.clone())));
         headers
     }
+}
+
+fn client(check: &CheckUrl) -> HttpClient {
+    HttpClient::new(ClientSettings {
+        server: check.url.to_string(),
+        transport: Transport::Tcp,
+        timeout: check.timeout,
+        connect_timeout: Some(check.timeout),
+        idle_timeout: Some(IDLE_TIMEOUT),
+        body_bytes_max: BODY_BYTES_MAX,
+    })
 }
 
 /// All cookies but the admin UI's, in one line; `None` where there are none.

@@ -23,6 +23,7 @@ use crate::gate::session::{Ages, Sessions};
 use crate::gate::source::Source;
 use crate::gate::trust::Trust;
 use crate::gate::{self, Doors, Gate, ledger};
+use crate::litellm::client::LitellmClient;
 use crate::litellm::doors;
 use crate::registry::Registry;
 use crate::registry::postgres::Postgres;
@@ -193,11 +194,10 @@ fn own_pages(config: &Config, own_prefixes: &[String]) -> Pages {
             .map_or_else(|| config.session.secrets.cookie_key(), CookieKey::of_master_key),
         logout: config.logout.location.clone(),
         api_session: config.logout.api_session,
-        litellm: litellm.url.clone(),
+        litellm: LitellmClient::new(litellm),
         key_header: litellm.key_header.clone(),
         is_asked: matches!(config.source, IdentitySource::Check(_)),
         reads: identity.reads.iter().map(|(attribute, rule)| (attribute.name(), rule.name.clone())).collect(),
-        master_key: litellm.master_key.clone(),
     }
 }
 

@@ -1,26 +1,23 @@
 //! Sign-out: the browser's session and its key end, LiteLLM is told, the cookies go, and the browser goes on to the sign-in
 //! proxy's own sign-out, since whoever is still signed in there would be straight back.
 
-use http::header::HeaderMap;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use hyper::body::Bytes;
-use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::{LOGOUT, Pages, answer, is_navigation, see_other};
-use crate::config::{AtLogout, UpstreamUrl};
+use crate::config::AtLogout;
 use crate::face::html;
 use crate::gate::Gate;
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::session::{Session, Shown};
 use crate::http::cookies;
 use crate::litellm::api;
-use crate::litellm::credentials::{KeyHeaders, UI_COOKIE};
+use crate::litellm::client::{LitellmClient, Untold};
+use crate::litellm::credentials::UI_COOKIE;
 use crate::litellm::ui::Claimed;
 use crate::registry::books::Tokens;
-use crate::telemetry::logs::chain;
-use crate::upstream::call;
 
 // === impl Pages ===
 
@@ -82,15 +79,17 @@ impl Pages {
             return Ok(());
         }
         let (sessions, session, litellm) = (sessions.clone(), session.clone(), self.litellm.clone());
-        let master_key = self.master_key_headers();
+        let tells = litellm.master_key().is_some();
         let work = async move {
-            let mut ended = sessions.sign_out(&session, leaving.ids, master_key.is_some()).await?;
-            let Some(headers) = master_key else { return Ok(()) };
+            let mut ended = sessions.sign_out(&session, leaving.ids, tells).await?;
+            if !tells {
+                return Ok(());
+            }
             // An earlier try may have ended a session and been cut off before LiteLLM was told.
             ended.0.extend(leaving.tokens);
             ended.0.sort();
             ended.0.dedup();
-            if tell(&litellm, &headers, &ended).await
+            if tell(&litellm, &ended).await
                 && let Err(refusal) = sessions.remove_ended(&session, ended).await
             {
                 tracing::debug!(
@@ -101,13 +100,6 @@ impl Pages {
             Ok(())
         };
         tokio::spawn(work).await.unwrap_or_else(|error| Err(Refusal::from(Code::StoreUnavailable).because(error)))
-    }
-
-    fn master_key_headers(&self) -> Option<HeaderMap> {
-        let key = KeyHeaders::new(self.master_key.as_ref()?.expose_secret())?;
-        let mut headers = HeaderMap::new();
-        key.inject(&mut headers, self.key_header.as_ref(), false);
-        Some(headers)
     }
 
     fn ask(&self) -> Response<Bytes> {
@@ -146,16 +138,10 @@ impl Leaving {
 }
 
 /// Has LiteLLM forget keys at once. Where it does not answer, it may take them until its cache ends; vestibule does not.
-async fn tell(litellm: &UpstreamUrl, headers: &HeaderMap, keys: &Tokens) -> bool {
-    for told in api::delete_keys(&keys.0) {
-        let done = match call::post(litellm, told.path, headers.clone(), told.body.clone()).await {
-            Ok((status, body)) => api::read(&told, status, &body),
-            Err(error) => Err(chain(&error)),
-        };
-        if let Err(cause) = done {
-            tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
-            return false;
-        }
+async fn tell(litellm: &LitellmClient, keys: &Tokens) -> bool {
+    let told = litellm.tell(&api::delete_keys(&keys.0)).await;
+    if let Err(Untold { cause, .. }) = &told {
+        tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
     }
-    true
+    told.is_ok()
 }
