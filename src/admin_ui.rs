@@ -13,9 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
-use secrecy::SecretString;
 
-use crate::config::{AtLogout, CookieKind, PublicUrl, UpstreamUrl};
+use crate::config::{AtLogout, CookieKind, PublicUrl};
+use crate::litellm::client::LitellmClient;
 use crate::litellm::ui;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{OwnPage, RequestInfo, Route};
@@ -53,11 +53,9 @@ pub struct AdminUi {
     /// What becomes of the session for the API then.
     pub api_session: AtLogout,
     /// LiteLLM, to be told of a sign-out and asked for a budget.
-    pub litellm: UpstreamUrl,
+    pub litellm: LitellmClient,
     /// Its key header.
     pub key_header: Option<HeaderName>,
-    /// Its master key.
-    pub master_key: Option<SecretString>,
     /// The identity is read from the OAuth proxy's answer, and not from the request.
     pub is_asked: bool,
     /// What is read of a user, and from which header.

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod app;
 pub mod keeper;
 pub mod listener;
+pub mod plain;
 pub mod process;
 pub mod reload;
 pub mod wire;

@@ -6,9 +6,6 @@
 //! have been read.
 
 mod body;
-pub mod call;
-pub mod inquiry;
-pub mod visit;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -27,8 +27,9 @@ const MAY_LOOK_UP: &[(&str, &str)] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config/document"]),
     ("sqlx", &["registry/"]),
-    // The demo plays both of vestibule's neighbours.
-    ("hyper", &["server", "proxy", "forward_auth.rs", "upstream", "http/", "cli/demo/stand_in", "cli/demo/caller"]),
+    ("hyper", &["server", "proxy", "forward_auth.rs", "upstream", "http/"]),
+    // One client for everything but forwarded requests.
+    ("hyper_util::client", &["http/client"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

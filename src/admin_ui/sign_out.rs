@@ -2,23 +2,20 @@
 //! proxy's own sign-out, since whoever is still signed in there would be straight back.
 
 use bytes::Bytes;
-use http::header::HeaderMap;
 use http::{Method, Response, StatusCode};
-use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::{AdminUi, answer, html, see_other};
-use crate::config::{AtLogout, UpstreamUrl};
+use crate::config::AtLogout;
 use crate::http::cookies;
 use crate::litellm::api;
-use crate::litellm::credentials::{KeyHeaders, UI_COOKIE};
+use crate::litellm::client::{LitellmClient, Untold};
+use crate::litellm::credentials::UI_COOKIE;
 use crate::litellm::ui::Claimed;
 use crate::refusal::{Code, Refusal};
 use crate::registry::books::Tokens;
 use crate::request_info::{Known, OwnPage, RequestInfo};
 use crate::session::{Session, Shown};
-use crate::telemetry::logs::chain;
-use crate::upstream::call;
 
 // === impl AdminUi ===
 
@@ -78,15 +75,17 @@ impl AdminUi {
             return Ok(());
         }
         let (sessions, session, litellm) = (sessions.clone(), session.clone(), self.litellm.clone());
-        let master_key = self.master_key_headers();
+        let tells = litellm.master_key().is_some();
         let work = async move {
-            let mut ended = sessions.sign_out(&session, leaving.ids, master_key.is_some()).await?;
-            let Some(headers) = master_key else { return Ok(()) };
+            let mut ended = sessions.sign_out(&session, leaving.ids, tells).await?;
+            if !tells {
+                return Ok(());
+            }
             // An earlier try may have ended a session and been cut off before LiteLLM was told.
             ended.0.extend(leaving.tokens);
             ended.0.sort();
             ended.0.dedup();
-            if tell(&litellm, &headers, &ended).await
+            if tell(&litellm, &ended).await
                 && let Err(refusal) = sessions.remove_ended(&session, ended).await
             {
                 tracing::debug!(
@@ -97,13 +96,6 @@ impl AdminUi {
             Ok(())
         };
         tokio::spawn(work).await.unwrap_or_else(|error| Err(Refusal::from(Code::StoreUnavailable).because(error)))
-    }
-
-    fn master_key_headers(&self) -> Option<HeaderMap> {
-        let key = KeyHeaders::new(self.master_key.as_ref()?.expose_secret())?;
-        let mut headers = HeaderMap::new();
-        key.inject(&mut headers, self.key_header.as_ref(), false);
-        Some(headers)
     }
 
     fn ask(&self) -> Response<Bytes> {
@@ -142,16 +134,10 @@ impl Leaving {
 }
 
 /// Has LiteLLM forget keys at once. Where it does not answer, it may take them until its cache ends; vestibule does not.
-async fn tell(litellm: &UpstreamUrl, headers: &HeaderMap, keys: &Tokens) -> bool {
-    for told in api::delete_keys(&keys.0) {
-        let done = match call::post(litellm, told.path, headers.clone(), told.body.clone()).await {
-            Ok((status, body)) => api::read(&told, status, &body),
-            Err(error) => Err(chain(&error)),
-        };
-        if let Err(cause) = done {
-            tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
-            return false;
-        }
+async fn tell(litellm: &LitellmClient, keys: &Tokens) -> bool {
+    let told = litellm.tell(&api::delete_keys(&keys.0)).await;
+    if let Err(Untold { cause, .. }) = &told {
+        tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
     }
-    true
+    told.is_ok()
 }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HeaderMap;
 use http::{Method, Response, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -17,7 +16,6 @@ use crate::request_info::{OwnPage, RequestInfo};
 use crate::session::Session;
 use crate::session::credential::UserCredential;
 use crate::telemetry::logs::chain;
-use crate::upstream::call;
 
 /// How long the page waits for the budget.
 const BUDGET_TIMEOUT: Duration = Duration::from_secs(2);
@@ -91,11 +89,9 @@ impl AdminUi {
 
     /// As LiteLLM tells the person themselves; `None` where it does not.
     async fn budget(&self, session: &Session) -> Option<Budget> {
-        let mut headers = HeaderMap::new();
-        session.key().inject(&mut headers, self.key_header.as_ref(), false);
         // Without the id LiteLLM tells administrators of everybody.
         let path = format!("/user/info?user_id={}", utf8_percent_encode(session.user_id(), NON_ALPHANUMERIC));
-        match timeout(BUDGET_TIMEOUT, call::get(&self.litellm, &path, headers)).await {
+        match timeout(BUDGET_TIMEOUT, self.litellm.get(&path, Some(session.key()))).await {
             Ok(Ok((200, body))) => Budget::read(&body),
             Ok(Err(error)) => {
                 tracing::debug!(cause = chain(&error), "LiteLLM did not tell a budget");

@@ -3,13 +3,13 @@
 //! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `stand_in`, in
 //! Postgres' place the registry in memory, in the OAuth proxy's place `tour` and then whoever pastes the `curl` lines.
 
-mod caller;
 mod page;
 mod setting;
 mod stand_in;
 mod tour;
 mod tries;
 mod watch;
+mod words;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

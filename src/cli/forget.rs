@@ -2,17 +2,13 @@
 
 use std::process::ExitCode;
 
-use http::HeaderMap;
-use secrecy::ExposeSecret;
-
 use super::errand::{Errand, say};
 use crate::config::written;
 use crate::litellm::api::{self, Call};
-use crate::litellm::credentials::KeyHeaders;
+use crate::litellm::client::{LitellmClient, Untold};
 use crate::registry::Registry;
 use crate::registry::books::Ended;
 use crate::telemetry::logs::chain;
-use crate::upstream::call;
 
 /// Whether LiteLLM was told.
 pub(super) enum Told {
@@ -72,36 +68,18 @@ pub(super) async fn tell(errand: &Errand, calls: &[Call]) -> Told {
         return Told::NotNeeded;
     }
     let cache = written(errand.config.litellm.cache_ttl);
-    let Some(master_key) = &errand.config.litellm.master_key else {
+    let litellm = LitellmClient::new(&errand.config.litellm);
+    if litellm.master_key().is_none() {
         say(&format!(
             "LiteLLM itself may go by what it remembers for up to {cache} (`litellm.cache_ttl`). With `litellm.master_key` it \
              would forget at once.\n"
         ));
         return Told::NoKey;
-    };
-    let mut headers = HeaderMap::new();
-    if let Some(key) = KeyHeaders::new(master_key.expose_secret()) {
-        key.inject(&mut headers, errand.config.litellm.key_header.as_ref(), false);
     }
-    let mut failed = Vec::new();
-    for call in calls {
-        match call::post(&errand.config.litellm.url, call.path, headers.clone(), call.body.clone()).await {
-            Ok((status, body)) => {
-                if let Err(words) = api::read(call, status, &body) {
-                    failed.push((call.what, words));
-                }
-            }
-            Err(error) => {
-                // The next would meet the same, and wait as long for it.
-                failed.push((call.what, chain(&error)));
-                break;
-            }
-        }
-    }
-    let Some((what, words)) = failed.first() else { return Told::Done };
+    let Err(Untold { what, cause }) = litellm.tell(calls).await else { return Told::Done };
     say(&format!(
         "warning: the change is made and stays. Every vestibule goes by it within {} (`account.refresh`), but LiteLLM was not \
-         told of {what}: {words}\n  = help: it may go by what it remembers for up to {cache} (`litellm.cache_ttl`); nothing \
+         told of {what}: {cause}\n  = help: it may go by what it remembers for up to {cache} (`litellm.cache_ttl`); nothing \
          has to be done again\n",
         written(errand.config.account.refresh)
     ));

@@ -8,12 +8,14 @@ use clap::Args;
 use http::HeaderMap;
 
 use super::errand::{Configured, Failure, answer, say};
-use crate::config::{UpstreamUrl, admin};
+use crate::config::admin;
+use crate::http::client::{ClientError, ClientResponse, ClientSettings, HttpClient, Transport};
 use crate::telemetry::logs::chain;
-use crate::upstream::call;
 
 /// Time for the whole question: whoever asks gives up soon too (Docker: 30 s, Kubernetes: 1 s).
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes of an answer, which is a line.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// Asks a running vestibule's admin port whether it serves: exit code 0 when it does, else 1. For a container's health
 /// check, where there is no shell and no curl.
@@ -59,10 +61,11 @@ impl Arguments {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::from(chain(&error)))?;
         let address = reachable(address);
-        let to = UpstreamUrl::Tcp { host: address.ip().to_string(), port: address.port() };
-        let asked = async { tokio::time::timeout(TIMEOUT, call::get(&to, path, HeaderMap::new())).await };
-        match runtime.block_on(asked) {
-            Ok(Ok((status, body))) => {
+        let settings = ClientSettings::single(address.to_string(), Transport::Tcp, TIMEOUT, ANSWER_BYTES_MAX);
+        let client = HttpClient::new(settings);
+        match runtime.block_on(client.get(format!("http://{address}{path}"), HeaderMap::new())) {
+            Ok(ClientResponse { status, body, .. }) => {
+                let status = status.as_u16();
                 let said = String::from_utf8_lossy(&body).trim().replace(char::is_control, "?");
                 if status == 200 {
                     answer(&format!("{said}\n"));
@@ -70,15 +73,17 @@ impl Arguments {
                 }
                 say(&format!("error: {address} answers {status} at {path}: {said}\n"));
             }
-            Ok(Err(error)) => say(&format!("error: nothing that answers at {address}: {}\n", cause(&error))),
-            Err(_) => say(&format!("error: {address} does not answer within {} s\n", TIMEOUT.as_secs())),
+            Err(ClientError::Timeout(..)) => {
+                say(&format!("error: {address} does not answer within {} s\n", TIMEOUT.as_secs()));
+            }
+            Err(error) => say(&format!("error: nothing that answers at {address}: {}\n", cause(&error))),
         }
         Ok(ExitCode::FAILURE)
     }
 }
 
-/// The call's own words speak of LiteLLM.
-fn cause(error: &call::CallError) -> String {
+/// The client's own words name the address once more.
+fn cause(error: &ClientError) -> String {
     std::error::Error::source(error).map_or_else(|| "it is not HTTP".to_owned(), |cause| chain(&cause))
 }
 

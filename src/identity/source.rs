@@ -6,16 +6,16 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Uri};
 
 use super::trust::TrustedProxy;
-use crate::config::{IdentitySource, PublicUrl};
+use crate::config::{CheckUrl, IdentitySource, PublicUrl};
+use crate::http::client::{ClientError, ClientSettings, HttpClient, Transport};
 use crate::http::{cookies, forwarded};
 use crate::litellm::credentials::UI_COOKIE;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{Known, RequestInfo};
-use crate::upstream::inquiry::{Inquiry, InquiryError};
 
 const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
@@ -25,6 +25,11 @@ const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with")
 
 /// When a client may try again whose user could not be looked up.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+
+/// How long an idle connection to the OAuth proxy is kept: less than servers keep theirs (Go: 2 min, Node and uvicorn: 5 s).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Most bytes of its answer's body, which says nothing here.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Where it is said who the user is.
 pub enum AssertionSource {
@@ -36,7 +41,8 @@ pub enum AssertionSource {
 
 /// The OAuth proxy, to be asked.
 pub struct AuthSubrequest {
-    inquiry: Inquiry,
+    client: HttpClient,
+    url: Uri,
     /// `http` or `https`, as users see it.
     scheme: &'static str,
 }
@@ -78,7 +84,8 @@ impl AssertionSource {
         match source {
             IdentitySource::Headers => Self::Headers,
             IdentitySource::Check(check) => Self::Subrequest(Box::new(AuthSubrequest {
-                inquiry: Inquiry::new(check.url, check.timeout),
+                client: client(&check),
+                url: check.url,
                 scheme: if public_url.is_some_and(|url| url.https) { "https" } else { "http" },
             })),
         }
@@ -100,7 +107,7 @@ impl AssertionSource {
     }
 
     /// What the OAuth proxy answers to a question about this request; `None` where it is not asked.
-    pub async fn try_out(&self, info: &RequestInfo<'_>) -> Option<Result<(StatusCode, HeaderMap), InquiryError>> {
+    pub async fn try_out(&self, info: &RequestInfo<'_>) -> Option<Result<(StatusCode, HeaderMap), ClientError>> {
         match self {
             Self::Headers => None,
             Self::Subrequest(subrequest) => subrequest.answer(info).await,
@@ -142,9 +149,9 @@ impl AuthSubrequest {
     }
 
     /// `None` for a request without a cookie: there is nothing to ask about.
-    async fn answer(&self, info: &RequestInfo<'_>) -> Option<Result<(StatusCode, HeaderMap), InquiryError>> {
+    async fn answer(&self, info: &RequestInfo<'_>) -> Option<Result<(StatusCode, HeaderMap), ClientError>> {
         let cookie = sign_in_cookies(info)?;
-        Some(self.inquiry.ask(&self.question(info, cookie)).await)
+        Some(self.client.get_head(&self.url, self.question(info, cookie)).await)
     }
 
     /// As gateways ask, in the names of all of them: oauth2-proxy and Traefik's kind read `X-Forwarded-*`, Authelia and
@@ -179,6 +186,17 @@ impl AuthSubrequest {
         headers.extend(info.first(Known::UserAgent).map(|agent| (header::USER_AGENT, agent.clone())));
         headers
     }
+}
+
+fn client(check: &CheckUrl) -> HttpClient {
+    HttpClient::new(ClientSettings {
+        server: check.url.to_string(),
+        transport: Transport::Tcp,
+        timeout: check.timeout,
+        connect_timeout: Some(check.timeout),
+        idle_timeout: Some(IDLE_TIMEOUT),
+        body_bytes_max: BODY_BYTES_MAX,
+    })
 }
 
 /// All cookies but the admin UI's, in one line; `None` where there are none.

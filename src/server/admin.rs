@@ -1,31 +1,25 @@
 //! `/livez`, `/readyz`, `/metrics`: a port of its own, which no browser reaches.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Bytes;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use super::StartError;
 use super::keeper::{Readiness, Verdict};
+use super::plain::{PlainRequest, PlainServer};
 use crate::telemetry::metrics::Metrics;
 
 /// Time for a probe's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Open connections; probes and scrapers need a few.
 const CONNECTIONS_MAX: usize = 64;
-/// Rest of the accept loop when the system has no descriptor to give.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Listens and serves on the present runtime. Gives the address with the port that the system chose.
 pub async fn listen(
@@ -36,31 +30,10 @@ pub async fn listen(
     let failed = |source| StartError::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    tokio::spawn(async move {
-        while let Ok(place) = places.clone().acquire_owned().await {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(ACCEPT_REST).await;
-                continue;
-            };
-            let (metrics, readiness) = (metrics.clone(), readiness.clone());
-            tokio::spawn(async move {
-                let service = service_fn(|request: Request<Incoming>| {
-                    std::future::ready(Ok::<_, Infallible>(answer(
-                        request.method(),
-                        request.uri().path(),
-                        &metrics,
-                        &readiness,
-                    )))
-                });
-                let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-                // A probe that goes away is nobody's trouble.
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
-                drop(place);
-            });
-        }
-    });
+    let server = PlainServer { header_timeout: HEADER_TIMEOUT, connections_max: CONNECTIONS_MAX };
+    tokio::spawn(server.serve(listener, move |request: PlainRequest| {
+        std::future::ready(answer(request.method(), request.uri().path(), &metrics, &readiness))
+    }));
     Ok(bound)
 }
 

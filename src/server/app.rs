@@ -17,6 +17,7 @@ use crate::identity::rules::RoleMapper;
 use crate::identity::source::AssertionSource;
 use crate::identity::trust::PeerTrust;
 use crate::identity::{Identification, PrincipalCache};
+use crate::litellm::client::LitellmClient;
 use crate::litellm::routes;
 use crate::proxy::access_log::RequestObserver;
 use crate::proxy::limits::InFlightLimit;
@@ -233,11 +234,10 @@ fn admin_ui(config: &Config, sessions: Sessions, cross_site: Arc<CrossSitePolicy
             .map_or_else(|| config.session.secrets.cookie_key(), CookieKey::of_master_key),
         logout: config.logout.location.clone(),
         api_session: config.logout.api_session,
-        litellm: litellm.url.clone(),
+        litellm: LitellmClient::new(litellm),
         key_header: litellm.key_header.clone(),
         is_asked: matches!(config.source, IdentitySource::Check(_)),
         reads: identity.reads.iter().map(|(attribute, rule)| (attribute.name(), rule.name.clone())).collect(),
-        master_key: litellm.master_key.clone(),
     }
 }
 

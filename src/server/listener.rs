@@ -6,15 +6,21 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net as std_unix;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StartError;
 use crate::config::Listen;
 use crate::identity::peer::Peer;
+use crate::telemetry::logs::chain;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// How long an accept loop rests when the system has no descriptor to give.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// The sockets of all workers, bound and not listening yet.
 pub struct Sockets {
@@ -38,6 +44,13 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A unix path.
     Unix(UnixListener),
+}
+
+/// Accepts connections of a listener, each with a place among a limited number.
+pub struct Acceptor {
+    listener: Listener,
+    places: Arc<Semaphore>,
+    accepted: Option<(Stream, Peer)>,
 }
 
 /// A connection from downstream.
@@ -150,5 +163,33 @@ impl Listener {
                 Ok((Stream::Unix(stream), Peer::Unix { uid }))
             }
         }
+    }
+}
+
+// === impl Acceptor ===
+
+impl Acceptor {
+    /// Other listeners may share the places.
+    pub fn new(listener: Listener, places: Arc<Semaphore>) -> Self {
+        Self { listener, places, accepted: None }
+    }
+
+    /// The next connection and its place; `None` once the places are closed. Losing the future loses no connection.
+    ///
+    /// At the limit one connection waits here, further ones in the backlog. The place comes second: taken first, an idle
+    /// listener would keep it from a busy one.
+    pub async fn next(&mut self) -> Option<(Stream, Peer, OwnedSemaphorePermit)> {
+        while self.accepted.is_none() {
+            match self.listener.accept().await {
+                Ok(accepted) => self.accepted = Some(accepted),
+                Err(error) => {
+                    tracing::warn!(cause = chain(&error), "can't accept a connection");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+        let place = self.places.clone().acquire_owned().await.ok()?;
+        let (stream, peer) = self.accepted.take()?;
+        Some((stream, peer, place))
     }
 }

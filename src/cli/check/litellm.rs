@@ -1,19 +1,20 @@
 //! What `check --connect` asks LiteLLM: a few GETs, of which `litellm::probe` reads the answers.
 
-use http::HeaderMap;
 use secrecy::ExposeSecret;
 
 use crate::config::{Config, Finding, State};
+use crate::http::client::ClientError;
+use crate::litellm::client::LitellmClient;
 use crate::litellm::credentials::KeyHeaders;
 use crate::litellm::probe::{self, Answer};
 use crate::secret;
 use crate::telemetry::logs::chain;
-use crate::upstream::call::{self, CallError};
 
 /// Asks, and gives a finding for each thing that can be learnt, and for each that can't.
 pub(super) async fn ask(config: &Config) -> Vec<Finding> {
     let address = config.litellm.url.to_string();
-    let live = match get(config, probe::LIVE, None).await {
+    let client = LitellmClient::new(&config.litellm);
+    let live = match get(&client, probe::LIVE, None).await {
         Ok(live) => live,
         Err(error) => {
             let remedy = "see `litellm.url`: is it LiteLLM's address as seen from this machine, and does it run?";
@@ -30,7 +31,7 @@ pub(super) async fn ask(config: &Config) -> Vec<Finding> {
         // Whoever answers there is not LiteLLM, and its other answers say nothing.
         return findings;
     }
-    match questions(config).await {
+    match questions(&client, config).await {
         Ok(further) => findings.extend(further),
         Err(error) => findings.push(Finding::new(
             State::Problem,
@@ -43,31 +44,27 @@ pub(super) async fn ask(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn questions(config: &Config) -> Result<Vec<Finding>, CallError> {
-    let ready = get(config, probe::READY, None).await?;
-    let details = match &config.litellm.master_key {
-        Some(key) => Some(get(config, probe::DETAILS, Some(key.expose_secret())).await?),
+async fn questions(client: &LitellmClient, config: &Config) -> Result<Vec<Finding>, ClientError> {
+    let ready = get(client, probe::READY, None).await?;
+    let details = match client.master_key() {
+        Some(key) => Some(get(client, probe::DETAILS, Some(key)).await?),
         None => None,
     };
     let mut findings = vec![probe::version(&ready, details.as_ref()), probe::ready(&ready)];
     // A key of LiteLLM's form that nobody can have: 32 random bytes.
-    let stranger = secret::fresh().map(|secret| format!("sk-{}", secret.expose_secret()));
-    findings.push(probe::stranger(&get(config, probe::KEY_INFO, stranger.as_deref()).await?));
+    let stranger = secret::fresh().and_then(|secret| KeyHeaders::new(&format!("sk-{}", secret.expose_secret())));
+    findings.push(probe::stranger(&get(client, probe::KEY_INFO, stranger.as_ref()).await?));
     let mut dashboard = Answer::new(404, &[]);
     for path in probe::UI_CONFIG {
         if dashboard.status != 200 {
-            dashboard = get(config, path, None).await?;
+            dashboard = get(client, path, None).await?;
         }
     }
     findings.extend(probe::dashboard(&dashboard, config.public_url.as_ref()));
     Ok(findings)
 }
 
-async fn get(config: &Config, path: &str, key: Option<&str>) -> Result<Answer, CallError> {
-    let mut headers = HeaderMap::new();
-    if let Some(key) = key.and_then(KeyHeaders::new) {
-        key.inject(&mut headers, config.litellm.key_header.as_ref(), false);
-    }
-    let (status, body) = call::get(&config.litellm.url, path, headers).await?;
+async fn get(client: &LitellmClient, path: &str, key: Option<&KeyHeaders>) -> Result<Answer, ClientError> {
+    let (status, body) = client.get(path, key).await?;
     Ok(Answer::new(status, &body))
 }

@@ -2,19 +2,26 @@
 //! looks whether one arrives.
 
 use std::path::Path;
+use std::time::Duration;
 
+use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, Scheme};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::config::{Config, Finding, Gateway, State};
+use crate::http::client::{Authorities, ClientError, ClientResponse, ClientSettings, HttpClient, Transport};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY};
 use crate::refusal::{self, Code};
 use crate::secret;
 use crate::telemetry::logs::chain;
-use crate::upstream::visit::{Answer, VisitError, Visitor};
 
 const ABOUT: &str = "probe";
+/// Time for a visit: gateways wait some seconds for those whom they ask.
+const VISIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// A path that LiteLLM answers with a key, and refuses without a good one.
 const MODELS: &str = "/v1/models";
 /// A path on which it says whose key it was.
@@ -32,7 +39,9 @@ type Lines = [(HeaderName, String)];
 /// Somebody outside, with or without somebody's sign-in.
 struct Probe<'a> {
     config: &'a Config,
-    visitor: Visitor,
+    client: HttpClient,
+    /// `https://HOST[:PORT][/PREFIX]`, without a `/` at its end.
+    base: Uri,
     cookie: Option<HeaderValue>,
     /// A name that nobody has.
     nonce: String,
@@ -63,10 +72,14 @@ pub(super) async fn probe(
     authorities: Option<&Path>,
     cookie: Option<&SecretString>,
 ) -> Vec<Finding> {
-    let visitor = match Visitor::new(address, authorities) {
-        Ok(visitor) => visitor,
-        Err(error) => return vec![away(address, &error)],
+    let Some(base) = public_address(address) else {
+        return vec![away(address, "it is no address such as `https://llm.example.com`")];
     };
+    let authorities = match authorities.map_or_else(|| Ok(Authorities::public()), Authorities::read) {
+        Ok(authorities) => authorities,
+        Err(error) => return vec![away(address, &chain(&error))],
+    };
+    let client = client(&base, authorities);
     let cookie = match cookie.map(|cookie| HeaderValue::try_from(cookie.expose_secret().trim())) {
         None => None,
         Some(Ok(mut cookie)) => {
@@ -80,17 +93,31 @@ pub(super) async fn probe(
     };
     let random = secret::fresh().map(|secret| secret.expose_secret().chars().take(12).collect::<String>());
     let nonce = format!("vestibule-probe-{}", random.unwrap_or_default());
-    let probe = Probe { config, visitor, cookie, nonce };
+    let probe = Probe { config, client, base, cookie, nonce };
     let mut findings = Vec::new();
     if let Err(error) = probe.all(&mut findings).await {
-        findings.push(away(address, &error));
+        findings.push(away(address, &format!("it could not be asked: {}", chain(&error))));
     }
     findings
 }
 
-fn away(address: &str, error: &VisitError) -> Finding {
+/// `http://HOST` or `https://HOST`, with a port and a prefix where there are any.
+fn public_address(text: &str) -> Option<Uri> {
+    let base: Uri = text.trim_end_matches('/').parse().ok()?;
+    let is_http = base.scheme() == Some(&Scheme::HTTP) || base.scheme() == Some(&Scheme::HTTPS);
+    let is_host = base.authority().is_some_and(|host| !host.as_str().contains('@'));
+    (is_http && is_host && base.query().is_none()).then_some(base)
+}
+
+/// Each visit is on a connection of its own: a gateway can judge connections too.
+fn client(base: &Uri, authorities: Authorities) -> HttpClient {
+    let server = base.authority().map_or_else(String::new, Authority::to_string);
+    HttpClient::new(ClientSettings::single(server, Transport::Tls(authorities), VISIT_TIMEOUT, ANSWER_BYTES_MAX))
+}
+
+fn away(address: &str, why: &str) -> Finding {
     let remedy = "give the address that people type into the browser, from where they do; `--probe-ca FILE` for a private authority";
-    problem(format!("{address}: {}", chain(error)), remedy)
+    problem(format!("{address}: {why}"), remedy)
 }
 
 fn problem(message: impl Into<String>, remedy: &str) -> Finding {
@@ -105,7 +132,7 @@ fn unknown(message: impl Into<String>, remedy: &str) -> Finding {
 
 impl Probe<'_> {
     /// What was found stays found when a later visit fails.
-    async fn all(&self, findings: &mut Vec<Finding>) -> Result<(), VisitError> {
+    async fn all(&self, findings: &mut Vec<Finding>) -> Result<(), ClientError> {
         findings.push(self.stranger().await?);
         findings.push(self.endpoint().await?);
         if self.cookie.is_none() {
@@ -144,7 +171,7 @@ impl Probe<'_> {
     }
 
     /// Without a sign-in, with forged identity.
-    async fn stranger(&self) -> Result<Finding, VisitError> {
+    async fn stranger(&self) -> Result<Finding, ClientError> {
         let remedy = "let the sign-in proxy or the gateway turn away whoever is not signed in, and set or remove these headers \
                       itself; see docs/trust.md and docs/forward-auth.md";
         for path in [self.whoami(), MODELS.to_owned()] {
@@ -171,9 +198,9 @@ impl Probe<'_> {
 
     /// The endpoint for gateways, by whatever spelling, may not be asked from outside. Where it can be, it answers with a key,
     /// or with a refusal of its own: on the other listener there is no such page.
-    async fn endpoint(&self) -> Result<Finding, VisitError> {
+    async fn endpoint(&self) -> Result<Finding, ClientError> {
         let own = &self.config.own_prefix;
-        let asks = [("uri", MODELS), ("method", "GET"), ("host", self.visitor.host())];
+        let asks = [("uri", MODELS), ("method", "GET"), ("host", self.base.authority().map_or("", Authority::as_str))];
         let kinds = |(what, value): (&str, &str)| {
             ["original", "forwarded"].map(|kind| (format!("x-{kind}-{what}"), value.to_owned()))
         };
@@ -209,7 +236,7 @@ impl Probe<'_> {
 
     /// With a sign-in, and forged identity beside it: on vestibule's own page, and on a path of LiteLLM's, which may go another
     /// way.
-    async fn forged(&self) -> Result<Finding, VisitError> {
+    async fn forged(&self) -> Result<Finding, ClientError> {
         let remedy = "the sign-in proxy or the gateway must overwrite or remove this header on every request; until then take it \
                       out of `identity.reads`, or set `identity.source: check`";
         for path in [self.whoami(), INFO.to_owned()] {
@@ -225,7 +252,7 @@ impl Probe<'_> {
     }
 
     /// `Connection` may not take an identity header away.
-    async fn nominated(&self) -> Result<Finding, VisitError> {
+    async fn nominated(&self) -> Result<Finding, ClientError> {
         let remedy = "have the sign-in proxy or the gateway drop what clients write into `Connection`; set \
                       `identity.groups_required` where rules hang on groups";
         for path in [self.whoami(), INFO.to_owned()] {
@@ -242,7 +269,7 @@ impl Probe<'_> {
     }
 
     /// A request that a browser marks as another site's.
-    async fn cross_site(&self) -> Result<Finding, VisitError> {
+    async fn cross_site(&self) -> Result<Finding, ClientError> {
         let line = |name: &'static str, value: &str| (HeaderName::from_static(name), value.to_owned());
         for lines in [
             vec![
@@ -263,7 +290,7 @@ impl Probe<'_> {
     }
 
     /// A key that a client sends may not be the one that LiteLLM goes by: the person's own is, or the request is refused.
-    async fn keys(&self) -> Result<Finding, VisitError> {
+    async fn keys(&self) -> Result<Finding, ClientError> {
         let litellm = &self.config.litellm;
         for name in CREDENTIALS.iter().chain(&litellm.key_header).chain(&litellm.pass_through_key_headers) {
             let answer = self.visit(MODELS, &[(name.clone(), format!("Bearer sk-{}", self.nonce))], true).await?;
@@ -296,21 +323,22 @@ impl Probe<'_> {
         forgeries
     }
 
-    async fn outcome(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<Outcome, VisitError> {
+    async fn outcome(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<Outcome, ClientError> {
         let answer = self.visit(path, lines, signed_in).await?;
         let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
         let user = said.and_then(|said| Some(said.get("user_id")?.as_str()?.to_owned()));
         Ok(Outcome { status: answer.status.as_u16(), code: code(&answer), taken: taken(&answer), user })
     }
 
-    async fn visit(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<Answer, VisitError> {
+    async fn visit(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<ClientResponse, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(self.cookie.clone().filter(|_| signed_in).map(|cookie| (header::COOKIE, cookie)));
         for (name, value) in lines {
             headers.extend(HeaderValue::try_from(value).ok().map(|value| (name.clone(), value)));
         }
-        self.visitor.get(path, headers).await
+        let address = format!("{}{path}", self.base.to_string().trim_end_matches('/'));
+        self.client.get(address, headers).await
     }
 }
 
@@ -343,7 +371,7 @@ fn judge(plain: &Outcome, forged: &Outcome, lines: &Lines, remedy: &str) -> Opti
     Some(problem(format!("a forged header arrives: {what}{}", names(lines)), remedy))
 }
 
-fn code(answer: &Answer) -> Option<String> {
+fn code(answer: &ClientResponse) -> Option<String> {
     answer.headers.get(refusal::HEADER)?.to_str().ok().map(str::to_owned)
 }
 
@@ -352,7 +380,7 @@ fn is_one_of(codes: &[Code], code: &str) -> bool {
 }
 
 /// Who it is by the answer of our own page.
-fn taken(answer: &Answer) -> Option<Taken> {
+fn taken(answer: &ClientResponse) -> Option<Taken> {
     let said: Value = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())?;
     let subject = said.get("subject")?.as_str()?.to_owned();
     let rest = ["issuer", "email", "name", "groups", "role"].map(|name| said.get(name).map(Value::to_string));
@@ -360,7 +388,7 @@ fn taken(answer: &Answer) -> Option<Taken> {
 }
 
 /// Whether an answer is LiteLLM's about a key (`proxy/auth/user_api_key_auth.py`).
-fn says_key(answer: &Answer) -> bool {
+fn says_key(answer: &ClientResponse) -> bool {
     let text = String::from_utf8_lossy(&answer.body).to_ascii_lowercase();
     ["token_not_found_in_db", "invalid proxy server token", "authentication error", "api key", "auth_error"]
         .iter()

@@ -25,7 +25,8 @@ pub(super) async fn ask(config: &Config) -> Option<Finding> {
         Ok(answer) => answer,
         Err(error) => {
             let remedy = "see `identity.check.url`: is it the sign-in proxy's address as seen from this machine, and does it run?";
-            return Some(Finding::new(State::Problem, ABOUT, chain(&error), remedy));
+            let message = format!("could not be asked: {}", chain(&error));
+            return Some(Finding::new(State::Problem, ABOUT, message, remedy));
         }
     };
     let (status, headers) = answer;

@@ -10,13 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -24,6 +20,7 @@ use tokio::sync::mpsc;
 use super::watch::{Event, Events};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY, key_in};
 use crate::registry::sqlite::{Holder, Sqlite};
+use crate::server::plain::{PlainRequest, PlainServer};
 
 /// The one model that it says it has.
 pub(super) const MODEL: &str = "stand-in";
@@ -31,8 +28,10 @@ pub(super) const MODEL: &str = "stand-in";
 const WORD_EVERY: Duration = Duration::from_millis(30);
 /// Most bytes of a question.
 const QUESTION_BYTES_MAX: usize = 1024 * 1024;
-/// When the accept loop has nothing to accept with.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Time for a request's head, and between requests: longer than vestibule keeps an idle connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Open connections: more than somebody who tries things out needs.
+const CONNECTIONS_MAX: usize = 1024;
 
 /// One request as it arrived here.
 #[derive(Debug)]
@@ -66,26 +65,15 @@ impl StandIn {
     /// Serves for as long as it is polled.
     pub(super) async fn serve(self, listener: TcpListener) {
         let stand_in = Arc::new(self);
-        loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(ACCEPT_REST).await;
-                continue;
-            };
+        let server = PlainServer { header_timeout: HEADER_TIMEOUT, connections_max: CONNECTIONS_MAX };
+        let answer = move |request| {
             let stand_in = stand_in.clone();
-            tokio::spawn(async move {
-                let service = service_fn(|request| {
-                    let stand_in = stand_in.clone();
-                    async move { Ok::<_, Infallible>(stand_in.answer(request).await) }
-                });
-                let http =
-                    http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-                // A caller that goes away is nobody's fault.
-                let _ = http.await;
-            });
-        }
+            async move { stand_in.answer(request).await }
+        };
+        server.serve(listener, answer).await;
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Pieces> {
+    async fn answer(&self, request: PlainRequest) -> Response<Pieces> {
         let (head, body) = request.into_parts();
         let key = key(&head.headers).map(str::to_owned);
         let holder = match &key {

@@ -5,19 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
+use http::StatusCode;
+use http::header::HeaderMap;
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::Fault;
-use super::caller::{self, Words};
 use super::page::{BOLD, CYAN, DIM, GREEN, PLAIN, Page, YELLOW, paint, plain};
 use super::setting::{PROOF_HEADER, Setting};
 use super::stand_in::{Arrival, MODEL};
 use super::watch::{Event, Line};
+use super::words::Words;
+use crate::http::client::{ClientBody, ClientError, ClientSettings, HttpClient, Transport};
 use crate::refusal::Code;
 use crate::registry::sqlite::{Holder, Sqlite};
 
@@ -56,16 +56,16 @@ impl Tour {
     pub(super) async fn lead(&self, page: &mut Page, happening: &mut mpsc::Receiver<Event>) -> Result<(), Fault> {
         self.banner(page);
         self.request(page);
-        let sending = tokio::spawn(caller::send(self.door, self.written()?));
+        let sending = tokio::spawn(send(self.door, self.headers()));
         let arrival = self.way(page, happening).await?;
         self.rows(page, &arrival).await?;
         Self::outgoing(page, &arrival);
-        let response = timeout(PATIENCE, sending).await.map_err(late)?.map_err(late)??;
-        if response.status() != http::StatusCode::OK {
-            return Err(Fault::Answer(response.status().to_string()));
+        let (status, body) = timeout(PATIENCE, sending).await.map_err(late)?.map_err(late)?.map_err(late)?;
+        if status != StatusCode::OK {
+            return Err(Fault::Answer(status.to_string()));
         }
         page.step(5, "The answer, as it arrives");
-        let (mut words, mut column, mut first) = (Words::of(response.into_body()), 0, None);
+        let (mut words, mut column, mut first) = (Words::of(body), 0, None);
         while let Some(word) = timeout(PATIENCE, words.next()).await.map_err(late)?? {
             first.get_or_insert_with(|| self.began.elapsed());
             page.word(&word, &mut column);
@@ -109,20 +109,11 @@ impl Tour {
         page.item(DIM, "  (and the question, in the body; no key came)");
     }
 
-    /// The same as bytes.
-    fn written(&self) -> Result<Request<Full<Bytes>>, Fault> {
-        let question = serde_json::json!({
-            "model": MODEL, "stream": true, "messages": [{ "role": "user", "content": "Who am I?" }]
-        });
-        let mut request = Request::post(PATH)
-            .header("Host", self.door.to_string())
-            .header("Content-Type", "application/json")
-            .header("X-Request-Id", &self.id)
-            .header(PROOF_HEADER, self.setting.proof.expose_secret());
-        for (name, value) in ALICE {
-            request = request.header(name, value);
-        }
-        request.body(Full::new(question.to_string().into())).map_err(|error| Fault::Call(Box::new(error)))
+    /// The same as it is sent, with the id of the request.
+    fn headers(&self) -> HeaderMap {
+        let own = [("X-Request-Id", self.id.as_str()), (PROOF_HEADER, self.setting.proof.expose_secret())];
+        let lines = own.into_iter().chain(ALICE);
+        lines.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect()
     }
 
     /// Step 2, told when the gate has decided; then waits until the request has reached the stand-in.
@@ -264,6 +255,15 @@ fn warn(page: &mut Page, line: &Line) {
     let cause = line.get("cause").map_or_else(String::new, |cause| format!(": {cause}"));
     let told = format!("! {}{cause}", line.get("message").unwrap_or_default());
     page.line(&paint(YELLOW, &plain(&told)));
+}
+
+/// As an OAuth proxy sends it on for a user who is signed in.
+async fn send(door: SocketAddr, headers: HeaderMap) -> Result<(StatusCode, ClientBody), ClientError> {
+    let question = serde_json::json!({
+        "model": MODEL, "stream": true, "messages": [{ "role": "user", "content": "Who am I?" }]
+    });
+    let client = HttpClient::new(ClientSettings::single("vestibule".to_owned(), Transport::Tcp, PATIENCE, 0));
+    client.post_for_stream(format!("http://{door}{PATH}"), headers, question.to_string()).await
 }
 
 fn late(error: impl std::error::Error + Send + Sync + 'static) -> Fault {

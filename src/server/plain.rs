@@ -1,0 +1,71 @@
+//! Small plain servers: the admin port, and the demo's stand-in for LiteLLM.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::listener::{Acceptor, Listener, Stream};
+
+/// A request to such a server.
+pub type PlainRequest = Request<Incoming>;
+
+/// The limits of such a server.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainServer {
+    /// Time for a request's head, and between requests.
+    pub header_timeout: Duration,
+    /// Open connections.
+    pub connections_max: usize,
+}
+
+// === impl PlainServer ===
+
+impl PlainServer {
+    /// Serves for as long as it is polled.
+    pub async fn serve<A, F, B>(self, listener: TcpListener, answer: A)
+    where
+        A: Fn(PlainRequest) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let mut acceptor = Acceptor::new(Listener::Tcp(listener), Arc::new(Semaphore::new(self.connections_max)));
+        while let Some((stream, _, place)) = acceptor.next().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                match stream {
+                    Stream::Tcp(stream) => self.connection(stream, answer).await,
+                    Stream::Unix(stream) => self.connection(stream, answer).await,
+                }
+                drop(place);
+            });
+        }
+    }
+
+    async fn connection<S, A, F, B>(self, stream: S, answer: A)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        A: Fn(PlainRequest) -> F,
+        F: Future<Output = Response<B>>,
+        B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+    {
+        let service = service_fn(move |request| {
+            let answered = answer(request);
+            async { Ok::<_, Infallible>(answered.await) }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
+        // A client that goes away is no fault of this server.
+        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+    }
+}
