@@ -1,5 +1,6 @@
 //! One line a request: made when it arrives, written when its answer has ended, whichever way.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::gate::ledger::Ledger;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
+use crate::telemetry::access_log::{self, AccessLogEntry};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::upstream::AnswerError;
@@ -180,24 +182,26 @@ impl Drop for Record {
         self.metrics.request(self.outcome);
         let (refusal, cause) = self.refusal.as_ref().map(|(code, cause)| (*code, cause.as_str())).unzip();
         let cause = cause.or(self.broken.as_deref());
-        tracing::info!(
-            target: "vestibule::access",
-            request_id = self.request_id.to_str().unwrap_or_default(),
-            peer = %self.peer,
-            method = self.method.as_str(),
-            path = self.uri.path(),
-            passage = self.passage,
-            person = self.person.as_deref(),
-            rule = self.rule,
-            status = self.status.map(|status| status.as_u16()),
+        let peer = match self.peer.address() {
+            Some(shown) => Cow::Borrowed(shown.to_str().unwrap_or_default()),
+            None => Cow::Owned(self.peer.to_string()),
+        };
+        access_log::write(&AccessLogEntry {
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            peer: &peer,
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            passage: self.passage,
+            person: self.person.as_deref(),
+            rule: self.rule,
+            status: self.status.map(|status| status.as_u16()),
             refusal,
             cause,
-            first_byte_ms = self.first_byte.map(millis),
-            total_ms = millis(self.started.elapsed()),
-            bytes = self.bytes,
-            whole = self.is_whole,
-            "request"
-        );
+            first_byte_ms: self.first_byte.map(millis),
+            total_ms: millis(self.started.elapsed()),
+            bytes: self.bytes,
+            whole: self.is_whole,
+        });
     }
 }
 

@@ -2,15 +2,12 @@
 
 use std::sync::atomic::AtomicI64;
 
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing_appender::non_blocking::ErrorCounter;
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -38,19 +35,6 @@ pub enum SlotState {
     Stale,
     /// The request waited for the registry.
     Waited,
-}
-
-/// Log lines that found no place. The log counts them itself.
-#[derive(Debug)]
-struct LinesDropped(ErrorCounter);
-
-impl Collector for LinesDropped {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let count = u64::try_from(self.0.dropped_lines()).unwrap_or(u64::MAX);
-        let counter = ConstCounter::new(count);
-        let help = "Log lines dropped because nobody took them";
-        counter.encode(encoder.encode_descriptor("log_lines_dropped", help, None, counter.metric_type())?)
-    }
 }
 
 /// All metrics.
@@ -103,11 +87,11 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Fresh counters under their names, and that of the log.
-    pub fn new(lines_dropped: ErrorCounter) -> Self {
+    pub fn new(lines_dropped: Counter) -> Self {
         Self::of(Some(lines_dropped))
     }
 
-    fn of(lines_dropped: Option<ErrorCounter>) -> Self {
+    fn of(lines_dropped: Option<Counter>) -> Self {
         let mut text = Registry::with_prefix("vestibule");
         let requests = Family::<Label, Counter>::default();
         let slots = Family::<Label, Counter>::default();
@@ -169,7 +153,7 @@ impl Metrics {
             metrics.reload_succeeded.clone(),
         );
         if let Some(dropped) = lines_dropped {
-            text.register_collector(Box::new(LinesDropped(dropped)));
+            text.register("log_lines_dropped", "Log lines dropped because stderr did not take them", dropped);
         }
         Self { text, ..metrics }
     }
@@ -220,5 +204,18 @@ impl Metrics {
             // Writing to a String does not fail; an empty page is an honest answer if it ever does.
             Err(_) => String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_lines_are_on_the_page() {
+        let dropped = Counter::default();
+        let metrics = Metrics::new(dropped.clone());
+        dropped.inc_by(7);
+        assert!(metrics.page().contains("vestibule_log_lines_dropped_total 7\n"), "{}", metrics.page());
     }
 }
