@@ -1,5 +1,6 @@
 //! One line per request: begun when the request arrives, written when its answer has ended, in whichever way.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::refusal::Refusal;
 use crate::refusal::audit::DenialAudit;
 use crate::request_info::RequestInfo;
 use crate::session::credential::Credential;
+use crate::telemetry::access_log::{self, AccessLogEntry};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, Outcome};
 use crate::upstream::AnswerError;
@@ -169,12 +171,11 @@ impl Drop for RequestRecord {
             status = self.status.map(|status| status.as_u16()),
             refusal,
             cause,
-            first_byte_ms = self.first_byte.map(millis),
-            total_ms = millis(self.started.elapsed()),
-            bytes = self.bytes,
-            whole = self.is_whole,
-            "request"
-        );
+            first_byte_ms: self.first_byte.map(millis),
+            total_ms: millis(self.started.elapsed()),
+            bytes: self.bytes,
+            whole: self.is_whole,
+        });
     }
 }
 

@@ -1,16 +1,15 @@
 //! Counters in the OpenMetrics text form. Label values come from closed sets; no person, path or address is among them.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing_appender::non_blocking::ErrorCounter;
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -40,17 +39,17 @@ pub enum SlotState {
     Waited,
 }
 
-/// Log lines that found no place. The log counts them itself.
-#[derive(Debug)]
-struct LinesDropped(ErrorCounter);
+/// Upper bounds of the buckets of [`Seconds`].
+const BUCKETS: [f64; 11] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0, f64::INFINITY];
 
-impl Collector for LinesDropped {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let count = u64::try_from(self.0.dropped_lines()).unwrap_or(u64::MAX);
-        let counter = ConstCounter::new(count);
-        let help = "Log lines dropped because nobody took them";
-        counter.encode(encoder.encode_descriptor("log_lines_dropped", help, None, counter.metric_type())?)
-    }
+/// A histogram that workers share without a lock; `prometheus_client`'s has one.
+#[derive(Debug, Clone, Default)]
+pub struct Seconds(Arc<Observed>);
+
+#[derive(Debug, Default)]
+struct Observed {
+    counts: [Counter; BUCKETS.len()],
+    sum: Counter<f64, AtomicU64>,
 }
 
 /// All metrics.
@@ -78,7 +77,7 @@ pub struct Metrics {
     /// Answers of LiteLLM that broke off.
     pub upstream_cuts: Counter,
     /// Seconds until LiteLLM's answer began.
-    pub upstream_first_byte: Histogram,
+    pub upstream_first_byte: Seconds,
     /// Sign-ins of one person that disagree within one refresh.
     pub role_flaps: Counter,
     /// 1 while the last contact with the database succeeded.
@@ -92,6 +91,31 @@ pub struct Metrics {
     reload_succeeded: Gauge<i64, AtomicI64>,
 }
 
+// === impl Seconds ===
+
+impl Seconds {
+    /// Counts so many seconds.
+    pub fn observe(&self, seconds: f64) {
+        let at = BUCKETS.iter().position(|bound| seconds <= *bound);
+        if let Some(count) = at.and_then(|at| self.0.counts.get(at)) {
+            count.inc();
+            self.0.sum.inc_by(seconds);
+        }
+    }
+}
+
+impl EncodeMetric for Seconds {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let buckets: Vec<_> = BUCKETS.into_iter().zip(self.0.counts.iter().map(Counter::get)).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(self.0.sum.get(), count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
 // === impl Metrics ===
 
 impl Default for Metrics {
@@ -103,11 +127,11 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Fresh counters under their names, and that of the log.
-    pub fn new(lines_dropped: ErrorCounter) -> Self {
+    pub fn new(lines_dropped: Counter) -> Self {
         Self::of(Some(lines_dropped))
     }
 
-    fn of(lines_dropped: Option<ErrorCounter>) -> Self {
+    fn of(lines_dropped: Option<Counter>) -> Self {
         let mut text = Registry::with_prefix("vestibule");
         let requests = Family::<Label, Counter>::default();
         let slots = Family::<Label, Counter>::default();
@@ -129,7 +153,7 @@ impl Metrics {
             upstream_connects: Counter::default(),
             upstream_retries: Counter::default(),
             upstream_cuts: Counter::default(),
-            upstream_first_byte: Histogram::new([0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0]),
+            upstream_first_byte: Seconds::default(),
             role_flaps: Counter::default(),
             database_up: Gauge::default(),
             swept: Counter::default(),
@@ -169,7 +193,7 @@ impl Metrics {
             metrics.reload_succeeded.clone(),
         );
         if let Some(dropped) = lines_dropped {
-            text.register_collector(Box::new(LinesDropped(dropped)));
+            text.register("log_lines_dropped", "Log lines dropped because stderr did not take them", dropped);
         }
         Self { text, ..metrics }
     }
@@ -220,5 +244,38 @@ impl Metrics {
             // Writing to a String does not fail; an empty page is an honest answer if it ever does.
             Err(_) => String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::histogram::Histogram;
+
+    use super::*;
+
+    #[test]
+    fn a_histogram_without_a_lock_shows_what_one_with_a_lock_shows() {
+        let page = |register: &dyn Fn(&mut Registry)| {
+            let (mut registry, mut page) = (Registry::default(), String::new());
+            register(&mut registry);
+            encode(&mut page, &registry).unwrap();
+            page
+        };
+        let (ours, theirs) = (Seconds::default(), Histogram::new(BUCKETS));
+        for seconds in [0.0, 0.001, 0.005, 0.0051, 0.3, 1.0, 2.0, 600.0, 601.0, 1e9] {
+            ours.observe(seconds);
+            theirs.observe(seconds);
+        }
+        let ours = page(&|registry| registry.register("seconds", "Some", ours.clone()));
+        assert_eq!(ours, page(&|registry| registry.register("seconds", "Some", theirs.clone())));
+        assert!(ours.contains("seconds_count 10\n"), "{ours}");
+    }
+
+    #[test]
+    fn dropped_lines_are_on_the_page() {
+        let dropped = Counter::default();
+        let metrics = Metrics::new(dropped.clone());
+        dropped.inc_by(7);
+        assert!(metrics.page().contains("vestibule_log_lines_dropped_total 7\n"), "{}", metrics.page());
     }
 }

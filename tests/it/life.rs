@@ -1,8 +1,8 @@
 //! The process among other processes: few descriptors, a log that nobody reads, no log at all, no core files.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::support::client::{Client, Person};
 use crate::support::stage::Stage;
@@ -54,23 +54,32 @@ async fn without_descriptors_it_serves_whom_it_has_and_takes_more_when_there_are
     assert!(refused < 1000, "it tries again now and then, not all the time: {refused} times");
 }
 
+/// A process whose log is read until it listens and then never again, with its admin and its proxy address. The log is held so
+/// that the pipe stays open.
+async fn unread(setup: &Setup) -> (Process, [SocketAddr; 2], Lines<BufReader<ChildStderr>>) {
+    let mut command = binary();
+    command.stderr(Stdio::piped());
+    let mut process = serve(setup, command);
+    let mut log = BufReader::new(process.0.stderr.take().expect("it is piped")).lines();
+    let reading = tokio::task::spawn_blocking(move || {
+        let addresses = ["admin", "proxy"].map(|what| {
+            let address = log.find_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
+                (field(&line, "what") == what).then(|| field(&line, "address").parse::<SocketAddr>().ok())?
+            });
+            address.unwrap_or_else(|| panic!("it listens: {what}"))
+        });
+        (addresses, log)
+    });
+    let (addresses, log) = reading.await.expect("the log is read");
+    (process, addresses, log)
+}
+
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_nothing() {
     let (upstream, books) = (Upstream::json().await, Books::fresh().await);
     let setup = Setup::new(&upstream.url, books.url()).with("log.level", "debug");
-    let mut command = binary();
-    command.stderr(Stdio::piped());
-    let mut process = serve(&setup, command);
-    let mut log = BufReader::new(process.0.stderr.take().expect("it is piped")).lines();
-    let address = tokio::task::spawn_blocking(move || {
-        let address = log.find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
-            (field(&line, "what") == "proxy").then(|| field(&line, "address").parse::<SocketAddr>().ok())?
-        });
-        // Held, so that the pipe stays open, and never read again.
-        (address.expect("it listens"), log)
-    });
-    let (address, _log) = address.await.expect("the log is read");
+    let (_process, [_, address], _log) = unread(&setup).await;
     let client = Client::tcp(address);
     let request = client.get("/v1/models").from(&Person::named("alice"));
     eventually("the database to be ready", async || (request.send().await.status == 200).then_some(())).await;
@@ -80,6 +89,64 @@ async fn a_log_that_nobody_reads_stops_nothing() {
         wire.send(request.bytes()).await;
         wire.answer("GET").await.expect_ok();
     }
+}
+
+#[tokio::test]
+async fn lines_of_a_log_that_nobody_reads_are_counted_and_the_end_does_not_wait_for_them() {
+    const LINE: usize = 7000;
+    const LINES_MAX: usize = (16 << 20) / LINE;
+    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
+    let (mut process, [admin, address], _log) = unread(&Setup::new(&upstream.url, books.url())).await;
+    let request = Client::tcp(address).get(&format!("/{}", "x".repeat(LINE)));
+    let mut wire = Client::tcp(address).connect().await;
+    let dropped = async || {
+        let page = Client::tcp(admin).get("/metrics").send().await.text();
+        let count = page.lines().find_map(|line| line.strip_prefix("vestibule_log_lines_dropped_total "));
+        count.expect("it is counted").parse::<usize>().expect("a number")
+    };
+    let mut sent = 0;
+    while dropped().await == 0 {
+        for _ in 0..50 {
+            wire.send(request.bytes()).await;
+            wire.answer("GET").await.expect_refusal(401, "no_identity");
+        }
+        sent += 50;
+        assert!(sent < LINES_MAX, "some find no room");
+    }
+    assert!(dropped().await <= 100, "as long as there is room they wait");
+    let terminated = Command::new("kill").arg(process.0.id().to_string()).status().expect("there is a kill command");
+    assert!(terminated.success());
+    let ended = async || process.0.try_wait().expect("it is our child");
+    assert!(eventually("the process to end", ended).await.success());
+}
+
+#[tokio::test]
+async fn the_last_lines_are_written_before_it_ends() {
+    const REQUESTS: usize = 300;
+    let mut stage = Stage::plain().await;
+    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let mut wire = stage.client().connect().await;
+    for _ in 0..REQUESTS {
+        wire.send(request.bytes()).await;
+        wire.answer("GET").await.expect_ok();
+    }
+    stage.vestibule.terminate();
+    assert!(stage.vestibule.wait().await.success());
+    let lines = stage.vestibule.request_lines(REQUESTS).await;
+    assert_eq!(lines.len(), REQUESTS);
+    assert!(lines.is_sorted_by_key(|line| field(line, "timestamp")), "one connection's are in order");
+}
+
+#[tokio::test]
+async fn a_level_leaves_the_lines_of_requests_out_and_no_others() {
+    let mut stage = Stage::with(|setup| setup.with("log.level", "info,vestibule::access=off")).await;
+    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.vestibule.terminate();
+    assert!(stage.vestibule.wait().await.success());
+    let line = |wanted: &'static str| move |line: &serde_json::Value| (field(line, "event") == wanted).then_some(());
+    stage.vestibule.line("the audit's line", line("session_made")).await;
+    let requests = stage.vestibule.log().into_iter().filter(|line| line.contains("vestibule::access"));
+    assert_eq!(requests.count(), 0);
 }
 
 #[tokio::test]
