@@ -15,8 +15,8 @@ use http::request::Parts;
 use tokio::time::Instant;
 use vestibule::config::{Source, load};
 use vestibule::gate;
-use vestibule::http::framing::{AnswerGuard, Asked, Guard};
 use vestibule::http::{forwarded, head};
+use vestibule::http1::testing::{RequestGuard, RequestKind, ResponseGuard};
 
 const ROUNDS: u32 = 200;
 const TURNS: u32 = 2000;
@@ -80,7 +80,7 @@ fn main() {
 
     let parts = [
         measure("the request's bytes", || {
-            let mut guard = Guard::new(65_536, 100);
+            let mut guard = RequestGuard::new(65_536, 100);
             black_box(guard.scan(black_box(bytes.as_bytes()), 0));
         }),
         measure("target, Host, Expect, loop", || {
@@ -93,8 +93,8 @@ fn main() {
             black_box(owned.strip(black_box(&head.headers)).count());
         }),
         measure("the answer's bytes", || {
-            let mut guard = AnswerGuard::new(65_536, 100);
-            guard.expect(Asked::Plain);
+            let mut guard = ResponseGuard::new(65_536, 100);
+            guard.expect(RequestKind::Plain);
             black_box(guard.scan(black_box(ANSWER)));
         }),
     ];

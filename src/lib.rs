@@ -7,13 +7,14 @@
 //! ```
 //!
 //! A module uses those further in, never those further out: `cli`, `server`, `face`, `gate`, then `registry` and
-//! `upstream`, `litellm`, `config`, and innermost `http`, `secret`, `telemetry`.
+//! `upstream`, `litellm`, `config`, `http`, `secret`, and innermost `http1`, `telemetry`.
 
 pub mod cli;
 pub mod config;
 pub mod face;
 pub mod gate;
 pub mod http;
+pub mod http1;
 pub mod litellm;
 pub mod registry;
 pub mod secret;

@@ -10,7 +10,6 @@ pub mod keeper;
 pub mod listener;
 pub mod process;
 pub mod reload;
-pub mod wire;
 pub mod worker;
 
 use std::io;

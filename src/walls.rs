@@ -14,7 +14,7 @@ const ORDER: [&[&str]; 9] = [
     &["litellm"],
     &["config"],
     &["http", "secret"],
-    &["telemetry"],
+    &["http1", "telemetry"],
 ];
 
 /// The only places that may name a crate.
@@ -22,7 +22,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config/document"]),
     ("sqlx", &["registry/"]),
     // The demo plays both of vestibule's neighbours.
-    ("hyper", &["server", "face/", "upstream", "http/", "cli/demo/stand_in", "cli/demo/caller"]),
+    ("hyper", &["http1", "server/admin", "upstream/", "cli/demo/stand_in", "cli/demo/caller"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

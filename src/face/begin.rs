@@ -2,10 +2,10 @@
 
 use std::error::Error as _;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use hyper::body::Bytes;
 
 use super::pages::is_navigation;
 use crate::config::PublicUrl;

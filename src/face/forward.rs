@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 
 use super::begin::SignIn;
@@ -22,11 +22,9 @@ use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{self, Code, Refusal};
 use crate::gate::session::{InFlight, Session};
-use crate::http::body::RequestBody;
-use crate::http::conversation::Conversation;
 use crate::http::{hop, names, request_id};
+use crate::http1::{self, Client, ClientError, Exchange, Incoming, RequestBody, ResponseBody, Upgrade};
 use crate::litellm::credentials::is_refused_key;
-use crate::upstream::{ResponseBody, Upstream, UpstreamError};
 
 /// Most bytes of a 401 that is read to see whether LiteLLM refused our key. Its own are a few hundred.
 const REFUSED_KEY_BYTES_MAX: u64 = 16 * 1024;
@@ -45,7 +43,7 @@ pub struct Proxy {
     /// Where a browser is sent that is not signed in, where that is known here.
     pub sign_in: Option<SignIn>,
     /// This worker's connections.
-    pub upstream: Upstream,
+    pub upstream: Client,
     /// Holds the tunnels, for the drain.
     pub tunnels: TaskTracker,
     /// Bytes of a request's body; 0 = no limit.
@@ -61,7 +59,7 @@ struct Errand<'a> {
     admitted: &'a Admitted,
     request_id: &'a HeaderValue,
     upgrade: Option<&'a HeaderValue>,
-    talk: &'a Conversation,
+    exchange: &'a Exchange,
 }
 
 enum Answer {
@@ -73,47 +71,30 @@ enum Answer {
 // === impl Proxy ===
 
 impl Proxy {
-    /// Answers the connection's request of this number, counted from 1. Dropping the future is how a client that went away
-    /// is passed on to LiteLLM.
-    pub async fn serve(
-        &self,
-        peer: &Peer,
-        talk: &Conversation,
-        number: u64,
-        request: Request<Incoming>,
-    ) -> Response<ReplyBody> {
+    /// Answers a request. Dropping the future is how a client that went away is passed on to LiteLLM.
+    pub async fn serve(&self, peer: &Peer, exchange: &Exchange, request: Request<Incoming>) -> Response<ReplyBody> {
         // A client that awaits our word before it sends its body learns that the word will not come (RFC 9110 10.1.1).
         let is_waiting = request.headers().contains_key(header::EXPECT) && !request.body().is_end_stream();
-        let version = request.version();
-        let takes_trailers = version == Version::HTTP_11 && hop::takes_trailers(request.headers());
         let granted = self.gate.origins().granted(request.headers());
-        let mut response = self.answer(peer, talk, number, request).await;
+        let mut response = self.answer(peer, exchange, request).await;
         if is_waiting && response.headers().contains_key(refusal::HEADER) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(origin) = granted {
             allow_origin(response.headers_mut(), origin);
         }
-        talk.answer();
-        talk.answer_upgrade(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        response.map(|body| body.taking_turns(talk, number, version, takes_trailers))
+        response
     }
 
-    async fn answer(
-        &self,
-        peer: &Peer,
-        talk: &Conversation,
-        number: u64,
-        mut request: Request<Incoming>,
-    ) -> Response<ReplyBody> {
+    async fn answer(&self, peer: &Peer, exchange: &Exchange, mut request: Request<Incoming>) -> Response<ReplyBody> {
         let request_id = request_id::take_or_make(request.headers());
         let mut record = self.desk.record(peer, request.method(), request.uri(), request_id.clone());
         let upgrade = hop::websocket(request.method(), request.version(), request.headers());
-        let downstream = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        let downstream = upgrade.as_ref().map(|_| Upgrade::of_request(&mut request));
         let (head, body) = request.into_parts();
 
-        if let Some(bad) = talk.bad(number) {
-            return reply::refuse(&reply::refuse_bytes(bad), &head, record);
+        if let Some(malformed) = exchange.malformed() {
+            return reply::refuse(&reply::refuse_bytes(malformed), &head, record);
         }
         if let Some(preflight) = self.gate.preflight(&head) {
             return match preflight {
@@ -146,7 +127,7 @@ impl Proxy {
         };
         let place = admitted.place.take();
         let upgrade = upgrade.as_ref();
-        let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, talk };
+        let errand = Errand { head: &head, peer, admitted: &admitted, request_id: &request_id, upgrade, exchange };
         let answer = match self.forward(&errand, body).await {
             Ok(Answer::Relay(response)) if touch.rewrites_body() => self.rewritten(&touch, response).await,
             other => other,
@@ -162,7 +143,7 @@ impl Proxy {
             Ok(Answer::Relay(response)) => {
                 let mut response = self.clean(response, &request_id);
                 touch.headers(&self.pages, response.headers_mut());
-                reply::relay(response, self.rewriter.owned.clone(), place, record)
+                reply::relay(response, place, record)
             }
             Ok(Answer::Read(response)) => reply::read(self.clean(response, &request_id), record),
         }
@@ -182,7 +163,7 @@ impl Proxy {
             return Err(Code::BodyTooLarge.into());
         }
         let is_bodiless = body.is_end_stream();
-        let body = RequestBody::new(body, self.body_bytes, self.rewriter.owned.clone());
+        let body = RequestBody::new(body, self.body_bytes);
         let response = self.send(errand, errand.admitted, body).await?;
         let Passage::As(session) = &errand.admitted.passage else { return Ok(Answer::Relay(response)) };
         if response.status() == StatusCode::UNAUTHORIZED {
@@ -197,7 +178,7 @@ impl Proxy {
         admitted: &Admitted,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, Refusal> {
-        let Errand { head, peer, request_id, upgrade, talk, .. } = *errand;
+        let Errand { head, peer, request_id, upgrade, exchange, .. } = *errand;
         let request = |body: RequestBody| {
             // hyper would leave out the body of a GET whose length is not known.
             let is_chunked = body.size_hint().exact().is_none();
@@ -206,17 +187,17 @@ impl Proxy {
                 request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
             if head.version == Version::HTTP_11 {
-                let (talk, owned) = (talk.clone(), self.rewriter.owned.clone());
-                hyper::ext::on_informational(&mut request, move |answer| {
-                    let mut headers = answer.headers().clone();
+                let (exchange, owned) = (exchange.clone(), self.rewriter.owned.clone());
+                http1::on_interim(&mut request, move |status, headers| {
+                    let mut headers = headers.clone();
                     names::strip_answer(&mut headers, &owned);
                     headers.remove(refusal::HEADER);
-                    talk.push_interim(answer.status(), &headers);
+                    exchange.send_interim(status, &headers);
                 });
             }
             request
         };
-        let again = || request(RequestBody::empty(self.rewriter.owned.clone()));
+        let again = || request(RequestBody::empty());
         self.upstream.send(request(body), again).await.map_err(refuse)
     }
 
@@ -258,7 +239,7 @@ impl Proxy {
         }
         let is_from_trusted = errand.admitted.is_from_trusted;
         let renewed = Admitted { passage: Passage::As(session), is_from_trusted, place: None, recognised: None };
-        let body = RequestBody::empty(self.rewriter.owned.clone());
+        let body = RequestBody::empty();
         Ok(Answer::Relay(self.send(errand, &renewed, body).await?))
     }
 
@@ -266,7 +247,7 @@ impl Proxy {
     fn switch(
         &self,
         errand: &Errand<'_>,
-        downstream: Option<OnUpgrade>,
+        downstream: Option<Upgrade>,
         mut response: Response<ResponseBody>,
         record: Record,
         place: Option<InFlight>,
@@ -276,12 +257,12 @@ impl Proxy {
             let refusal = Refusal::from(Code::UpstreamFailed).because("LiteLLM changed the protocol unasked");
             return reply::refuse(&refusal, errand.head, record);
         };
-        let upstream = hyper::upgrade::on(&mut response);
+        let upstream = Upgrade::of_response(&mut response);
         let mut answer = self.clean(response, errand.request_id).map(drop);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         answer.headers_mut().insert(header::UPGRADE, asked.clone());
         let (body, line) = reply::opening(record, &answer);
-        self.tunnels.spawn(tunnel::carry(downstream, upstream, line, (place, errand.talk.clone())));
+        self.tunnels.spawn(tunnel::carry(downstream, upstream, line, (place, errand.exchange.clone())));
         answer.map(|()| body)
     }
 
@@ -310,14 +291,14 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
 }
 
 /// Whose fault it was, and what the caller hears of it.
-fn refuse(error: UpstreamError) -> Refusal {
+fn refuse(error: ClientError) -> Refusal {
     let code = match &error {
-        UpstreamError::Connect { .. } => Code::UpstreamUnreachable,
-        UpstreamError::ConnectTimeout(_) | UpstreamError::FirstByteTimeout => Code::UpstreamTimeout,
-        UpstreamError::Answer(_) => Code::UpstreamFailed,
-        UpstreamError::ClientBody => Code::BadFraming,
-        UpstreamError::ClientBodyLate => Code::BodyTimeout,
-        UpstreamError::ClientBodyTooLarge => Code::BodyTooLarge,
+        ClientError::Connect { .. } => Code::UpstreamUnreachable,
+        ClientError::ConnectTimeout(_) | ClientError::FirstByteTimeout => Code::UpstreamTimeout,
+        ClientError::Response(_) => Code::UpstreamFailed,
+        ClientError::RequestBody => Code::BadFraming,
+        ClientError::RequestBodyLate => Code::BodyTimeout,
+        ClientError::RequestBodyTooLarge => Code::BodyTooLarge,
     };
     Refusal::from(code).because(error)
 }

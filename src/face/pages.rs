@@ -7,10 +7,10 @@ mod whoami;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use hyper::body::Bytes;
 use secrecy::SecretString;
 
 use super::html;

@@ -10,9 +10,9 @@ use crate::gate::ledger::Ledger;
 use crate::gate::passage::{Admitted, Passage};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
+use crate::http1::ResponseError;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, Outcome};
-use crate::upstream::AnswerError;
 
 /// What callers are told to wait when all places are taken.
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
@@ -160,10 +160,10 @@ impl Record {
     }
 
     /// The answer broke off.
-    pub fn broke(&mut self, error: &AnswerError) {
+    pub fn broke(&mut self, error: &ResponseError) {
         match error {
-            AnswerError::Broken(_) | AnswerError::Silent => _ = self.metrics.upstream_cuts.inc(),
-            AnswerError::Upload => {}
+            ResponseError::Broken(_) | ResponseError::Silent => _ = self.metrics.upstream_cuts.inc(),
+            ResponseError::Upload => {}
         }
         self.broken = Some(chain(error));
     }

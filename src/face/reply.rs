@@ -1,29 +1,23 @@
 //! Answers of vestibule's own, in the shape that the caller's API expects, and the body type of all answers.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Bytes;
 use serde_json::json;
 
 use super::html;
 use super::record::Record;
 use crate::gate::refusal::{self, Code, Refusal};
 use crate::gate::session::InFlight;
-use crate::http::conversation::Conversation;
-use crate::http::framing::Bad;
-use crate::http::names::Owned;
 use crate::http::request_id;
+use crate::http1::{Malformed, ResponseBody, ResponseError};
 use crate::litellm::routes;
-use crate::upstream::{AnswerError, ResponseBody};
 
-/// Bytes of an answer that hyper may hold for a client that takes none. By itself it holds as many as a head may have.
-const UNWRITTEN_BYTES_MAX: usize = 16 * 1024;
 /// How long a browser may go by a preflight's answer, in seconds.
 const PREFLIGHT_SECONDS: u64 = 600;
 /// Methods that callers may expect to pass.
@@ -31,43 +25,14 @@ const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH
 
 /// An answer's body: LiteLLM's or our own, with the request's record, which ends when the body does.
 pub struct ReplyBody {
-    /// Dropped first: the answer has ended.
-    turn: Option<Turn>,
     source: Source,
     record: Option<Record>,
     /// The person's place in flight, held until the body ends.
     _place: Option<InFlight>,
 }
 
-/// A request's turn on its connection; what the client sent behind it waits for its end.
-struct Turn {
-    talk: Conversation,
-    number: u64,
-    version: Version,
-    takes_trailers: bool,
-    /// Bytes handed to hyper since it last had nothing left to write.
-    unwritten: usize,
-}
-
-impl Turn {
-    /// Whether hyper has enough to write. It asks again when it has flushed, so nobody needs to wake it.
-    fn is_full(&mut self) -> bool {
-        if self.talk.is_drained() {
-            self.unwritten = 0;
-        }
-        self.unwritten >= UNWRITTEN_BYTES_MAX
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.talk.end(self.number);
-    }
-}
-
 enum Source {
-    /// LiteLLM's, less what its trailers may not say.
-    Upstream(ResponseBody, Arc<Owned>),
+    Upstream(ResponseBody),
     Own(Option<Bytes>),
 }
 
@@ -78,18 +43,13 @@ enum Shape {
 }
 
 /// LiteLLM's answer on its way down.
-pub fn relay(
-    response: Response<ResponseBody>,
-    owned: Arc<Owned>,
-    place: Option<InFlight>,
-    mut record: Record,
-) -> Response<ReplyBody> {
+pub fn relay(response: Response<ResponseBody>, place: Option<InFlight>, mut record: Record) -> Response<ReplyBody> {
     record.relayed(response.status());
     response.map(|body| {
         if body.is_end_stream() {
             record.finished();
         }
-        ReplyBody { turn: None, source: Source::Upstream(body, owned), record: Some(record), _place: place }
+        ReplyBody { source: Source::Upstream(body), record: Some(record), _place: place }
     })
 }
 
@@ -102,7 +62,7 @@ pub fn read(response: Response<Bytes>, mut record: Record) -> Response<ReplyBody
 /// A websocket's opening answer has no body; its record goes on with the tunnel.
 pub fn opening<B>(mut record: Record, answer: &Response<B>) -> (ReplyBody, Record) {
     record.relayed(answer.status());
-    (ReplyBody { turn: None, source: Source::Own(None), record: None, _place: None }, record)
+    (ReplyBody { source: Source::Own(None), record: None, _place: None }, record)
 }
 
 /// The answer to an OPTIONS that may go no further (RFC 9110 7.6.2): what vestibule lets through.
@@ -145,19 +105,19 @@ fn own(bytes: Option<Bytes>, mut record: Record) -> ReplyBody {
     if bytes.is_none() {
         record.finished();
     }
-    ReplyBody { turn: None, source: Source::Own(bytes), record: Some(record), _place: None }
+    ReplyBody { source: Source::Own(bytes), record: Some(record), _place: None }
 }
 
 /// What the caller hears of bytes that never became a request.
-pub fn refuse_bytes(bad: Bad) -> Refusal {
-    Refusal::from(match bad {
-        Bad::Head => Code::BadHead,
-        Bad::Target => Code::BadTarget,
-        Bad::TargetTooLong => Code::TargetTooLong,
-        Bad::Upgrade => Code::BadUpgrade,
-        Bad::Framing => Code::BadFraming,
-        Bad::TooLarge => Code::HeaderTooLarge,
-        Bad::Late => Code::HeaderTimeout,
+pub fn refuse_bytes(malformed: Malformed) -> Refusal {
+    Refusal::from(match malformed {
+        Malformed::Head => Code::BadHead,
+        Malformed::Target => Code::BadTarget,
+        Malformed::TargetTooLong => Code::TargetTooLong,
+        Malformed::Upgrade => Code::BadUpgrade,
+        Malformed::Framing => Code::BadFraming,
+        Malformed::TooLarge => Code::HeaderTooLarge,
+        Malformed::Late => Code::HeaderTimeout,
     })
 }
 
@@ -260,60 +220,25 @@ fn page(code: Code, id: &str) -> String {
 
 // === impl ReplyBody ===
 
-impl ReplyBody {
-    /// Ends the turn of the connection's request of this number when it is dropped.
-    #[must_use]
-    pub fn taking_turns(mut self, talk: &Conversation, number: u64, version: Version, takes_trailers: bool) -> Self {
-        self.turn = Some(Turn { talk: talk.clone(), number, version, takes_trailers, unwritten: 0 });
-        self
-    }
-
-    /// Leaves the trailers for whoever writes the body's end; a client that did not ask for them gets none.
-    fn leave(&self, trailers: &HeaderMap) {
-        if let (Some(turn), Source::Upstream(_, owned)) = (&self.turn, &self.source)
-            && turn.takes_trailers
-        {
-            turn.talk.trailing().leave(&owned.strip_trailers(trailers));
-        }
-    }
-}
-
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = AnswerError;
+    type Error = ResponseError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        if self.turn.as_mut().is_some_and(Turn::is_full) {
-            return Poll::Pending;
-        }
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         let polled = match &mut self.source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Upstream(body, _) => Pin::new(body).poll_frame(cx),
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
-        let polled = match polled {
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {
-                self.leave(frame.trailers_ref().unwrap_or(&HeaderMap::new()));
-                Poll::Ready(None)
-            }
-            other @ (Poll::Ready(_) | Poll::Pending) => other,
+        let is_over = match &polled {
+            Poll::Ready(None) => true,
+            // hyper does not ask again after trailers, nor for a body whose length it knows.
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || self.is_end_stream(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         };
-        // hyper does not ask again for a body whose length it knows.
-        let is_over =
-            matches!(polled, Poll::Ready(None)) || matches!(polled, Poll::Ready(Some(Ok(_))) if self.is_end_stream());
-        let this = &mut *self;
-        if let (Some(turn), Poll::Ready(Some(Ok(frame)))) = (&mut this.turn, &polled) {
-            turn.unwritten += frame.data_ref().map_or(0, Bytes::len);
-        }
-        if let Some(record) = &mut this.record {
+        if let Some(record) = &mut self.record {
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Poll::Ready(Some(Err(error))) => {
-                    record.broke(error);
-                    // HTTP/1.0 tells an answer's end by the connection's alone.
-                    if let Some(turn) = this.turn.as_ref().filter(|turn| turn.version < Version::HTTP_11) {
-                        turn.talk.cut();
-                    }
-                }
+                Poll::Ready(Some(Err(error))) => record.broke(error),
                 Poll::Ready(None) | Poll::Pending => {}
             }
             if is_over {
@@ -325,14 +250,14 @@ impl Body for ReplyBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(body, _) => body.is_end_stream(),
+            Source::Upstream(body) => body.is_end_stream(),
             Source::Own(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Upstream(body, _) => body.size_hint(),
+            Source::Upstream(body) => body.size_hint(),
             Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }

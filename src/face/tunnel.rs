@@ -1,32 +1,21 @@
-//! A websocket after its handshake: bytes both ways, read by nobody here.
-
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+//! A websocket after its handshake: its record, and what is held until it ends.
 
 use super::record::Record;
 use crate::gate::session::InFlight;
-use crate::http::conversation::Conversation;
+use crate::http1::{self, Exchange, Upgrade};
 use crate::telemetry::logs::chain;
 
 /// Carries bytes until both sides have ended. The record's line is written then, and the places of the person
 /// and of the connection given back.
 pub(super) async fn carry(
-    downstream: OnUpgrade,
-    upstream: OnUpgrade,
+    downstream: Upgrade,
+    upstream: Upgrade,
     mut record: Record,
-    _seat: (Option<InFlight>, Conversation),
+    _seat: (Option<InFlight>, Exchange),
 ) {
     record.tunnelled();
-    let (downstream, upstream) = match (downstream.await, upstream.await) {
-        (Ok(downstream), Ok(upstream)) => (downstream, upstream),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::debug!(cause = chain(&error), "an upgrade did not come about");
-            return;
-        }
-    };
-    match copy_bidirectional(&mut TokioIo::new(downstream), &mut TokioIo::new(upstream)).await {
-        Ok((_, down)) => {
+    match http1::tunnel(downstream, upstream).await {
+        Ok(down) => {
             record.sent(usize::try_from(down).unwrap_or(usize::MAX));
             record.finished();
         }

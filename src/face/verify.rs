@@ -8,10 +8,11 @@ mod question;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::{Body, Bytes, Incoming};
+use http_body::Body;
 
 use super::begin::SignIn;
 use super::outgoing::Rewriter;
@@ -21,9 +22,9 @@ use crate::config::Gateway;
 use crate::gate::Gate;
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
-use crate::http::conversation::Conversation;
 use crate::http::names::{Owned, Owner};
 use crate::http::request_id;
+use crate::http1::{Exchange, Incoming};
 use crate::litellm::credentials::X_LITELLM_API_KEY;
 
 /// Names that Envoy takes off the request (`ext_authz`, `HttpService`): else it passes the client's own.
@@ -75,24 +76,14 @@ pub fn to_remove(owned: &Owned, key_header: Option<&HeaderName>) -> HeaderValue 
 
 impl Verify {
     /// Answers a gateway's question. Its body is not waited for: some announce the client's and never send it.
-    pub async fn serve(
-        &self,
-        peer: &Peer,
-        talk: &Conversation,
-        number: u64,
-        request: Request<Incoming>,
-    ) -> Response<ReplyBody> {
-        let version = request.version();
+    pub async fn serve(&self, peer: &Peer, exchange: &Exchange, request: Request<Incoming>) -> Response<ReplyBody> {
         let has_body = !request.body().is_end_stream();
         let (head, _) = request.into_parts();
-        let mut response = self.answer(peer, talk.bad(number).map(reply::refuse_bytes), head).await;
+        let mut response = self.answer(peer, exchange.malformed().map(reply::refuse_bytes), head).await;
         if has_body {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        talk.answer();
-        // Some hand the client's wish for another protocol on; it is not for this connection.
-        talk.answer_upgrade(number, false);
-        response.map(|body| body.taking_turns(talk, number, version, false))
+        response
     }
 
     async fn answer(&self, peer: &Peer, bad: Option<Refusal>, head: Parts) -> Response<ReplyBody> {

@@ -158,15 +158,13 @@ impl Owned {
         Ok(())
     }
 
-    /// The trailers that may pass: not those that are owned in any spelling, nor what frames or routes a message, says
-    /// what it holds, or whether it may be kept (RFC 9110 6.5.1).
-    pub fn strip_trailers(&self, trailers: &HeaderMap) -> HeaderMap {
-        let passes = |name: &HeaderName| {
-            let folded = fold(name.as_str());
-            !folded.starts_with("content-") && !NOT_IN_TRAILERS.iter().any(|other| other.as_str() == folded)
-        };
-        let kept = self.strip(trailers).filter(|(name, _)| passes(name));
-        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    /// Whether a field may not pass as a trailer: one that is owned in any spelling, frames or routes a message, says what it
+    /// holds, or whether it may be kept (RFC 9110 6.5.1).
+    pub fn bars_trailer(&self, name: &HeaderName) -> bool {
+        let folded = fold(name.as_str());
+        folded.starts_with("content-")
+            || NOT_IN_TRAILERS.iter().any(|other| other.as_str() == folded)
+            || self.owner(name.as_str()).is_some()
     }
 
     /// The one strip walk: every header that is neither owned in any spelling nor nominated by `Connection`, in the

@@ -41,7 +41,7 @@ pub enum Listener {
 }
 
 /// A connection from downstream.
-pub enum Stream {
+pub enum Accepted {
     /// TCP.
     Tcp(TcpStream),
     /// A unix path.
@@ -137,17 +137,17 @@ impl Socket {
 
 impl Listener {
     /// The next connection, and who holds it. Losing the future loses no connection.
-    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::tcp(address)))
+                Ok((Accepted::Tcp(stream), Peer::tcp(address)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let uid = stream.peer_cred()?.uid();
-                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+                Ok((Accepted::Unix(stream), Peer::Unix { uid }))
             }
         }
     }

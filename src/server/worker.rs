@@ -1,45 +1,34 @@
 //! One worker: a thread, a runtime, a listener, its own connections to LiteLLM.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::Ending;
 use super::assembly::Assembly;
-use super::listener::{Listener, Socket, Stream};
-use super::wire::Wire;
+use super::listener::{Accepted, Listener, Socket};
 use crate::config::Limits;
 use crate::face::forward::Proxy;
 use crate::face::record::Desk;
 use crate::face::reply::ReplyBody;
 use crate::face::verify::Verify;
 use crate::gate::peer::Peer;
-use crate::http::conversation::Conversation;
-use crate::http::liveness::{self, Downstream};
+use crate::http1::{
+    Client, ClientCounters, ClientLimits, Exchange, Incoming, Server, ServerLimits, Stream, TrailerFilter,
+};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::{Upstream, sweep_forever};
 
 /// How long the accept loop rests when the system has no descriptor to give.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// hyper's limit of fields where none is set (`DEFAULT_MAX_HEADERS`).
-const HYPER_HEADERS_MAX: usize = 100;
 
 /// What a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +139,7 @@ impl Worker {
 
     /// Puts together what this worker serves with.
     fn serving(&self, role: Role, assembly: &Assembly) -> Serving {
-        let limits = &assembly.limits;
+        let limits = &*assembly.limits;
         let (face, sweeping) = match role {
             Role::Proxy => {
                 let (proxy, sweeping) = self.proxy(assembly);
@@ -158,7 +147,7 @@ impl Worker {
             }
             Role::Verify => (Face::Verify(assembly.verify(self.desk(assembly))), None),
         };
-        Serving { face: Arc::new(face), http: Self::http(limits), limits: limits.clone(), sweeping }
+        Serving { face: Arc::new(face), server: Server::new(limits.into(), trailers(assembly)), sweeping }
     }
 
     fn desk(&self, assembly: &Assembly) -> Desk {
@@ -171,10 +160,14 @@ impl Worker {
     }
 
     fn proxy(&self, assembly: &Assembly) -> (Proxy, AbortHandle) {
-        let limits = &assembly.limits;
-        let upstream = Upstream::new(assembly.upstream.clone(), (**limits).clone(), self.metrics.clone());
+        let limits = &*assembly.limits;
+        let counters = ClientCounters {
+            connects: self.metrics.upstream_connects.clone(),
+            retries: self.metrics.upstream_retries.clone(),
+        };
+        let upstream = Client::new(assembly.upstream.clone(), limits.into(), counters, trailers(assembly));
         let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
-        let sweeping = tokio::spawn(sweep_forever(upstream.clone(), every)).abort_handle();
+        let sweeping = tokio::spawn(upstream.clone().sweep_forever(every)).abort_handle();
         let proxy = Proxy {
             gate: assembly.gate.clone(),
             rewriter: assembly.rewriter.clone(),
@@ -189,52 +182,64 @@ impl Worker {
         (proxy, sweeping)
     }
 
-    fn http(limits: &Limits) -> http1::Builder {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(None) // the wire's to time: hyper sees no head before it is whole
-            .max_header_size(limits.header_bytes)
-            .max_buf_size(limits.header_bytes);
-        // The wire has counted the fields. hyper's own limit is raised only where it would be the lower one: as a setting
-        // it costs an allocation a request.
-        if limits.headers > HYPER_HEADERS_MAX {
-            http.max_headers(limits.headers);
-        }
-        http
-    }
-
     fn spawn(
         &self,
         serving: &Serving,
         face: &Arc<ArcSwap<Face>>,
-        stream: Stream,
+        stream: Accepted,
         peer: Peer,
         place: OwnedSemaphorePermit,
     ) {
         let connection = Connection {
             face: face.clone(),
-            limits: serving.limits.clone(),
             peer: Arc::new(peer),
             seat: Seat::new(self.metrics.clone(), place),
             stop: self.ending.stop.clone(),
         };
+        let server = serving.server.clone();
         match stream {
-            Stream::Tcp(stream) => {
-                if let Err(error) = liveness::watch_client(&stream, serving.limits.send_timeout) {
-                    tracing::debug!(cause = chain(&error), "a connection can't be watched over");
-                }
-                self.ending.running.spawn(connection.serve(serving.http.clone(), stream))
-            }
-            Stream::Unix(stream) => self.ending.running.spawn(connection.serve(serving.http.clone(), stream)),
+            Accepted::Tcp(stream) => self.ending.running.spawn(connection.serve(server, stream)),
+            Accepted::Unix(stream) => self.ending.running.spawn(connection.serve(server, stream)),
         };
+    }
+}
+
+/// Trailers that may not pass: names that vestibule owns, and those that come too late behind a message.
+fn trailers(assembly: &Assembly) -> TrailerFilter {
+    let owned = assembly.rewriter.owned.clone();
+    TrailerFilter::new(move |name| owned.bars_trailer(name))
+}
+
+impl From<&Limits> for ServerLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            header_bytes: limits.header_bytes,
+            headers: limits.headers,
+            header_timeout: limits.header_timeout,
+            keep_alive_timeout: limits.keep_alive_timeout,
+            body_timeout: limits.body_timeout,
+            body_rate: limits.body_rate,
+            send_timeout: limits.send_timeout,
+        }
+    }
+}
+
+impl From<&Limits> for ClientLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            connect_timeout: limits.upstream_connect_timeout,
+            first_byte_timeout: limits.upstream_first_byte_timeout,
+            read_timeout: limits.upstream_read_timeout,
+            idle_timeout: limits.upstream_idle_timeout,
+            idle_connections: limits.upstream_idle_connections,
+        }
     }
 }
 
 /// What a worker serves with until the next reload.
 struct Serving {
     face: Arc<Face>,
-    http: http1::Builder,
-    limits: Arc<Limits>,
+    server: Server,
     sweeping: Option<AbortHandle>,
 }
 
@@ -247,17 +252,11 @@ enum Face {
 // === impl Face ===
 
 impl Face {
-    async fn serve(
-        &self,
-        peer: &Peer,
-        talk: &Conversation,
-        number: u64,
-        request: Request<Incoming>,
-    ) -> Response<ReplyBody> {
+    async fn serve(&self, peer: &Peer, exchange: &Exchange, request: Request<Incoming>) -> Response<ReplyBody> {
         match self {
-            Self::Proxy(proxy) => proxy.serve(peer, talk, number, request).await,
+            Self::Proxy(proxy) => proxy.serve(peer, exchange, request).await,
             // Boxed, as is the rarer way of the two.
-            Self::Verify(verify) => Box::pin(verify.serve(peer, talk, number, request)).await,
+            Self::Verify(verify) => Box::pin(verify.serve(peer, exchange, request)).await,
         }
     }
 }
@@ -270,7 +269,6 @@ impl Drop for Serving {
 
 struct Connection {
     face: Arc<ArcSwap<Face>>,
-    limits: Arc<Limits>,
     peer: Arc<Peer>,
     seat: Seat,
     stop: tokio_util::sync::CancellationToken,
@@ -300,28 +298,12 @@ impl Drop for Seat {
 // === impl Connection ===
 
 impl Connection {
-    async fn serve<S>(self, http: http1::Builder, stream: S)
-    where
-        S: AsyncRead + AsyncWrite + Downstream + Unpin + Send + 'static,
-    {
-        let talk = Conversation::seated(self.seat);
-        let count = AtomicU64::new(0);
-        let service = service_fn(|request: Request<Incoming>| {
-            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-            let (face, peer, talk) = (self.face.load_full(), self.peer.clone(), talk.clone());
-            async move { Ok::<_, Infallible>(face.serve(&peer, &talk, number, request).await) }
-        });
-        let wire = TokioIo::new(Wire::new(stream, talk.clone(), &self.limits));
-        let served = http.serve_connection(wire, service).with_upgrades();
-        tokio::pin!(served);
-        let result = tokio::select! {
-            result = served.as_mut() => result,
-            () = self.stop.cancelled() => {
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
+    async fn serve(self, server: Server, stream: impl Stream) {
+        let handler = |exchange: Exchange, request| {
+            let (face, peer) = (self.face.load_full(), self.peer.clone());
+            async move { face.serve(&peer, &exchange, request).await }
         };
-        if let Err(error) = result {
+        if let Err(error) = server.serve(stream, self.seat, self.stop.cancelled(), handler).await {
             tracing::debug!(peer = %self.peer, cause = chain(&error), "a connection ended");
         }
     }

@@ -1,10 +1,10 @@
 //! Sign-out: the browser's session and its key end, LiteLLM is told, the cookies go, and the browser goes on to the sign-in
 //! proxy's own sign-out, since whoever is still signed in there would be straight back.
 
+use bytes::Bytes;
 use http::header::HeaderMap;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use hyper::body::Bytes;
 use secrecy::ExposeSecret;
 use serde_json::json;
 

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HeaderMap;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use hyper::body::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
