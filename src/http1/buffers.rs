@@ -54,38 +54,37 @@ impl ReadBuffer {
         self.cleared > 0
     }
 
-    /// Reads straight into hyper's buffer, has the bytes checked there, and takes back those that hyper may not have yet.
-    /// Returns how many bytes came, 0 at the end of the stream, and the verdict on them.
-    pub(super) fn poll_direct<S: AsyncRead + Unpin, M>(
+    /// Reads, has the bytes checked, and gives hyper those that it may have: straight into its buffer where nothing is held, else
+    /// behind what is held. Returns how many bytes came, 0 at the end of the stream, and the verdict.
+    pub(super) fn poll_read<M>(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut S,
+        stream: &mut (impl AsyncRead + Unpin),
         buf: &mut ReadBuf<'_>,
+        is_direct: bool,
         scan: impl FnOnce(&[u8]) -> Scan<M>,
     ) -> Poll<io::Result<(usize, Scan<M>)>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(stream).poll_read(cx, buf))?;
-        let new = buf.filled().get(before..).ok_or_else(out_of_step)?;
-        if new.is_empty() {
-            return Poll::Ready(Ok((0, Scan { pass: 0, malformed: None })));
+        debug_assert!(!is_direct || self.is_empty(), "bytes would overtake those that are held");
+        if is_direct {
+            let before = buf.filled().len();
+            ready!(Pin::new(stream).poll_read(cx, buf))?;
+            let new = buf.filled().get(before..).ok_or_else(out_of_step)?;
+            let (count, scan) = (new.len(), scan(new));
+            self.bytes.extend_from_slice(new.get(scan.pass..).ok_or_else(out_of_step)?);
+            buf.set_filled(before + scan.pass);
+            return Poll::Ready(Ok((count, scan)));
         }
-        let (count, scan) = (new.len(), scan(new));
-        self.bytes.extend_from_slice(new.get(scan.pass..).ok_or_else(out_of_step)?);
-        buf.set_filled(before + scan.pass);
-        Poll::Ready(Ok((count, scan)))
-    }
-
-    /// Reads behind what is held. Returns how many bytes came, 0 at the end of the stream.
-    pub(super) fn poll_fill<S: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut S,
-    ) -> Poll<io::Result<usize>> {
         let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
         let mut new = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(stream).poll_read(cx, &mut new))?;
+        if new.filled().is_empty() {
+            return Poll::Ready(Ok((0, Scan { pass: 0, malformed: None })));
+        }
         self.bytes.extend_from_slice(new.filled());
-        Poll::Ready(Ok(new.filled().len()))
+        let scan = scan(&self.bytes);
+        self.clear(scan.pass);
+        self.hand_on(buf)?;
+        Poll::Ready(Ok((new.filled().len(), scan)))
     }
 
     /// All that is held was checked: so much of it may be handed on.

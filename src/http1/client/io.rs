@@ -4,8 +4,8 @@
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,8 +17,8 @@ use crate::http1::guard::{MalformedResponse, RequestKind, ResponseGuard};
 /// What the sender of requests and the connection's stream share.
 #[derive(Debug, Default)]
 pub(super) struct ClientConnState {
-    /// The kind of the next request; 0 = none.
-    next: AtomicU8,
+    /// The kind of the request that is sent next.
+    next: Mutex<Option<RequestKind>>,
     /// More came than a response: the connection may not be used again.
     is_spoilt: AtomicBool,
 }
@@ -53,21 +53,11 @@ enum ReadFault {
 impl ClientConnState {
     /// The next request that is written is of this kind.
     pub(super) fn expect(&self, kind: RequestKind) {
-        let next = match kind {
-            RequestKind::Plain => 1,
-            RequestKind::Head => 2,
-            RequestKind::Upgrade => 3,
-        };
-        self.next.store(next, Ordering::Release);
+        *self.next() = Some(kind);
     }
 
-    fn take(&self) -> Option<RequestKind> {
-        match self.next.swap(0, Ordering::AcqRel) {
-            0 => None,
-            2 => Some(RequestKind::Head),
-            3 => Some(RequestKind::Upgrade),
-            _ => Some(RequestKind::Plain),
-        }
+    fn next(&self) -> MutexGuard<'_, Option<RequestKind>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_spoilt(&self) -> bool {
@@ -84,28 +74,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
         Self { stream, state, guard, held: ReadBuffer::default(), fault: None, is_deaf: false }
     }
 
-    /// Reads into hyper's buffer. Whether there is something for hyper.
-    fn poll_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+    /// Reads on; whether there is something for hyper, or the stream's end.
+    fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let Self { stream, guard, held, .. } = self;
-        let read = ready!(held.poll_direct(cx, stream, buf, |bytes| guard.scan(bytes)));
+        let is_direct = held.is_empty();
+        let read = ready!(held.poll_read(cx, stream, buf, is_direct, |bytes| guard.scan(bytes)));
         let (count, scan) = read.map_err(|error| self.cause(error))?;
         if count == 0 {
             return Poll::Ready(self.at_the_end().map(|()| true));
         }
         self.judge(scan.malformed);
         Poll::Ready(Ok(scan.pass > 0))
-    }
-
-    /// Reads behind what is held.
-    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let filled = ready!(self.held.poll_fill(cx, &mut self.stream));
-        if filled.map_err(|error| self.cause(error))? == 0 {
-            return Poll::Ready(self.at_the_end().map(|()| true));
-        }
-        let scan = self.guard.scan(self.held.bytes());
-        self.held.clear(scan.pass);
-        self.judge(scan.malformed);
-        Poll::Ready(Ok(false))
     }
 
     fn judge(&mut self, malformed: Option<MalformedResponse>) {
@@ -138,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
 
     fn begin(&mut self) {
         if self.guard.is_idle()
-            && let Some(kind) = self.state.take()
+            && let Some(kind) = self.state.next().take()
         {
             self.guard.expect(kind);
         }
@@ -161,8 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
             if let Some(fault) = this.fault {
                 return Poll::Ready(Err(fault.into()));
             }
-            let is_something = if this.held.is_empty() { this.poll_direct(cx, buf) } else { this.poll_behind(cx) };
-            if ready!(is_something)? {
+            if ready!(this.poll_more(cx, buf))? {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -42,14 +42,6 @@ pub(super) struct ServerIo<S: Stream> {
     linger: Option<Linger>,
 }
 
-/// What follows a read.
-enum AfterRead {
-    /// hyper has got something, or the stream's end.
-    HandOver,
-    /// Nothing for hyper yet.
-    Again,
-}
-
 /// How reading has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReadEnd {
@@ -81,31 +73,23 @@ impl<S: Stream> ServerIo<S> {
         }
     }
 
-    /// Reads into hyper's buffer.
-    fn poll_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<AfterRead>> {
-        let Self { stream, conn, guard, held, .. } = self;
-        let (count, scan) = ready!(held.poll_direct(cx, stream, buf, |bytes| guard.scan(bytes, conn.answered())))?;
-        if count == 0 {
-            return Poll::Ready(Ok(AfterRead::HandOver));
-        }
-        self.deadlines.came(count);
-        self.judge(scan.malformed);
-        Poll::Ready(Ok(if scan.pass > 0 { AfterRead::HandOver } else { AfterRead::Again }))
-    }
-
-    /// Reads behind what is held.
-    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<AfterRead>> {
-        if (self.guard.awaits_upgrade() || self.is_ahead()) && self.held.bytes().len() >= EARLY_BYTES_MAX {
+    /// Reads on; whether there is something for hyper, or the stream's end.
+    fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let is_waiting = self.guard.awaits_upgrade() || self.is_ahead();
+        if is_waiting && self.held.bytes().len() >= EARLY_BYTES_MAX {
             // Behind so much it could not be seen that the client goes away.
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let count = ready!(self.held.poll_fill(cx, &mut self.stream))?;
+        let Self { stream, conn, guard, held, .. } = self;
+        let is_direct = held.is_empty() && !is_waiting;
+        let scan = |bytes: &[u8]| guard.scan(bytes, conn.answered());
+        let (count, scan) = ready!(held.poll_read(cx, stream, buf, is_direct, scan))?;
         if count == 0 {
-            return Poll::Ready(Ok(AfterRead::HandOver));
+            return Poll::Ready(Ok(true));
         }
         self.deadlines.came(count);
-        self.rescan();
-        Poll::Ready(Ok(AfterRead::Again))
+        self.judge(scan.malformed);
+        Poll::Ready(Ok(scan.pass > 0))
     }
 
     fn rescan(&mut self) {
@@ -203,17 +187,13 @@ impl<S: Stream> AsyncRead for ServerIo<S> {
                 this.rescan();
                 continue;
             }
-            let is_ahead = this.is_ahead();
-            if this.is_queued && !is_ahead {
+            if this.is_queued && !this.is_ahead() {
                 this.rescan();
                 continue;
             }
-            let is_held = !this.held.is_empty() || is_ahead || this.guard.awaits_upgrade();
-            let progress = if is_held { this.poll_behind(cx) } else { this.poll_direct(cx, buf) };
-            match progress {
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(AfterRead::HandOver)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(AfterRead::Again)) => {}
+            match this.poll_more(cx, buf) {
+                Poll::Ready(Ok(false)) => {}
+                Poll::Ready(done) => return Poll::Ready(done.map(drop)),
                 Poll::Pending if this.deadlines.is_over(this.awaits(), cx) => this.give_up(),
                 Poll::Pending => {
                     // A response can end before hyper has ever flushed here; then only this task can be woken.
