@@ -14,7 +14,7 @@ use http::Request;
 use http::request::Parts;
 use tokio::time::Instant;
 use vestibule::config::{Source, load};
-use vestibule::http::framing::{AnswerGuard, Asked, Guard};
+use vestibule::http1::testing::{RequestGuard, RequestKind, ResponseGuard};
 use vestibule::request_info::RequestInfo;
 use vestibule::server::app::proxy_site;
 
@@ -80,15 +80,15 @@ fn main() {
 
     let parts = [
         measure("the request's bytes", || {
-            let mut guard = Guard::new(65_536, 100);
+            let mut guard = RequestGuard::new(65_536, 100);
             black_box(guard.scan(black_box(bytes.as_bytes()), 0));
         }),
         measure("the request's head", || {
             black_box(RequestInfo::read(black_box(&head), false, &site).well_formed().is_ok());
         }),
         measure("the answer's bytes", || {
-            let mut guard = AnswerGuard::new(65_536, 100);
-            guard.expect(Asked::Plain);
+            let mut guard = ResponseGuard::new(65_536, 100);
+            guard.expect(RequestKind::Plain);
             black_box(guard.scan(black_box(ANSWER)));
         }),
     ];

@@ -593,18 +593,7 @@ pub struct Litellm {
 }
 
 /// An address of LiteLLM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UpstreamUrl {
-    /// `http://HOST:PORT`; the host may be a name.
-    Tcp {
-        /// Host name or address, without brackets.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// `unix:/path`.
-    Unix(PathBuf),
-}
+pub use crate::http1::Target as UpstreamUrl;
 
 /// Postgres, apart from its address.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,11 +13,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::config::Gateway;
-use crate::http::exchange::Exchange;
 use crate::http::names::{HeaderTable, Owner};
+use crate::http1::{Exchange, Incoming};
 use crate::identity::peer::Peer;
 use crate::litellm::credentials::X_LITELLM_API_KEY;
 use crate::proxy::access_log::{RequestObserver, RequestRecord};

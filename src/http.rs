@@ -3,19 +3,11 @@
 //!
 //! Nothing here knows LiteLLM, identities or sessions; the rules come in as data.
 
-pub mod body;
 pub mod client;
-pub mod clock;
-pub mod conversation;
 pub mod cookies;
-pub mod exchange;
 pub mod forwarded;
-pub mod framing;
 pub mod head;
-pub mod hold;
 pub mod hop;
-pub mod liveness;
 pub mod names;
 pub mod query;
 pub mod request_id;
-pub mod trailing;

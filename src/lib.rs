@@ -7,14 +7,15 @@
 //! ```
 //!
 //! [`proxy`] shows the whole way. A module uses those of its own rank and below: `cli`, `server`, `proxy`, `forward_auth`,
-//! `admin_ui`; then `identity`, `session`, `refusal`, `request_info`; then the store, `litellm`, `config`; and innermost `http`,
-//! `secret`, `telemetry`.
+//! `admin_ui`; then `identity`, `session`, `refusal`, `request_info`; then the store, `litellm`, `config`; and innermost `http1`,
+//! `http`, `secret`, `telemetry`.
 
 pub mod admin_ui;
 pub mod cli;
 pub mod config;
 pub mod forward_auth;
 pub mod http;
+pub mod http1;
 pub mod identity;
 pub mod litellm;
 pub mod proxy;
@@ -25,7 +26,6 @@ pub mod secret;
 pub mod server;
 pub mod session;
 pub mod telemetry;
-pub mod upstream;
 
 #[cfg(test)]
 mod walls;

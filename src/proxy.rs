@@ -21,16 +21,13 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use tokio_util::task::TaskTracker;
 
 use crate::admin_ui::cross_site::CrossSitePolicy;
 use crate::admin_ui::{AdminUi, UiAction};
-use crate::http::body::RequestBody;
-use crate::http::exchange::Exchange;
 use crate::http::hop;
 use crate::http::names::HeaderTable;
+use crate::http1::{self, Client, ClientError, Exchange, Incoming, RequestBody, Upgrade};
 use crate::identity::Identification;
 use crate::identity::peer::Peer;
 use crate::identity::trust::PeerTrust;
@@ -38,7 +35,6 @@ use crate::refusal::{self, Code, Refusal};
 use crate::request_info::{RequestInfo, Site};
 use crate::session::Sessions;
 use crate::session::credential::{Credential, SessionPolicy};
-use crate::upstream::{Upstream, UpstreamError};
 use access_log::{RequestObserver, RequestRecord};
 use key_renewal::Renewal;
 use limits::InFlightLimit;
@@ -57,7 +53,7 @@ pub struct Proxy {
     /// Answers for the admin UI, and what is added to LiteLLM's answers.
     pub admin_ui: Arc<AdminUi>,
     /// This worker's connections.
-    pub upstream: Upstream,
+    pub upstream: Client,
     /// Holds the tunnels, for the drain.
     pub tunnels: TaskTracker,
     /// Bytes of a request's body; 0 = no limit.
@@ -111,7 +107,7 @@ enum Answer {
     /// LiteLLM's.
     Relayed(UpstreamResponse, Permits),
     /// LiteLLM has changed the protocol.
-    Tunnel { response: Response<()>, downstream: OnUpgrade, upstream: OnUpgrade, permits: Permits },
+    Tunnel { response: Response<()>, downstream: Upgrade, upstream: Upgrade, permits: Permits },
 }
 
 // === impl Authorizer ===
@@ -138,10 +134,10 @@ impl Proxy {
         &self,
         peer: &Arc<Peer>,
         exchange: &Exchange,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Response<AnswerBody> {
-        let (mut parts, body) = request.into_parts();
-        let downstream = parts.extensions.remove::<OnUpgrade>();
+        let downstream = Upgrade::of_request(&mut request);
+        let (parts, body) = request.into_parts();
         let info = RequestInfo::read(&parts, !body.is_end_stream(), &self.authorizer.site);
         let mut record = self.observer.begin(peer, &info);
         let mut response = match self.handle(peer, exchange, &info, body, downstream, &mut record).await {
@@ -161,7 +157,7 @@ impl Proxy {
         exchange: &Exchange,
         info: &RequestInfo<'_>,
         body: Incoming,
-        downstream: Option<OnUpgrade>,
+        downstream: Upgrade,
         record: &mut RequestRecord,
     ) -> Result<Answer, Refusal> {
         if let Some(malformed) = exchange.malformed() {
@@ -185,7 +181,7 @@ impl Proxy {
         let answer = self.send(&underway, &credential, body).await?;
         let answer = match key_renewal::once(&self.authorizer.sessions, info, &credential, answer).await? {
             Renewal::Keep(answer) => answer,
-            Renewal::SendAgain(renewed) => self.send(&underway, &renewed, RequestBody::empty(self.headers())).await?,
+            Renewal::SendAgain(renewed) => self.send(&underway, &renewed, RequestBody::empty()).await?,
         };
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(info, answer, downstream, permits).await;
@@ -203,7 +199,7 @@ impl Proxy {
         if self.body_bytes > 0 && body.size_hint().lower() > self.body_bytes {
             return Err(Code::BodyTooLarge.into());
         }
-        Ok(RequestBody::new(body, self.body_bytes, self.headers()))
+        Ok(RequestBody::new(body, self.body_bytes))
     }
 
     async fn send(
@@ -216,7 +212,7 @@ impl Proxy {
         let out = Outgoing { info, credential, is_trusted, peer };
         let request = self.request(out, exchange, body)?;
         // What was written once can be written again.
-        let again = || self.request(out, exchange, RequestBody::empty(self.headers())).ok();
+        let again = || self.request(out, exchange, RequestBody::empty()).ok();
         self.upstream.send(request, again).await.map(UpstreamResponse::Streamed).map_err(Refusal::from)
     }
 
@@ -234,11 +230,11 @@ impl Proxy {
         }
         if out.info.version() == Version::HTTP_11 {
             let (exchange, headers) = (exchange.clone(), self.headers());
-            hyper::ext::on_informational(&mut request, move |answer| {
-                let mut interim = answer.headers().clone();
+            http1::on_interim(&mut request, move |status, fields| {
+                let mut interim = fields.clone();
                 headers.strip_answer(&mut interim);
                 interim.remove(refusal::HEADER);
-                exchange.send_interim(answer.status(), &interim);
+                exchange.send_interim(status, &interim);
             });
         }
         Ok(request)
@@ -249,16 +245,16 @@ impl Proxy {
         &self,
         info: &RequestInfo<'_>,
         answer: UpstreamResponse,
-        downstream: Option<OnUpgrade>,
+        downstream: Upgrade,
         permits: Permits,
     ) -> Result<Answer, Refusal> {
         let unasked = || Refusal::from(Code::UpstreamFailed).because("LiteLLM changed the protocol unasked");
-        let (Some(downstream), Some(asked)) = (downstream, info.websocket()) else { return Err(unasked()) };
+        let Some(asked) = info.websocket() else { return Err(unasked()) };
         let UpstreamResponse::Streamed(mut response) = answer else { return Err(unasked()) };
         if !hop::is_switched_to(response.headers(), asked) {
             return Err(unasked());
         }
-        let upstream = hyper::upgrade::on(&mut response);
+        let upstream = Upgrade::of_response(&mut response);
         let answer = UpstreamResponse::Whole(response.map(|_| Bytes::new()));
         let answer = upstream_response::write(info, &self.writer, &self.admin_ui, Default::default(), answer).await?;
         let UpstreamResponse::Whole(response) = answer else { return Err(unasked()) };
@@ -296,16 +292,16 @@ impl Proxy {
     }
 }
 
-impl From<UpstreamError> for Refusal {
+impl From<ClientError> for Refusal {
     /// Whose fault it was, and what the client hears of it.
-    fn from(error: UpstreamError) -> Self {
+    fn from(error: ClientError) -> Self {
         let code = match &error {
-            UpstreamError::Connect { .. } => Code::UpstreamUnreachable,
-            UpstreamError::ConnectTimeout(_) | UpstreamError::FirstByteTimeout => Code::UpstreamTimeout,
-            UpstreamError::Answer(_) => Code::UpstreamFailed,
-            UpstreamError::ClientBody => Code::BadFraming,
-            UpstreamError::ClientBodyLate => Code::BodyTimeout,
-            UpstreamError::ClientBodyTooLarge => Code::BodyTooLarge,
+            ClientError::Connect { .. } => Code::UpstreamUnreachable,
+            ClientError::ConnectTimeout(_) | ClientError::FirstByteTimeout => Code::UpstreamTimeout,
+            ClientError::Response(_) => Code::UpstreamFailed,
+            ClientError::RequestBody => Code::BadFraming,
+            ClientError::RequestBodyLate => Code::BodyTimeout,
+            ClientError::RequestBodyTooLarge => Code::BodyTooLarge,
         };
         Self::from(code).because(error)
     }

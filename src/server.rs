@@ -11,7 +11,6 @@ pub mod listener;
 pub mod plain;
 pub mod process;
 pub mod reload;
-pub mod wire;
 pub mod worker;
 
 use std::io;

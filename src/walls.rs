@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 4] = [
     &["cli", "server", "proxy", "forward_auth", "admin_ui"],
     &["identity", "session", "refusal", "request_info"],
-    &["registry", "litellm", "config", "upstream"],
-    &["http", "secret", "telemetry"],
+    &["registry", "litellm", "config"],
+    &["http1", "http", "secret", "telemetry"],
 ];
 
 /// The rooms of a request's way after [`RequestInfo`](crate::request_info::RequestInfo) was made.
@@ -27,7 +27,7 @@ const MAY_LOOK_UP: &[(&str, &str)] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config/document"]),
     ("sqlx", &["registry/"]),
-    ("hyper", &["server", "proxy", "forward_auth.rs", "upstream", "http/"]),
+    ("hyper", &["http1", "http/client", "server/plain"]),
     // One client for everything but forwarded requests.
     ("hyper_util::client", &["http/client"]),
 ];

@@ -112,7 +112,7 @@ mod answers {
 #[cfg(test)]
 mod heads {
     use proptest::prelude::*;
-    use vestibule::http::framing::{Guard, Scan};
+    use vestibule::http1::testing::{RequestGuard, Scan};
 
     use super::bodies::head::{FIELDS_MAX, HEAD_BYTES_MAX, holds};
     use super::{settings, slip, slipped};
@@ -225,8 +225,8 @@ mod heads {
         #[test]
         fn whatever_http_allows_passes_whole(requests in prop::collection::vec(request(), 1..4)) {
             let bytes = requests.concat().into_bytes();
-            let mut guard = Guard::new(HEAD_BYTES_MAX, FIELDS_MAX);
-            prop_assert_eq!(guard.scan(&bytes, u64::MAX), Scan { pass: bytes.len(), bad: None });
+            let mut guard = RequestGuard::new(HEAD_BYTES_MAX, FIELDS_MAX);
+            prop_assert_eq!(guard.scan(&bytes, u64::MAX), Scan { pass: bytes.len(), malformed: None });
             prop_assert_eq!(guard.heads(), requests.len() as u64);
             prop_assert!(guard.is_in_head());
             holds(&bytes);

@@ -3,10 +3,10 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, Uri, Version};
-use vestibule::http::framing::{Bad, Guard};
 use vestibule::http::head::{BadHead, Head, check};
 use vestibule::http::names::exactly_one;
 use vestibule::http::query;
+use vestibule::http1::testing::{Malformed, RequestGuard};
 
 /// Small limits, so that short inputs reach them.
 pub const HEAD_BYTES_MAX: usize = 512;
@@ -20,7 +20,7 @@ const METHOD_BYTES_MAX: usize = 32;
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     pass: usize,
-    bad: Option<Bad>,
+    malformed: Option<Malformed>,
     heads: u64,
     is_in_head: bool,
 }
@@ -69,14 +69,14 @@ pub fn holds(bytes: &[u8]) {
     let (heads, end) = read(&bytes[..whole.pass], false);
     assert_eq!(heads, whole.heads, "both count the same requests");
     assert_eq!(end == End::Between, whole.is_in_head, "both see a request's end at the same byte: {end:?}");
-    if whole.bad.is_some() && whole.is_in_head {
+    if whole.malformed.is_some() && whole.is_in_head {
         refused(&bytes[whole.pass..]);
     }
 
     let raw = feed(bytes, Feed { cut: || usize::MAX, grants_upgrade: true, in_turn: false });
     let (_, end) = read(&bytes[..raw.pass], true);
     if end == End::Raw {
-        assert_eq!((raw.pass, raw.bad), (bytes.len(), None), "nothing is judged after a change of protocol");
+        assert_eq!((raw.pass, raw.malformed), (bytes.len(), None), "nothing is judged after a change of protocol");
     } else {
         assert_eq!(raw, whole, "without a change of protocol there is nothing to grant");
     }
@@ -84,14 +84,14 @@ pub fn holds(bytes: &[u8]) {
 
 /// Shows the guard what has come and was not handed on, as the wire does.
 fn feed<C: FnMut() -> usize>(bytes: &[u8], mut feed: Feed<C>) -> Outcome {
-    let mut guard = Guard::new(HEAD_BYTES_MAX, FIELDS_MAX);
+    let mut guard = RequestGuard::new(HEAD_BYTES_MAX, FIELDS_MAX);
     let (mut come, mut pass, mut answered) = (0, 0, if feed.in_turn { 0 } else { u64::MAX });
     loop {
         let scan = guard.scan(&bytes[pass..come], answered);
         assert!(scan.pass <= come - pass, "no more is handed on than came");
         pass += scan.pass;
-        let outcome = Outcome { pass, bad: scan.bad, heads: guard.heads(), is_in_head: guard.is_in_head() };
-        if scan.bad.is_some() {
+        let outcome = Outcome { pass, malformed: scan.malformed, heads: guard.heads(), is_in_head: guard.is_in_head() };
+        if scan.malformed.is_some() {
             return outcome;
         }
         if guard.awaits_upgrade() {

@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use super::errand::{Configured, Failure, answer, say};
 use crate::config::admin;
-use crate::http::client::{ClientError, ClientResponse, ClientSettings, HttpClient, Transport};
+use crate::http::client::{CallError, ClientResponse, ClientSettings, HttpClient, Transport};
 use crate::telemetry::logs::chain;
 
 /// Time for the whole question: whoever asks gives up soon too (Docker: 30 s, Kubernetes: 1 s).
@@ -73,7 +73,7 @@ impl Arguments {
                 }
                 say(&format!("error: {address} answers {status} at {path}: {said}\n"));
             }
-            Err(ClientError::Timeout(..)) => {
+            Err(CallError::Timeout(..)) => {
                 say(&format!("error: {address} does not answer within {} s\n", TIMEOUT.as_secs()));
             }
             Err(error) => say(&format!("error: nothing that answers at {address}: {}\n", cause(&error))),
@@ -83,7 +83,7 @@ impl Arguments {
 }
 
 /// The client's own words name the address once more.
-fn cause(error: &ClientError) -> String {
+fn cause(error: &CallError) -> String {
     std::error::Error::source(error).map_or_else(|| "it is not HTTP".to_owned(), |cause| chain(&cause))
 }
 

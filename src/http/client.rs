@@ -74,7 +74,7 @@ pub struct Authorities(Option<RootCertStore>);
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum CallError {
     /// No connection, or no TLS on it.
     #[error("could not connect to {0}")]
     Connect(String, #[source] Cause),
@@ -95,7 +95,7 @@ pub enum ClientError {
     Authorities(String),
 }
 
-/// hyper-util's error, without its own words (`client error (Connect): tcp connect error`): [`ClientError`] has better ones.
+/// hyper-util's error, without its own words (`client error (Connect): tcp connect error`): [`CallError`] has better ones.
 #[derive(Debug)]
 pub struct Cause(legacy::Error);
 
@@ -111,7 +111,7 @@ pub struct ClientResponse {
 }
 
 /// The address of a call: text, or a [`Uri`].
-pub trait Target: TryInto<Uri, Error: Into<http::Error>> {}
+pub trait CallTarget: TryInto<Uri, Error: Into<http::Error>> {}
 
 /// A body that is read as it arrives.
 pub struct ClientBody {
@@ -146,17 +146,17 @@ impl HttpClient {
     }
 
     /// GETs an address.
-    pub async fn get(&self, address: impl Target, headers: HeaderMap) -> Result<ClientResponse, ClientError> {
+    pub async fn get(&self, address: impl CallTarget, headers: HeaderMap) -> Result<ClientResponse, CallError> {
         self.whole(self.request(Method::GET, address, headers, Bytes::new())?).await
     }
 
     /// POSTs JSON to an address.
     pub async fn post(
         &self,
-        address: impl Target,
+        address: impl CallTarget,
         headers: HeaderMap,
         json: String,
-    ) -> Result<ClientResponse, ClientError> {
+    ) -> Result<ClientResponse, CallError> {
         self.whole(self.json(address, headers, json)?).await
     }
 
@@ -164,9 +164,9 @@ impl HttpClient {
     /// long, or breaks off, only costs its connection.
     pub async fn get_head(
         &self,
-        address: impl Target,
+        address: impl CallTarget,
         headers: HeaderMap,
-    ) -> Result<(StatusCode, HeaderMap), ClientError> {
+    ) -> Result<(StatusCode, HeaderMap), CallError> {
         let request = self.request(Method::GET, address, headers, Bytes::new())?;
         self.in_time(async {
             let (head, body) = self.send(request).await?.into_parts();
@@ -179,10 +179,10 @@ impl HttpClient {
     /// POSTs JSON to an address for an answer that is read as it arrives: the limits hold for its head alone.
     pub async fn post_for_stream(
         &self,
-        address: impl Target,
+        address: impl CallTarget,
         headers: HeaderMap,
         json: String,
-    ) -> Result<(StatusCode, ClientBody), ClientError> {
+    ) -> Result<(StatusCode, ClientBody), CallError> {
         let request = self.json(address, headers, json)?;
         let (head, body) = self.in_time(self.send(request)).await?.into_parts();
         Ok((head.status, ClientBody { body, server: self.server.clone() }))
@@ -190,10 +190,10 @@ impl HttpClient {
 
     fn json(
         &self,
-        address: impl Target,
+        address: impl CallTarget,
         mut headers: HeaderMap,
         json: String,
-    ) -> Result<Request<Full<Bytes>>, ClientError> {
+    ) -> Result<Request<Full<Bytes>>, CallError> {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.request(Method::POST, address, headers, json.into())
     }
@@ -201,39 +201,39 @@ impl HttpClient {
     fn request(
         &self,
         method: Method,
-        address: impl Target,
+        address: impl CallTarget,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, ClientError> {
+    ) -> Result<Request<Full<Bytes>>, CallError> {
         let request = Request::builder().method(method).uri(address).body(Full::new(body));
-        let mut request = request.map_err(|error| ClientError::Request(self.server.clone(), error))?;
+        let mut request = request.map_err(|error| CallError::Request(self.server.clone(), error))?;
         *request.headers_mut() = headers;
         Ok(request)
     }
 
-    async fn whole(&self, request: Request<Full<Bytes>>) -> Result<ClientResponse, ClientError> {
+    async fn whole(&self, request: Request<Full<Bytes>>) -> Result<ClientResponse, CallError> {
         self.in_time(async {
             let (head, body) = self.send(request).await?.into_parts();
             let body = Limited::new(body, self.body_bytes_max).collect().await;
-            let body = body.map_err(|_| ClientError::Body(self.server.clone()))?.to_bytes();
+            let body = body.map_err(|_| CallError::Body(self.server.clone()))?.to_bytes();
             Ok(ClientResponse { status: head.status, headers: head.headers, body })
         })
         .await
     }
 
-    async fn in_time<T>(&self, call: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
-        timeout(self.timeout, call).await.map_err(|_| ClientError::Timeout(self.server.clone(), self.timeout))?
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        timeout(self.timeout, call).await.map_err(|_| CallError::Timeout(self.server.clone(), self.timeout))?
     }
 
     /// A GET changes nothing, so it is sent once more where a kept connection may have closed under it.
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, CallError> {
         let again = (self.is_kept && *request.method() == Method::GET).then(|| request.clone());
         let answer = match (self.client.request(request).await, again) {
             (Err(error), Some(again)) if !error.is_connect() => self.client.request(again).await,
             (answer, _) => answer,
         };
         answer.map_err(|error| {
-            let failed = if error.is_connect() { ClientError::Connect } else { ClientError::Answer };
+            let failed = if error.is_connect() { CallError::Connect } else { CallError::Answer };
             failed(self.server.clone(), Cause(error))
         })
     }
@@ -252,10 +252,10 @@ impl ClientSettings {
 
 impl ClientBody {
     /// The next bytes; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
         loop {
             let Some(frame) = self.body.frame().await else { return Ok(None) };
-            let frame = frame.map_err(|_| ClientError::Body(self.server.clone()))?;
+            let frame = frame.map_err(|_| CallError::Body(self.server.clone()))?;
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
@@ -272,8 +272,8 @@ impl Authorities {
     }
 
     /// Those of a file of PEM, and no others.
-    pub fn read(file: &Path) -> Result<Self, ClientError> {
-        let wrong = |error: &dyn Display| ClientError::Authorities(format!("{}: {error}", file.display()));
+    pub fn read(file: &Path) -> Result<Self, CallError> {
+        let wrong = |error: &dyn Display| CallError::Authorities(format!("{}: {error}", file.display()));
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
             roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
@@ -366,7 +366,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-impl<T: TryInto<Uri, Error: Into<http::Error>>> Target for T {}
+impl<T: TryInto<Uri, Error: Into<http::Error>>> CallTarget for T {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
@@ -417,10 +417,10 @@ mod tests {
         assert_eq!(kept.get(&*address, HeaderMap::new()).await.unwrap().body, "ok");
         for (client, answers) in [(client(None), ["", ANSWER].as_slice()), (kept.clone(), &["", ""])] {
             let answer = client.get(&*server(answers).await, HeaderMap::new()).await;
-            assert!(matches!(answer, Err(ClientError::Answer(..))), "{answer:?}");
+            assert!(matches!(answer, Err(CallError::Answer(..))), "{answer:?}");
         }
         let answer = kept.post(&*server(&["", ANSWER]).await, HeaderMap::new(), "{}".to_owned()).await;
-        assert!(matches!(answer, Err(ClientError::Answer(..))), "{answer:?}");
+        assert!(matches!(answer, Err(CallError::Answer(..))), "{answer:?}");
     }
 
     #[tokio::test]

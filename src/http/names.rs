@@ -229,19 +229,13 @@ impl HeaderTable {
         Ok(names)
     }
 
-    /// Whether a trailer of this name may pass: not one that is owned in any spelling, nor one that frames or routes a
-    /// message, says what it holds, or whether it may be kept (RFC 9110 6.5.1).
-    pub fn may_trail(&self, name: &HeaderName) -> bool {
+    /// Whether a field may not pass as a trailer: one that is owned in any spelling, frames or routes a message, says what it
+    /// holds, or whether it may be kept (RFC 9110 6.5.1).
+    pub fn bars_trailer(&self, name: &HeaderName) -> bool {
         let folded = fold(name.as_str());
-        self.owner(name).is_none()
-            && !folded.starts_with("content-")
-            && !NOT_IN_TRAILERS.iter().any(|other| other.as_str() == folded)
-    }
-
-    /// The trailers that may pass.
-    pub fn strip_trailers(&self, trailers: &HeaderMap) -> HeaderMap {
-        let kept = trailers.iter().filter(|(name, _)| self.may_trail(name));
-        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+        folded.starts_with("content-")
+            || NOT_IN_TRAILERS.iter().any(|other| other.as_str() == folded)
+            || self.owner(name).is_some()
     }
 
     /// Takes out of an answer, in one walk, what belongs to the upstream's connection, what `Connection` nominates there, and

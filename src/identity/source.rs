@@ -11,7 +11,7 @@ use http::{StatusCode, Uri};
 
 use super::trust::TrustedProxy;
 use crate::config::{CheckUrl, IdentitySource, PublicUrl};
-use crate::http::client::{ClientError, ClientSettings, HttpClient, Transport};
+use crate::http::client::{CallError, ClientSettings, HttpClient, Transport};
 use crate::http::{cookies, forwarded};
 use crate::litellm::credentials::UI_COOKIE;
 use crate::refusal::{Code, Refusal};
@@ -107,7 +107,7 @@ impl AssertionSource {
     }
 
     /// What the OAuth proxy answers to a question about this request; `None` where it is not asked.
-    pub async fn try_out(&self, info: &RequestInfo<'_>) -> Option<Result<(StatusCode, HeaderMap), ClientError>> {
+    pub async fn try_out(&self, info: &RequestInfo<'_>) -> Option<Result<(StatusCode, HeaderMap), CallError>> {
         match self {
             Self::Headers => None,
             Self::Subrequest(subrequest) => subrequest.answer(info).await,
@@ -149,7 +149,7 @@ impl AuthSubrequest {
     }
 
     /// `None` for a request without a cookie: there is nothing to ask about.
-    async fn answer(&self, info: &RequestInfo<'_>) -> Option<Result<(StatusCode, HeaderMap), ClientError>> {
+    async fn answer(&self, info: &RequestInfo<'_>) -> Option<Result<(StatusCode, HeaderMap), CallError>> {
         let cookie = sign_in_cookies(info)?;
         Some(self.client.get_head(&self.url, self.question(info, cookie)).await)
     }

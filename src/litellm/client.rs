@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 
 use crate::config::{Litellm, UpstreamUrl};
-use crate::http::client::{ClientError, ClientSettings, HttpClient, Transport};
+use crate::http::client::{CallError, ClientSettings, HttpClient, Transport};
 use crate::litellm::api::{self, Call};
 use crate::litellm::credentials::KeyHeaders;
 use crate::telemetry::logs::chain;
@@ -58,7 +58,7 @@ impl LitellmClient {
     }
 
     /// GETs a path with a key, or without: gives the status and the body.
-    pub async fn get(&self, path: &str, key: Option<&KeyHeaders>) -> Result<(u16, Bytes), ClientError> {
+    pub async fn get(&self, path: &str, key: Option<&KeyHeaders>) -> Result<(u16, Bytes), CallError> {
         let answer = self.http.get(format!("{}{path}", self.base), self.headers(key)).await?;
         Ok((answer.status.as_u16(), answer.body))
     }

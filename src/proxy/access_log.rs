@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
+use crate::http1::ResponseError;
 use crate::identity::peer::Peer;
 use crate::refusal::Refusal;
 use crate::refusal::audit::DenialAudit;
@@ -16,7 +17,6 @@ use crate::session::credential::Credential;
 use crate::telemetry::access_log::{self, AccessLogEntry};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, Outcome};
-use crate::upstream::AnswerError;
 
 /// What a listener does with every request, whatever becomes of it: counts it, writes its line, notes whom it refused.
 #[derive(Clone)]
@@ -139,10 +139,10 @@ impl RequestRecord {
     }
 
     /// The answer broke off.
-    pub fn broke(&mut self, error: &AnswerError) {
+    pub fn broke(&mut self, error: &ResponseError) {
         match error {
-            AnswerError::Broken(_) | AnswerError::Silent => _ = self.metrics.upstream_cuts.inc(),
-            AnswerError::Upload => {}
+            ResponseError::Broken(_) | ResponseError::Silent => _ = self.metrics.upstream_cuts.inc(),
+            ResponseError::Upload => {}
         }
         self.broken = Some(chain(error));
     }
@@ -159,16 +159,19 @@ impl Drop for RequestRecord {
         self.metrics.request(self.outcome);
         let (refusal, cause) = self.refusal.as_ref().map(|(code, cause)| (*code, cause.as_str())).unzip();
         let cause = cause.or(self.broken.as_deref());
-        tracing::info!(
-            target: "vestibule::access",
-            request_id = self.request_id.to_str().unwrap_or_default(),
-            peer = %self.peer,
-            method = self.method.as_str(),
-            path = self.target.as_ref().map_or("", PathAndQuery::path),
-            passage = self.passage,
-            person = self.person.as_deref(),
-            rule = self.rule,
-            status = self.status.map(|status| status.as_u16()),
+        let peer = match self.peer.address() {
+            Some(shown) => Cow::Borrowed(shown.to_str().unwrap_or_default()),
+            None => Cow::Owned(self.peer.to_string()),
+        };
+        access_log::write(&AccessLogEntry {
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            peer: &peer,
+            method: self.method.as_str(),
+            path: self.target.as_ref().map_or("", PathAndQuery::path),
+            passage: self.passage,
+            person: self.person.as_deref(),
+            rule: self.rule,
+            status: self.status.map(|status| status.as_u16()),
             refusal,
             cause,
             first_byte_ms: self.first_byte.map(millis),

@@ -5,7 +5,7 @@ use http::{Method, Response, StatusCode};
 use super::access_log::{RequestObserver, RequestRecord};
 use super::response::{self, AnswerBody};
 use super::sign_in_redirect::SignInRedirect;
-use crate::http::framing::Bad as Malformed;
+use crate::http1::Malformed;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::RequestInfo;
 

@@ -13,11 +13,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::access_log::RequestRecord;
 use crate::admin_ui::html;
 use crate::http::request_id;
+use crate::http1::{ResponseBody, ResponseError};
 use crate::litellm::routes;
 use crate::refusal::{self, Code, Refusal};
 use crate::request_info::RequestInfo;
 use crate::session::InFlight;
-use crate::upstream::{AnswerError, ResponseBody};
 
 /// How long a browser may use a preflight's answer, in seconds.
 pub(super) const PREFLIGHT_SECONDS: u64 = 600;
@@ -202,9 +202,9 @@ fn page(code: Code, id: &str) -> String {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = AnswerError;
+    type Error = ResponseError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         let this = &mut *self;
         let polled = match &mut this.content {
             Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),

@@ -1,32 +1,16 @@
-//! A websocket after its handshake: bytes both ways, which vestibule does not read.
-
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+//! A websocket after its handshake: its record, and what is held until it ends.
 
 use super::access_log::RequestRecord;
 use super::response::Permits;
-use crate::http::exchange::Exchange;
+use crate::http1::{self, Exchange, Upgrade};
 use crate::telemetry::logs::chain;
 
 /// Carries bytes until both sides have ended. The record's line is written then, and the places of the user, of all requests
 /// and of the connection given back.
-pub(super) async fn carry(
-    downstream: OnUpgrade,
-    upstream: OnUpgrade,
-    mut record: RequestRecord,
-    _held: (Permits, Exchange),
-) {
+pub(super) async fn carry(client: Upgrade, upstream: Upgrade, mut record: RequestRecord, _held: (Permits, Exchange)) {
     record.tunnelled();
-    let (downstream, upstream) = match (downstream.await, upstream.await) {
-        (Ok(downstream), Ok(upstream)) => (downstream, upstream),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::debug!(cause = chain(&error), "an upgrade did not come about");
-            return;
-        }
-    };
-    match copy_bidirectional(&mut TokioIo::new(downstream), &mut TokioIo::new(upstream)).await {
-        Ok((_, down)) => {
+    match http1::tunnel(client, upstream).await {
+        Ok(down) => {
             record.sent(usize::try_from(down).unwrap_or(usize::MAX));
             record.finished();
         }

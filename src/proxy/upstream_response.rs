@@ -9,9 +9,9 @@ use http_body_util::BodyExt as _;
 use super::upstream_request::RequestWriter;
 use crate::admin_ui::{AdminUi, ResponseEdits};
 use crate::http::request_id;
+use crate::http1::ResponseBody;
 use crate::refusal::{self, Code, Refusal};
 use crate::request_info::RequestInfo;
-use crate::upstream::ResponseBody;
 
 /// Most bytes of an answer that is written anew. LiteLLM's own is below one.
 const REWRITTEN_BYTES_MAX: u64 = 64 * 1024;

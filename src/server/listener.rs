@@ -50,11 +50,11 @@ pub enum Listener {
 pub struct Acceptor {
     listener: Listener,
     places: Arc<Semaphore>,
-    accepted: Option<(Stream, Peer)>,
+    accepted: Option<(Accepted, Peer)>,
 }
 
 /// A connection from downstream.
-pub enum Stream {
+pub enum Accepted {
     /// TCP.
     Tcp(TcpStream),
     /// A unix path.
@@ -150,17 +150,17 @@ impl Socket {
 
 impl Listener {
     /// The next connection, and who holds it. Losing the future loses no connection.
-    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::tcp(address)))
+                Ok((Accepted::Tcp(stream), Peer::tcp(address)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let uid = stream.peer_cred()?.uid();
-                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+                Ok((Accepted::Unix(stream), Peer::Unix { uid }))
             }
         }
     }
@@ -178,7 +178,7 @@ impl Acceptor {
     ///
     /// At the limit one connection waits here, further ones in the backlog. The place comes second: taken first, an idle
     /// listener would keep it from a busy one.
-    pub async fn next(&mut self) -> Option<(Stream, Peer, OwnedSemaphorePermit)> {
+    pub async fn next(&mut self) -> Option<(Accepted, Peer, OwnedSemaphorePermit)> {
         while self.accepted.is_none() {
             match self.listener.accept().await {
                 Ok(accepted) => self.accepted = Some(accepted),

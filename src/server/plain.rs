@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::listener::{Acceptor, Listener, Stream};
+use super::listener::{Accepted, Acceptor, Listener};
 
 /// A request to such a server.
 pub type PlainRequest = Request<Incoming>;
@@ -44,8 +44,8 @@ impl PlainServer {
             let answer = answer.clone();
             tokio::spawn(async move {
                 match stream {
-                    Stream::Tcp(stream) => self.connection(stream, answer).await,
-                    Stream::Unix(stream) => self.connection(stream, answer).await,
+                    Accepted::Tcp(stream) => self.connection(stream, answer).await,
+                    Accepted::Unix(stream) => self.connection(stream, answer).await,
                 }
                 drop(place);
             });

@@ -1,47 +1,31 @@
 //! One worker: a thread, a runtime, a listener, its own connections to LiteLLM.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::Ending;
 use super::app::App;
-use super::listener::{Listener, Socket, Stream};
-use super::wire::Wire;
+use super::listener::{Accepted, Acceptor, Listener, Socket};
 use crate::config::Limits;
 use crate::forward_auth::ForwardAuth;
-use crate::http::conversation::Conversation;
-use crate::http::exchange::{Exchange, InTurn};
-use crate::http::hop;
-use crate::http::liveness::{self, Downstream};
+use crate::http1::{
+    Client, ClientCounters, ClientLimits, Exchange, Incoming, Server, ServerLimits, Stream, TrailerFilter,
+};
 use crate::identity::peer::Peer;
 use crate::proxy::Proxy;
 use crate::proxy::access_log::RequestObserver;
 use crate::proxy::response::AnswerBody;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::{Upstream, sweep_forever};
-
-/// How long the accept loop rests when the system has no descriptor to give.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// hyper's limit of fields where none is set (`DEFAULT_MAX_HEADERS`).
-const HYPER_HEADERS_MAX: usize = 100;
 
 /// What a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,17 +102,9 @@ impl Worker {
         let mut reloaded = self.app.clone();
         let mut serving = self.serving(role, &reloaded.borrow_and_update().clone());
         let face = Arc::new(ArcSwap::new(serving.face.clone()));
-        let mut accepted = None;
+        let mut acceptor = Acceptor::new(listener, self.connections.clone());
         loop {
-            let next = async {
-                // At the limit one connection waits here, further ones in the backlog. The place comes second: taken first,
-                // an idle worker would keep it from a busy one.
-                if accepted.is_none() {
-                    accepted = Some(listener.accept().await);
-                }
-                self.connections.clone().acquire_owned().await.ok()
-            };
-            let place = tokio::select! {
+            let next = tokio::select! {
                 () = self.ending.stop.cancelled() => break,
                 Ok(()) = reloaded.changed() => {
                     // Connections that are open go on to the new face with their next request.
@@ -136,23 +112,16 @@ impl Worker {
                     face.store(serving.face.clone());
                     continue;
                 }
-                place = next => place,
+                next = acceptor.next() => next,
             };
-            match (place, accepted.take()) {
-                (None, _) => break,
-                (Some(place), Some(Ok((stream, peer)))) => self.spawn(&serving, &face, stream, peer, place),
-                (Some(_), Some(Err(error))) => {
-                    tracing::warn!(cause = chain(&error), "can't accept a connection");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                }
-                (Some(_), None) => {}
-            }
+            let Some((stream, peer, place)) = next else { break };
+            self.spawn(&serving, &face, stream, peer, place);
         }
     }
 
     /// Puts together what this worker serves with.
     fn serving(&self, role: Role, app: &App) -> Serving {
-        let limits = &app.limits;
+        let limits = &*app.limits;
         let (face, sweeping) = match role {
             Role::Proxy => {
                 let (proxy, sweeping) = self.proxy(app);
@@ -160,7 +129,7 @@ impl Worker {
             }
             Role::ForwardAuth => (Face::ForwardAuth(app.forward_auth(self.observer(app))), None),
         };
-        Serving { face: Arc::new(face), http: Self::http(limits), limits: limits.clone(), sweeping }
+        Serving { face: Arc::new(face), server: Server::new(limits.into(), trailers(app)), sweeping }
     }
 
     fn observer(&self, app: &App) -> RequestObserver {
@@ -168,10 +137,14 @@ impl Worker {
     }
 
     fn proxy(&self, app: &App) -> (Proxy, AbortHandle) {
-        let limits = &app.limits;
-        let upstream = Upstream::new(app.upstream.clone(), (**limits).clone(), self.metrics.clone());
+        let limits = &*app.limits;
+        let counters = ClientCounters {
+            connects: self.metrics.upstream_connects.clone(),
+            retries: self.metrics.upstream_retries.clone(),
+        };
+        let upstream = Client::new(app.upstream.clone(), limits.into(), counters, trailers(app));
         let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
-        let sweeping = tokio::spawn(sweep_forever(upstream.clone(), every)).abort_handle();
+        let sweeping = tokio::spawn(upstream.clone().sweep_forever(every)).abort_handle();
         let proxy = Proxy {
             authorizer: app.authorizer.clone(),
             writer: app.writer.clone(),
@@ -185,52 +158,64 @@ impl Worker {
         (proxy, sweeping)
     }
 
-    fn http(limits: &Limits) -> http1::Builder {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(None) // the wire's to time: hyper sees no head before it is whole
-            .max_header_size(limits.header_bytes)
-            .max_buf_size(limits.header_bytes);
-        // The wire has counted the fields. hyper's own limit is raised only where it would be the lower one: as a setting
-        // it costs an allocation a request.
-        if limits.headers > HYPER_HEADERS_MAX {
-            http.max_headers(limits.headers);
-        }
-        http
-    }
-
     fn spawn(
         &self,
         serving: &Serving,
         face: &Arc<ArcSwap<Face>>,
-        stream: Stream,
+        stream: Accepted,
         peer: Peer,
         place: OwnedSemaphorePermit,
     ) {
         let connection = Connection {
             face: face.clone(),
-            limits: serving.limits.clone(),
             peer: Arc::new(peer),
             seat: Seat::new(self.metrics.clone(), place),
             stop: self.ending.stop.clone(),
         };
+        let server = serving.server.clone();
         match stream {
-            Stream::Tcp(stream) => {
-                if let Err(error) = liveness::watch_client(&stream, serving.limits.send_timeout) {
-                    tracing::debug!(cause = chain(&error), "a connection can't be watched over");
-                }
-                self.ending.running.spawn(connection.serve(serving.http.clone(), stream))
-            }
-            Stream::Unix(stream) => self.ending.running.spawn(connection.serve(serving.http.clone(), stream)),
+            Accepted::Tcp(stream) => self.ending.running.spawn(connection.serve(server, stream)),
+            Accepted::Unix(stream) => self.ending.running.spawn(connection.serve(server, stream)),
         };
+    }
+}
+
+/// Trailers that may not pass: names that vestibule owns, and those that come too late behind a message.
+fn trailers(app: &App) -> TrailerFilter {
+    let headers = app.authorizer.site.headers().clone();
+    TrailerFilter::new(move |name| headers.bars_trailer(name))
+}
+
+impl From<&Limits> for ServerLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            header_bytes: limits.header_bytes,
+            headers: limits.headers,
+            header_timeout: limits.header_timeout,
+            keep_alive_timeout: limits.keep_alive_timeout,
+            body_timeout: limits.body_timeout,
+            body_rate: limits.body_rate,
+            send_timeout: limits.send_timeout,
+        }
+    }
+}
+
+impl From<&Limits> for ClientLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            connect_timeout: limits.upstream_connect_timeout,
+            first_byte_timeout: limits.upstream_first_byte_timeout,
+            read_timeout: limits.upstream_read_timeout,
+            idle_timeout: limits.upstream_idle_timeout,
+            idle_connections: limits.upstream_idle_connections,
+        }
     }
 }
 
 /// What a worker serves with until the next reload.
 struct Serving {
     face: Arc<Face>,
-    http: http1::Builder,
-    limits: Arc<Limits>,
+    server: Server,
     sweeping: Option<AbortHandle>,
 }
 
@@ -243,21 +228,12 @@ enum Face {
 // === impl Face ===
 
 impl Face {
-    async fn serve(
-        &self,
-        peer: &Arc<Peer>,
-        exchange: Exchange,
-        request: Request<Incoming>,
-    ) -> Response<InTurn<AnswerBody>> {
-        let version = request.version();
-        let takes_trailers = version == http::Version::HTTP_11
-            && hop::takes_trailers(request.headers().get_all(http::header::TE).iter());
-        let response = match self {
-            Self::Proxy(proxy) => proxy.serve(peer, &exchange, request).await,
+    async fn serve(&self, peer: &Arc<Peer>, exchange: &Exchange, request: Request<Incoming>) -> Response<AnswerBody> {
+        match self {
+            Self::Proxy(proxy) => proxy.serve(peer, exchange, request).await,
             // Boxed, as is the rarer way of the two.
-            Self::ForwardAuth(forward_auth) => Box::pin(forward_auth.serve(peer, &exchange, request)).await,
-        };
-        exchange.answer(response, version, takes_trailers)
+            Self::ForwardAuth(forward_auth) => Box::pin(forward_auth.serve(peer, exchange, request)).await,
+        }
     }
 }
 
@@ -269,7 +245,6 @@ impl Drop for Serving {
 
 struct Connection {
     face: Arc<ArcSwap<Face>>,
-    limits: Arc<Limits>,
     peer: Arc<Peer>,
     seat: Seat,
     stop: tokio_util::sync::CancellationToken,
@@ -299,28 +274,12 @@ impl Drop for Seat {
 // === impl Connection ===
 
 impl Connection {
-    async fn serve<S>(self, http: http1::Builder, stream: S)
-    where
-        S: AsyncRead + AsyncWrite + Downstream + Unpin + Send + 'static,
-    {
-        let talk = Conversation::seated(self.seat);
-        let count = AtomicU64::new(0);
-        let service = service_fn(|request: Request<Incoming>| {
-            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-            let (face, peer, talk) = (self.face.load_full(), self.peer.clone(), talk.clone());
-            async move { Ok::<_, Infallible>(face.serve(&peer, Exchange::new(talk, number), request).await) }
-        });
-        let wire = TokioIo::new(Wire::new(stream, talk.clone(), &self.limits));
-        let served = http.serve_connection(wire, service).with_upgrades();
-        tokio::pin!(served);
-        let result = tokio::select! {
-            result = served.as_mut() => result,
-            () = self.stop.cancelled() => {
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
+    async fn serve(self, server: Server, stream: impl Stream) {
+        let handler = |exchange: Exchange, request| {
+            let (face, peer) = (self.face.load_full(), self.peer.clone());
+            async move { face.serve(&peer, &exchange, request).await }
         };
-        if let Err(error) = result {
+        if let Err(error) = server.serve(stream, self.seat, self.stop.cancelled(), handler).await {
             tracing::debug!(peer = %self.peer, cause = chain(&error), "a connection ended");
         }
     }

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use crate::config::{Config, Finding, State};
-use crate::http::client::ClientError;
+use crate::http::client::CallError;
 use crate::litellm::client::LitellmClient;
 use crate::litellm::credentials::KeyHeaders;
 use crate::litellm::probe::{self, Answer};
@@ -44,7 +44,7 @@ pub(super) async fn ask(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn questions(client: &LitellmClient, config: &Config) -> Result<Vec<Finding>, ClientError> {
+async fn questions(client: &LitellmClient, config: &Config) -> Result<Vec<Finding>, CallError> {
     let ready = get(client, probe::READY, None).await?;
     let details = match client.master_key() {
         Some(key) => Some(get(client, probe::DETAILS, Some(key)).await?),
@@ -64,7 +64,7 @@ async fn questions(client: &LitellmClient, config: &Config) -> Result<Vec<Findin
     Ok(findings)
 }
 
-async fn get(client: &LitellmClient, path: &str, key: Option<&KeyHeaders>) -> Result<Answer, ClientError> {
+async fn get(client: &LitellmClient, path: &str, key: Option<&KeyHeaders>) -> Result<Answer, CallError> {
     let (status, body) = client.get(path, key).await?;
     Ok(Answer::new(status, &body))
 }

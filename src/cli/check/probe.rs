@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::config::{Config, Finding, Gateway, State};
-use crate::http::client::{Authorities, ClientError, ClientResponse, ClientSettings, HttpClient, Transport};
+use crate::http::client::{Authorities, CallError, ClientResponse, ClientSettings, HttpClient, Transport};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY};
 use crate::refusal::{self, Code};
 use crate::secret;
@@ -132,7 +132,7 @@ fn unknown(message: impl Into<String>, remedy: &str) -> Finding {
 
 impl Probe<'_> {
     /// What was found stays found when a later visit fails.
-    async fn all(&self, findings: &mut Vec<Finding>) -> Result<(), ClientError> {
+    async fn all(&self, findings: &mut Vec<Finding>) -> Result<(), CallError> {
         findings.push(self.stranger().await?);
         findings.push(self.endpoint().await?);
         if self.cookie.is_none() {
@@ -171,7 +171,7 @@ impl Probe<'_> {
     }
 
     /// Without a sign-in, with forged identity.
-    async fn stranger(&self) -> Result<Finding, ClientError> {
+    async fn stranger(&self) -> Result<Finding, CallError> {
         let remedy = "let the sign-in proxy or the gateway turn away whoever is not signed in, and set or remove these headers \
                       itself; see docs/trust.md and docs/forward-auth.md";
         for path in [self.whoami(), MODELS.to_owned()] {
@@ -198,7 +198,7 @@ impl Probe<'_> {
 
     /// The endpoint for gateways, by whatever spelling, may not be asked from outside. Where it can be, it answers with a key,
     /// or with a refusal of its own: on the other listener there is no such page.
-    async fn endpoint(&self) -> Result<Finding, ClientError> {
+    async fn endpoint(&self) -> Result<Finding, CallError> {
         let own = &self.config.own_prefix;
         let asks = [("uri", MODELS), ("method", "GET"), ("host", self.base.authority().map_or("", Authority::as_str))];
         let kinds = |(what, value): (&str, &str)| {
@@ -236,7 +236,7 @@ impl Probe<'_> {
 
     /// With a sign-in, and forged identity beside it: on vestibule's own page, and on a path of LiteLLM's, which may go another
     /// way.
-    async fn forged(&self) -> Result<Finding, ClientError> {
+    async fn forged(&self) -> Result<Finding, CallError> {
         let remedy = "the sign-in proxy or the gateway must overwrite or remove this header on every request; until then take it \
                       out of `identity.reads`, or set `identity.source: check`";
         for path in [self.whoami(), INFO.to_owned()] {
@@ -252,7 +252,7 @@ impl Probe<'_> {
     }
 
     /// `Connection` may not take an identity header away.
-    async fn nominated(&self) -> Result<Finding, ClientError> {
+    async fn nominated(&self) -> Result<Finding, CallError> {
         let remedy = "have the sign-in proxy or the gateway drop what clients write into `Connection`; set \
                       `identity.groups_required` where rules hang on groups";
         for path in [self.whoami(), INFO.to_owned()] {
@@ -269,7 +269,7 @@ impl Probe<'_> {
     }
 
     /// A request that a browser marks as another site's.
-    async fn cross_site(&self) -> Result<Finding, ClientError> {
+    async fn cross_site(&self) -> Result<Finding, CallError> {
         let line = |name: &'static str, value: &str| (HeaderName::from_static(name), value.to_owned());
         for lines in [
             vec![
@@ -290,7 +290,7 @@ impl Probe<'_> {
     }
 
     /// A key that a client sends may not be the one that LiteLLM goes by: the person's own is, or the request is refused.
-    async fn keys(&self) -> Result<Finding, ClientError> {
+    async fn keys(&self) -> Result<Finding, CallError> {
         let litellm = &self.config.litellm;
         for name in CREDENTIALS.iter().chain(&litellm.key_header).chain(&litellm.pass_through_key_headers) {
             let answer = self.visit(MODELS, &[(name.clone(), format!("Bearer sk-{}", self.nonce))], true).await?;
@@ -323,14 +323,14 @@ impl Probe<'_> {
         forgeries
     }
 
-    async fn outcome(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<Outcome, ClientError> {
+    async fn outcome(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<Outcome, CallError> {
         let answer = self.visit(path, lines, signed_in).await?;
         let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
         let user = said.and_then(|said| Some(said.get("user_id")?.as_str()?.to_owned()));
         Ok(Outcome { status: answer.status.as_u16(), code: code(&answer), taken: taken(&answer), user })
     }
 
-    async fn visit(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<ClientResponse, ClientError> {
+    async fn visit(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<ClientResponse, CallError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(self.cookie.clone().filter(|_| signed_in).map(|cookie| (header::COOKIE, cookie)));

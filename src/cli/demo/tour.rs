@@ -17,7 +17,7 @@ use super::setting::{PROOF_HEADER, Setting};
 use super::stand_in::{Arrival, MODEL};
 use super::watch::{Event, Line};
 use super::words::Words;
-use crate::http::client::{ClientBody, ClientError, ClientSettings, HttpClient, Transport};
+use crate::http::client::{CallError, ClientBody, ClientSettings, HttpClient, Transport};
 use crate::refusal::Code;
 use crate::registry::sqlite::{Holder, Sqlite};
 
@@ -258,7 +258,7 @@ fn warn(page: &mut Page, line: &Line) {
 }
 
 /// As an OAuth proxy sends it on for a user who is signed in.
-async fn send(door: SocketAddr, headers: HeaderMap) -> Result<(StatusCode, ClientBody), ClientError> {
+async fn send(door: SocketAddr, headers: HeaderMap) -> Result<(StatusCode, ClientBody), CallError> {
     let question = serde_json::json!({
         "model": MODEL, "stream": true, "messages": [{ "role": "user", "content": "Who am I?" }]
     });

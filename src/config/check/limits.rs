@@ -7,7 +7,7 @@ use crate::config::problem::{KeyPath, literal, nearest};
 use crate::config::raw::{Person, RawAudit, RawDrain, RawLimits, RawLog};
 use crate::config::report::Report;
 use crate::config::{Audit, Drain, Limits, Log, LogFormat};
-use crate::http::framing::TARGET_BYTES_MAX;
+use crate::http1::TARGET_BYTES_MAX;
 
 /// hyper panics on a `max_buf_size` below this.
 const HEADER_BYTES_MIN: usize = 8192;

@@ -139,7 +139,7 @@ async fn an_answer_that_falls_silent_is_cut_off_for_the_client_to_see() {
     assert_eq!((answer.status, answer.complete, answer.text().as_str()), (200, false, "data: 1\n\n"));
     stage.upstream.closed(1).await;
     let line = stage.vestibule.request_lines(1).await.remove(0);
-    assert_eq!(crate::support::vestibule::field(&line, "cause"), "LiteLLM was silent within its answer");
+    assert_eq!(crate::support::vestibule::field(&line, "cause"), "the upstream was silent within its answer");
     assert_eq!(stage.vestibule.metric("vestibule_upstream_cuts_total").await, 1);
 }
 

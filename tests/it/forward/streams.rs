@@ -234,7 +234,7 @@ async fn an_answer_that_breaks_off_breaks_off_for_the_client() {
         }
     }
     let lines = stage.vestibule.request_lines(4).await;
-    let told = lines.iter().filter(|line| field(line, "cause").starts_with("LiteLLM's answer broke off")).count();
+    let told = lines.iter().filter(|line| field(line, "cause").starts_with("the upstream's answer broke off")).count();
     assert_eq!(told, cuts, "{lines:#?}");
     assert_eq!(usize::try_from(stage.vestibule.metric("vestibule_upstream_cuts_total").await), Ok(cuts));
 }

@@ -1,5 +1,5 @@
-//! The end of a connection: read on for a while after our side has ended, so that the client reads our last answer instead
-//! of meeting a reset (RFC 9112 9.6).
+//! The end of a connection: reading goes on for a while after the last response, so that the client reads it instead of
+//! meeting a reset (RFC 9112 9.6).
 
 use std::io;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ impl Linger {
         loop {
             match poll_throw(cx, stream) {
                 Poll::Ready(Ok(count @ 1..)) if self.thrown < LINGER_BYTES_MAX => self.thrown += count,
-                // The client's end, its reset, or more than we care to read: all the same now.
+                // The client's end, its reset, or too many bytes: all the same now.
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return self.until.as_mut().poll(cx),
             }
@@ -40,7 +40,7 @@ impl Linger {
     }
 }
 
-/// Reads once and throws away; how much it was, 0 at the end.
+/// Reads once and throws away; returns how much it was, 0 at the end.
 pub(super) fn poll_throw<S: AsyncRead + Unpin>(cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<usize>> {
     let mut bytes = [0; READ_BYTES];
     let mut thrown = ReadBuf::new(&mut bytes);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a body may keep us waiting: a bucket of time that waiting empties and bytes fill.
-pub(super) struct Pace {
+/// A bucket of time that waiting empties and bytes fill.
+pub(super) struct MinRate {
     /// What the bucket holds when full.
     full: Duration,
     /// Bytes that are worth a second; 0 = any byte fills the bucket.
@@ -14,15 +14,15 @@ pub(super) struct Pace {
     waits_since: Option<Instant>,
 }
 
-// === impl Pace ===
+// === impl MinRate ===
 
-impl Pace {
-    /// Full.
+impl MinRate {
+    /// Begins with a full bucket.
     pub(super) fn new(full: Duration, rate: u64) -> Self {
         Self { full, rate, left: full, waits_since: None }
     }
 
-    /// Nothing is there; until when it may stay so. Time in which nobody wants to read is not waiting.
+    /// Nothing is there; returns until when that may last. Time in which hyper does not read is not waiting.
     pub(super) fn wait(&mut self) -> Instant {
         *self.waits_since.get_or_insert_with(Instant::now) + self.left
     }
@@ -55,49 +55,49 @@ mod tests {
 
     const FULL: Duration = Duration::from_secs(30);
 
-    async fn waits(pace: &mut Pace, seconds: u64) -> bool {
-        let until = pace.wait();
+    async fn waits(rate: &mut MinRate, seconds: u64) -> bool {
+        let until = rate.wait();
         advance(Duration::from_secs(seconds)).await;
         Instant::now() < until
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_silence_may_last_as_long_as_the_bucket() {
-        let mut pace = Pace::new(FULL, 0);
+        let mut rate = MinRate::new(FULL, 0);
         for _ in 0..3 {
-            assert!(waits(&mut pace, 29).await);
-            pace.came(1);
+            assert!(waits(&mut rate, 29).await);
+            rate.came(1);
         }
-        assert!(!waits(&mut pace, 31).await);
+        assert!(!waits(&mut rate, 31).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn bytes_below_the_rate_only_put_the_end_off() {
-        let mut pace = Pace::new(FULL, 100);
+        let mut rate = MinRate::new(FULL, 100);
         for _ in 0..5 {
-            assert!(waits(&mut pace, 5).await);
-            pace.came(10);
+            assert!(waits(&mut rate, 5).await);
+            rate.came(10);
         }
-        assert!(!waits(&mut pace, 6).await);
-        pace.refill();
+        assert!(!waits(&mut rate, 6).await);
+        rate.refill();
         for _ in 0..100 {
-            assert!(waits(&mut pace, 5).await);
-            pace.came(500);
+            assert!(waits(&mut rate, 5).await);
+            rate.came(500);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_bytes_at_once_buy_no_silence_for_later() {
-        let mut pace = Pace::new(FULL, 100);
-        pace.came(1_000_000);
-        assert!(!waits(&mut pace, 31).await);
+        let mut rate = MinRate::new(FULL, 100);
+        rate.came(1_000_000);
+        assert!(!waits(&mut rate, 31).await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_in_which_nobody_reads_does_not_count() {
-        let mut pace = Pace::new(FULL, 100);
-        pace.came(1);
+    async fn time_in_which_hyper_does_not_read_does_not_count() {
+        let mut rate = MinRate::new(FULL, 100);
+        rate.came(1);
         advance(Duration::from_hours(1)).await;
-        assert!(waits(&mut pace, 29).await);
+        assert!(waits(&mut rate, 29).await);
     }
 }

@@ -1,12 +1,12 @@
-//! A head, read line by line as its bytes come: what frames the body, and what asks for another protocol.
+//! A head, read line by line as its bytes arrive: what frames the body, and whether another protocol is asked for.
 
 use std::str;
 
-use super::{Bad, are_text, is_token};
+use super::{Malformed, are_text, is_token, tail};
 
-/// How much a head may hold.
+/// What a head may hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct HeadLimits {
     pub(super) bytes: usize,
     pub(super) fields: usize,
     /// Before the first line.
@@ -21,7 +21,7 @@ pub(super) struct Start {
     pub(super) status: u16,
 }
 
-/// What of a head decides over the bytes behind it.
+/// What of a head decides how the bytes after it are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) start: Start,
@@ -32,10 +32,10 @@ pub(super) struct Head {
     pub(super) asks_http2: bool,
 }
 
-/// A head of which this much has been read. The same bytes are shown again, with more behind them.
+/// How far a head has been read. The same bytes are shown again, with more after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// Where the first line begins that is not whole yet, and how far its end has been looked for.
+    /// Where the first unfinished line begins, and how far its end has been searched for.
     at: usize,
     searched: usize,
     empty_lines: usize,
@@ -46,17 +46,17 @@ pub(super) struct Reading {
 // === impl Reading ===
 
 impl Reading {
-    /// Nothing has been read.
+    /// Nothing read yet.
     pub(super) const NEW: Self = Self { at: 0, searched: 0, empty_lines: 0, fields: 0, head: None };
 
-    /// Reads on to the empty line; gives the head and where it ends. `None` when the end is not there yet.
+    /// Reads on to the empty line; returns the head and where it ends, `None` when the end is not there yet.
     pub(super) fn read(
         &mut self,
         bytes: &[u8],
-        limits: Limits,
-        start_line: fn(&[u8]) -> Result<Start, Bad>,
-    ) -> Result<Option<(Head, usize)>, Bad> {
-        // What lies beyond the limit is not looked at, whether it is there already or not.
+        limits: HeadLimits,
+        start_line: fn(&[u8]) -> Result<Start, Malformed>,
+    ) -> Result<Option<(Head, usize)>, Malformed> {
+        // Bytes beyond the limit are ignored, so that the verdict does not depend on how the network cut them.
         let allowed = bytes.get(..limits.bytes).unwrap_or(bytes);
         while let Some(line) = self.line(allowed)? {
             match &mut self.head {
@@ -66,25 +66,25 @@ impl Reading {
                 Some(head) => {
                     self.fields += 1;
                     if self.fields > limits.fields {
-                        return Err(Bad::TooLarge);
+                        return Err(Malformed::TooLarge);
                     }
                     head.line(line)?;
                 }
             }
         }
-        if bytes.len() > limits.bytes { Err(Bad::TooLarge) } else { Ok(None) }
+        if bytes.len() > limits.bytes { Err(Malformed::TooLarge) } else { Ok(None) }
     }
 
-    /// The next whole line, without its CRLF. A bare LF is an error; a bare CR is left to who looks at the line's bytes.
-    fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Bad> {
+    /// The next whole line, without its CRLF. A bare LF is an error; a bare CR is left to the checks of the line's bytes.
+    fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
         let from = self.searched.max(self.at);
-        let Some(found) = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default()) else {
+        let Some(found) = memchr::memchr(b'\n', tail(bytes, from)?) else {
             self.searched = bytes.len();
             return Ok(None);
         };
         let line = bytes.get(self.at..from + found).and_then(|line| line.strip_suffix(b"\r"));
         self.at = from + found + 1;
-        line.map(Some).ok_or(Bad::Head)
+        line.map(Some).ok_or(Malformed::Head)
     }
 }
 
@@ -95,23 +95,23 @@ impl Head {
         Self { start, length: None, is_chunked: false, asks_upgrade: false, asks_http2: false }
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), Bad> {
-        let colon = line.iter().position(|byte| !is_token(*byte)).ok_or(Bad::Head)?;
+    fn line(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        let colon = line.iter().position(|byte| !is_token(*byte)).ok_or(Malformed::Head)?;
         let (name, value) = line.split_at(colon);
-        let value = value.strip_prefix(b":").ok_or(Bad::Head)?;
+        let value = value.strip_prefix(b":").ok_or(Malformed::Head)?;
         if name.is_empty() || !are_text(value) {
-            return Err(Bad::Head);
+            return Err(Malformed::Head);
         }
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = length(value.trim_ascii()).ok_or(Bad::Framing)?;
+                let length = length(value.trim_ascii()).ok_or(Malformed::Framing)?;
                 if self.length.replace(length).is_some() {
-                    return Err(Bad::Framing); // twice, even the same: one of us may count the other
+                    return Err(Malformed::Framing); // twice, even if equal: two readers may take different ones
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.is_chunked || !self.start.is_11 || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(Bad::Framing);
+                    return Err(Malformed::Framing);
                 }
                 self.is_chunked = true;
             }
@@ -124,9 +124,9 @@ impl Head {
         Ok(())
     }
 
-    fn ended(self) -> Result<Self, Bad> {
+    fn ended(self) -> Result<Self, Malformed> {
         // RFC 9112 6.1
-        if self.is_chunked && self.length.is_some() { Err(Bad::Framing) } else { Ok(self) }
+        if self.is_chunked && self.length.is_some() { Err(Malformed::Framing) } else { Ok(self) }
     }
 }
 
@@ -135,7 +135,7 @@ fn is_http2(protocol: &[u8]) -> bool {
     protocol.trim_ascii().get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
 }
 
-/// Digits alone: no sign, no list, no blank (RFC 9110 8.6).
+/// Digits only: no sign, no list, no space (RFC 9110 8.6).
 fn length(value: &[u8]) -> Option<u64> {
     if !value.iter().all(u8::is_ascii_digit) {
         return None;

@@ -5,20 +5,20 @@ use std::task::Context;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// One timer. Whoever never waits never makes one.
+/// One timer. Nothing is allocated before the first wait.
 #[derive(Debug, Default)]
-pub struct Clock {
+pub(super) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     is_running: bool,
-    /// The task that is to be woken is known.
+    /// The task to wake is registered.
     is_polled: bool,
 }
 
-// === impl Clock ===
+// === impl Timer ===
 
-impl Clock {
-    /// Runs until then, unless it runs already.
-    pub fn run(&mut self, until: impl FnOnce() -> Instant) {
+impl Timer {
+    /// Runs until then, unless it is running already.
+    pub(super) fn run(&mut self, until: impl FnOnce() -> Instant) {
         if self.is_running {
             return;
         }
@@ -31,12 +31,12 @@ impl Clock {
     }
 
     /// What was awaited has come.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.is_running = false;
     }
 
-    /// Whether the time has come; if not, the task is woken then. It is to be the same task from one `run` to the next.
-    pub fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether the time has come; if not, the task is woken then. From one `run` to the next it must be the same task.
+    pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(sleep) = self.sleep.as_mut().filter(|_| self.is_running) else { return false };
         if self.is_polled {
             return sleep.is_elapsed();

@@ -6,28 +6,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http::clock::Clock;
+use crate::http1::timer::Timer;
 
-/// The time of a client that is to take something.
-pub(super) struct Sending {
+/// The deadline of a client that has something to take.
+pub(super) struct WriteTimeout {
     /// Zero = for ever.
     timeout: Duration,
-    /// Runs while it takes nothing.
-    clock: Clock,
+    /// Runs while the client takes nothing.
+    timer: Timer,
 }
 
-impl Sending {
+// === impl WriteTimeout ===
+
+impl WriteTimeout {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, clock: Clock::default() }
+        Self { timeout, timer: Timer::default() }
     }
 
-    /// The outcome of a write, which may be awaited only so long.
+    /// The outcome of a write: an error once it has been pending for too long.
     pub(super) fn timed(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.clock.clear();
+            self.timer.clear();
         } else if self.timeout > Duration::ZERO {
-            self.clock.run(|| Instant::now() + self.timeout);
-            if self.clock.is_over(cx) {
+            self.timer.run(|| Instant::now() + self.timeout);
+            if self.timer.is_over(cx) {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
