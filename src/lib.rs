@@ -6,7 +6,7 @@
 //!           calling? for others?    for?        may they? and key    let through request out
 //! ```
 //!
-//! A module uses those further in, never those further out: `cli`, `server`, `face`, `gate`, then `registry` and
+//! A module uses those further in, never those further out: `cli`, `server`, `face`, `gate`, then `store` and
 //! `upstream`, `litellm`, `config`, and innermost `http`, `secret`, `telemetry`.
 
 pub mod cli;
@@ -15,9 +15,9 @@ pub mod face;
 pub mod gate;
 pub mod http;
 pub mod litellm;
-pub mod registry;
 pub mod secret;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;
 

@@ -1,7 +1,7 @@
 //! Listening, serving, ending: threads, sockets and signals around the gate.
 //!
 //! Each worker is a thread with a runtime, a listener and connections to LiteLLM of its own, so nothing on a request's way
-//! crosses threads. The registry, the admin port, timers and signals live on one further runtime, the thread that calls
+//! crosses threads. The store, the admin port, timers and signals live on one further runtime, the thread that calls
 //! [`run`].
 
 pub mod admin;
@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Source};
-use crate::registry::Registry;
 use crate::secret;
+use crate::store::Store;
 use crate::telemetry::logs::Log;
 use crate::telemetry::metrics::Metrics;
 use assembly::{Assembly, Books};
@@ -76,7 +76,7 @@ async fn serve(config: Config, source: Source, metrics: Arc<Metrics>) -> Result<
     }
     let reloader = Reloader::new(config, source, readiness.clone(), metrics.clone())?;
     start_workers(sockets, &reloader.assembly(), &metrics, &ending)?;
-    let keeper = Keeper { books: reloader.registry(), readiness: readiness.clone(), metrics };
+    let keeper = Keeper { books: reloader.store(), readiness: readiness.clone(), metrics };
     tokio::spawn(keeper.keep());
     let assembly = reloader.assembly();
     tokio::spawn(reloader.watch());
@@ -92,15 +92,15 @@ pub struct Running {
     ending: Ending,
 }
 
-/// Serves on a registry of the caller's and on the present runtime, without an admin port and without reload: what `demo`
+/// Serves on a store of the caller's and on the present runtime, without an admin port and without reload: what `demo`
 /// does, by the same workers, gate and keeper.
-pub fn start(config: Config, registry: Arc<dyn Registry>) -> Result<Running, StartError> {
+pub fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
     let ending = Ending { stop: CancellationToken::new(), running: TaskTracker::new() };
     let sockets = listener::bind(&config.listen, config.workers)?;
     let address = sockets.address.clone();
-    let books = Books::of(registry, &config, &metrics);
+    let books = Books::of(store, &config, &metrics);
     let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &books))).subscribe();
     start_workers(vec![(Role::Proxy, sockets)], &assembly, &metrics, &ending)?;
     let books = watch::Sender::new(books).subscribe();

@@ -10,7 +10,7 @@ const ORDER: [&[&str]; 9] = [
     &["server"],
     &["face"],
     &["gate"],
-    &["registry", "upstream"],
+    &["store", "upstream"],
     &["litellm"],
     &["config"],
     &["http", "secret"],
@@ -20,7 +20,7 @@ const ORDER: [&[&str]; 9] = [
 /// The only places that may name a crate.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config/document"]),
-    ("sqlx", &["registry/"]),
+    ("sqlx", &["store/"]),
     // The demo plays both of vestibule's neighbours.
     ("hyper", &["server", "face/", "upstream", "http/", "cli/demo/stand_in", "cli/demo/caller"]),
 ];

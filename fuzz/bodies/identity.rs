@@ -14,7 +14,7 @@ use vestibule::gate::identity::Reader;
 use vestibule::gate::peer::Peer;
 use vestibule::gate::refusal::Code;
 use vestibule::gate::trust::Trust;
-use vestibule::registry::Person;
+use vestibule::store::Person;
 
 use super::lines;
 

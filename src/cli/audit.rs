@@ -12,7 +12,7 @@ use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
 use super::table::{or_dash, table};
 use super::who;
 use crate::config;
-use crate::registry::audit::{Entry, Happening, Wanted};
+use crate::store::audit::{Entry, Happening, Wanted};
 
 /// Between two looks for new lines.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ impl Arguments {
             after: None,
             limit: self.limit,
         };
-        let entries = errand.registry.audit(&wanted).await?;
+        let entries = errand.store.audit(&wanted).await?;
         let is_cut = entries.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX);
         match (self.json, self.follow) {
             (true, false) => answer_json(&entries),
@@ -92,7 +92,7 @@ impl Arguments {
             let after = seen.last().map_or(first, |last| (last - OVERTAKEN_MAX).max(first));
             seen = seen.split_off(&after);
             wanted.after = Some(after);
-            let mut entries = errand.registry.audit(&wanted).await?;
+            let mut entries = errand.store.audit(&wanted).await?;
             entries.retain(|entry| seen.insert(entry.id));
             if self.json {
                 answer(&lines(&entries));

@@ -19,8 +19,8 @@ use super::{EXIT_CONFIG, errand};
 use crate::config::document::read_file;
 use crate::config::problem::{Origin, Severity};
 use crate::config::{Config, Finding, Problem, Problems, Source, State, load};
-use crate::registry::postgres::Postgres;
 use crate::server::process;
+use crate::store::postgres::Postgres;
 use crate::telemetry::logs::chain;
 
 /// Reads the configuration as `serve` would, and tells everything that is wrong with it at once: file, line, column, the

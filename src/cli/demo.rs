@@ -1,7 +1,7 @@
 //! `vestibule demo`: the real service between two stand-ins, on this machine alone, with nothing kept.
 //!
 //! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `stand_in`, in
-//! Postgres' place the registry in memory, in the OAuth proxy's place `tour` and then whoever pastes the `curl` lines.
+//! Postgres' place the store in memory, in the OAuth proxy's place `tour` and then whoever pastes the `curl` lines.
 
 mod caller;
 mod page;
@@ -21,10 +21,10 @@ use tokio::time::Instant;
 
 use super::errand::{answer, say};
 use crate::config::{Config, Problems};
-use crate::registry::RegistryError;
-use crate::registry::sqlite::Sqlite;
 use crate::secret;
 use crate::server::{self, Running, StartError, process};
+use crate::store::StoreError;
+use crate::store::sqlite::Sqlite;
 use crate::telemetry::logs::chain;
 use page::Page;
 use setting::Setting;
@@ -53,7 +53,7 @@ enum Fault {
     #[error("the demo's own configuration has a problem")]
     Config(#[from] Problems),
     #[error("the registry in memory could not be opened")]
-    Registry(#[from] RegistryError),
+    Store(#[from] StoreError),
     #[error("the stand-in for LiteLLM can't listen")]
     StandIn(#[source] std::io::Error),
     #[error(transparent)]
@@ -95,12 +95,12 @@ async fn demo(listen: SocketAddr, began: Instant) -> Result<(), Fault> {
     let house_address = house.local_addr().map_err(Fault::StandIn)?;
     let setting = Setting::fresh(listen, &format!("http://{house_address}")).ok_or(Fault::Randomness)?;
     let config = setting.load()?;
-    let registry = Arc::new(Sqlite::in_memory(&config.litellm, &config.account, &config.session).await?);
-    tokio::spawn(StandIn::new(registry.clone(), events).serve(house));
+    let store = Arc::new(Sqlite::in_memory(&config.litellm, &config.account, &config.session).await?);
+    tokio::spawn(StandIn::new(store.clone(), events).serve(house));
     let lines = rule_lines(&config);
-    let running = server::start(config, registry.clone())?;
+    let running = server::start(config, store.clone())?;
     let id = secret::row_id().ok_or(Fault::Randomness)?;
-    let tour = Tour { id, door: door(&running)?, house: house_address, setting, lines, registry, began };
+    let tour = Tour { id, door: door(&running)?, house: house_address, setting, lines, store, began };
     let mut page = Page::default();
     tokio::select! {
         ended = running.until_the_end() => ended?,

@@ -1,4 +1,4 @@
-//! What every command on the books begins with: the configuration, a runtime, the registry; and how it ends.
+//! What every command on the books begins with: the configuration, a runtime, the store; and how it ends.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use serde::Serialize;
 use super::{EXIT_CONFIG, EXIT_USAGE};
 use crate::config::document::read_file;
 use crate::config::{Config, LogFormat, Problem, Source, holds_secret, load};
-use crate::registry::RegistryError;
-use crate::registry::books::{Cannot, Order};
-use crate::registry::postgres::Postgres;
 use crate::server::process;
+use crate::store::StoreError;
+use crate::store::books::{Cannot, Order};
+use crate::store::postgres::Postgres;
 use crate::telemetry::logs::{self, chain};
 
 /// Why a secret is not taken from a command line, and where it is taken from.
@@ -34,7 +34,7 @@ pub(super) struct Configured {
 /// A command under way.
 pub(super) struct Errand {
     pub(super) config: Config,
-    pub(super) registry: Postgres,
+    pub(super) store: Postgres,
 }
 
 /// Why a command came to nothing.
@@ -100,9 +100,9 @@ impl Configured {
             Err(error) => return Failure::from(chain(&error)).told(),
         };
         let code = runtime.block_on(async {
-            let registry = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session)
+            let store = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session)
                 .with_audit(config.audit.retention, config.log.person_in_clear);
-            let errand = Errand { config, registry };
+            let errand = Errand { config, store };
             work(&errand).await.unwrap_or_else(Failure::told)
         });
         // Its last lines are written now.
@@ -113,7 +113,7 @@ impl Configured {
     /// Runs a command on the books, once our tables are of this program's version.
     pub(super) fn run(&self, work: impl AsyncFnOnce(&Errand) -> Result<ExitCode, Failure>) -> ExitCode {
         self.run_early(async |errand| {
-            let versions = errand.registry.versions().await?;
+            let versions = errand.store.versions().await?;
             if versions.had < versions.wanted {
                 let state = match versions.had {
                     0 => "not there yet".to_owned(),
@@ -159,8 +159,8 @@ impl From<String> for Failure {
     }
 }
 
-impl From<RegistryError> for Failure {
-    fn from(error: RegistryError) -> Self {
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
         chain(&error).into()
     }
 }

@@ -9,8 +9,8 @@ use super::errand::{Errand, say};
 use crate::config::written;
 use crate::litellm::api::{self, Call};
 use crate::litellm::credentials::KeyHeaders;
-use crate::registry::Registry;
-use crate::registry::books::Ended;
+use crate::store::Store;
+use crate::store::books::Ended;
 use crate::telemetry::logs::chain;
 use crate::upstream::call;
 
@@ -59,7 +59,7 @@ pub(super) async fn forget(errand: &Errand, ended: &Ended, user_id: Option<&str>
     let told = tell(errand, &calls).await;
     if errand.config.litellm.master_key.is_some()
         && !ended.keys.0.is_empty()
-        && let Err(error) = errand.registry.remove_ended(&ended.keys).await
+        && let Err(error) = errand.store.remove_ended(&ended.keys).await
     {
         say(&format!("warning: the ended sessions' rows are left for the next sweep: {}\n", chain(&error)));
     }

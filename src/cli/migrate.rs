@@ -31,9 +31,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 impl Arguments {
     async fn migrate(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let versions = errand.registry.versions().await?;
+        let versions = errand.store.versions().await?;
         if self.print {
-            answer(&errand.registry.script(&versions));
+            answer(&errand.store.script(&versions));
             return Ok(ExitCode::SUCCESS);
         }
         let schema = &errand.config.database.schema;
@@ -59,7 +59,7 @@ impl Arguments {
         if let Err(code) = self.consent.ask(&Plan::to(plan)) {
             return Ok(code);
         }
-        errand.registry.migrate().await?;
+        errand.store.migrate().await?;
         answer(&format!("vestibule's tables in schema `{schema}` are of version {}.\n", versions.wanted));
         Ok(ExitCode::SUCCESS)
     }

@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 impl Id {
     async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let in_use = errand.registry.secrets_in_use().await?;
+        let in_use = errand.store.secrets_in_use().await?;
         let secrets = &errand.config.session.secrets;
         let used = |id: &str| in_use.iter().find(|used| used.secret_id == id);
         let line = |id: &str, state: &'static str| {

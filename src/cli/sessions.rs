@@ -10,7 +10,7 @@ use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
 use super::forget::forget;
 use super::table::{count, shown, table};
 use super::who;
-use crate::registry::books::{Ended, Session, Which};
+use crate::store::books::{Ended, Session, Which};
 
 /// Sessions that a plan names one by one.
 const NAMED_MAX: usize = 20;
@@ -102,7 +102,7 @@ pub(super) fn listed(sessions: &[Session]) -> String {
 impl List {
     async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
         let account = if self.who.is_empty() { None } else { Some(who::one(errand, &self.who).await?) };
-        let living = errand.registry.sessions(account.as_ref().map(|account| account.account_id.as_str())).await?;
+        let living = errand.store.sessions(account.as_ref().map(|account| account.account_id.as_str())).await?;
         if self.json {
             answer_json(&living);
         } else {
@@ -131,7 +131,7 @@ impl Revoke {
             }
             return Ok(code);
         }
-        let done = errand.registry.revoke(&which, &errand.order(false)).await??;
+        let done = errand.store.revoke(&which, &errand.order(false)).await??;
         let told = forget(errand, &done, None).await;
         if self.json {
             answer_json(&document(&done, true, told.as_str()));
@@ -144,13 +144,8 @@ impl Revoke {
     /// Which sessions are meant, and those among them that live.
     async fn which(&self, errand: &Errand) -> Result<(Which, Vec<Session>), Failure> {
         if let Some(id) = &self.session {
-            let living = errand
-                .registry
-                .sessions(None)
-                .await?
-                .into_iter()
-                .filter(|one| one.session_id == *id)
-                .collect::<Vec<_>>();
+            let living =
+                errand.store.sessions(None).await?.into_iter().filter(|one| one.session_id == *id).collect::<Vec<_>>();
             if living.is_empty() {
                 return Err(Failure::from(format!(
                     "there is no living session `{}`\n  = help: `vestibule sessions list` shows them",
@@ -160,10 +155,10 @@ impl Revoke {
             return Ok((Which::Session(id.clone()), living));
         }
         if self.all {
-            return Ok((Which::All, errand.registry.sessions(None).await?));
+            return Ok((Which::All, errand.store.sessions(None).await?));
         }
         let account = who::one(errand, &self.who).await?;
-        let living = errand.registry.sessions(Some(&account.account_id)).await?;
+        let living = errand.store.sessions(Some(&account.account_id)).await?;
         Ok((Which::Account(account.account_id), living))
     }
 }

@@ -12,7 +12,7 @@ use super::errand::{Configured, Errand, Failure, answer, answer_json};
 use super::table::{facts, or_dash, table};
 use super::{sessions, who};
 use crate::config::Role;
-use crate::registry::books::{Account, Filter};
+use crate::store::books::{Account, Filter};
 
 /// Shows, blocks, links and moves people: the accounts that sign-ins have made.
 ///
@@ -99,7 +99,7 @@ impl List {
             blocked: self.blocked,
             role: self.role.map(|role| role.as_str().to_owned()),
         };
-        let accounts = errand.registry.accounts(&filter).await?;
+        let accounts = errand.store.accounts(&filter).await?;
         if self.json {
             answer_json(&accounts);
             return Ok(ExitCode::SUCCESS);
@@ -128,7 +128,7 @@ impl List {
 impl Show {
     async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
         let account = who::one(errand, &self.who).await?;
-        let living = errand.registry.sessions(Some(&account.account_id)).await?;
+        let living = errand.store.sessions(Some(&account.account_id)).await?;
         if self.json {
             answer_json(&json!({ "account": account, "sessions": living }));
             return Ok(ExitCode::SUCCESS);

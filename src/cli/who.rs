@@ -3,7 +3,7 @@
 use super::EXIT_NO_USER;
 use super::errand::{Errand, Failure};
 use super::table::{or_dash, shown, table};
-use crate::registry::books::{Account, Filter, Who};
+use crate::store::books::{Account, Filter, Who};
 
 /// Least likeness of a name that is suggested.
 const LIKENESS_MIN: f64 = 0.8;
@@ -14,7 +14,7 @@ pub(super) async fn one(errand: &Errand, words: &[String]) -> Result<Account, Fa
         [issuer, subject] => Who::Person { issuer: issuer.clone(), subject: subject.clone() },
         words => Who::Name(words.first().cloned().unwrap_or_default()),
     };
-    let mut found = errand.registry.find(&who).await?;
+    let mut found = errand.store.find(&who).await?;
     match found.len() {
         0 => Err(nobody(errand, words).await?),
         1 => Ok(found.remove(0)),
@@ -24,7 +24,7 @@ pub(super) async fn one(errand: &Errand, words: &[String]) -> Result<Account, Fa
 
 async fn nobody(errand: &Errand, words: &[String]) -> Result<Failure, Failure> {
     let name = words.join("` `");
-    let all = errand.registry.accounts(&Filter::default()).await?;
+    let all = errand.store.accounts(&Filter::default()).await?;
     let wanted = words.last().map(|word| word.to_lowercase()).unwrap_or_default();
     let nearest = all
         .iter()

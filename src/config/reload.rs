@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use super::{AccountRules, Config, Database, Listen, Log};
 use crate::secret::SecretId;
 
-/// What the registry, and what is remembered of it, are made of. As long as it is the same, a reload keeps both. It holds
+/// What the store, and what is remembered of it, are made of. As long as it is the same, a reload keeps both. It holds
 /// digests and names of secrets, not secrets.
 #[derive(PartialEq, Eq)]
 pub struct Books {
@@ -30,7 +30,7 @@ pub struct NeedsRestart {
 // === impl Config ===
 
 impl Config {
-    /// What the registry is made of.
+    /// What the store is made of.
     pub fn books(&self) -> Books {
         let (session, litellm) = (&self.session, &self.litellm);
         let rest = [

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::identity::Identity;
 use super::refusal::{Code, Refusal};
 use crate::config::{Matcher, Pattern, Rules, Terms};
-use crate::registry::Person;
+use crate::store::Person;
 
 /// What a rule gave to an identity. Only [`Granter::grant`] makes one.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use super::refusal::{Code, Refusal};
 use super::trust::TrustedPeer;
 use crate::config::{Attribute, HeaderRule, IdentityRules};
 use crate::http::names;
-use crate::registry::{Person, text};
+use crate::store::{Person, text};
 
 /// As many attributes as there are.
 pub const ATTRIBUTES_MAX: usize = Attribute::ALL.len();

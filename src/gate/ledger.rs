@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::refusal::Refusal;
-use crate::registry::Registry;
-use crate::registry::audit::TurnedAway;
+use crate::store::Store;
+use crate::store::audit::TurnedAway;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -75,7 +75,7 @@ impl Ledger {
 
 impl Notes {
     /// Writes what is noted, for as long as anybody notes.
-    pub async fn write(mut self, registry: Arc<dyn Registry>) {
+    pub async fn write(mut self, registry: Arc<dyn Store>) {
         let mut batch = Vec::new();
         while self.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
             if let Err(error) = registry.turned_away(&batch).await {

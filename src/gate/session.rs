@@ -26,8 +26,8 @@ use super::identity::Identity;
 use super::refusal::{Code, Refusal};
 use crate::litellm::credentials::KeyHeaders;
 use crate::litellm::routes;
-use crate::registry::{Opened, Person, Registry, RegistryError};
 use crate::secret::SessionSecrets;
+use crate::store::{Opened, Person, Store, StoreError};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, SlotState};
 use browser::Browser;
@@ -82,7 +82,7 @@ pub struct Ages {
 
 struct Shared {
     slots: Cache<PersonKey, Arc<Slot>>,
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn Store>,
     /// The runtime that owns the registry; flights run there.
     runtime: tokio::runtime::Handle,
     ages: Ages,
@@ -91,7 +91,7 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
-type Outcome = Result<Arc<Standing>, Arc<RegistryError>>;
+type Outcome = Result<Arc<Standing>, Arc<StoreError>>;
 type Landing = watch::Receiver<Option<Outcome>>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -178,7 +178,7 @@ impl Session {
 impl Sessions {
     /// Slots for at most `max_cached` people. `runtime` is the one that the registry lives on.
     pub fn new(
-        registry: Arc<dyn Registry>,
+        registry: Arc<dyn Store>,
         runtime: tokio::runtime::Handle,
         ages: Ages,
         max_cached: usize,
@@ -335,9 +335,9 @@ impl Shared {
         person: &Person,
         grant: &Grant,
         opened: Opened,
-    ) -> Result<Standing, RegistryError> {
+    ) -> Result<Standing, StoreError> {
         let key = KeyHeaders::of(&opened.key)
-            .ok_or_else(|| RegistryError::NotReady("a session key can't stand in a header".into()))?;
+            .ok_or_else(|| StoreError::NotReady("a session key can't stand in a header".into()))?;
         let cache_ttl = self.ages.cache_ttl;
         let left = opened
             .lowered_ago
@@ -351,31 +351,28 @@ impl Shared {
     }
 }
 
-fn is_away(error: &RegistryError) -> bool {
-    matches!(error, RegistryError::Unavailable(_) | RegistryError::NotReady(_))
+fn is_away(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_) | StoreError::NotReady(_))
 }
 
-fn code_of(error: &RegistryError) -> Code {
+fn code_of(error: &StoreError) -> Code {
     match error {
-        RegistryError::Blocked { .. } => Code::AccountBlocked,
-        RegistryError::Conflict { .. } => Code::AccountConflict,
-        RegistryError::ReservedId(_) | RegistryError::NoId(_) => Code::ReservedId,
-        RegistryError::SecretMismatch(_) | RegistryError::NotReady(_) | RegistryError::Unavailable(_) => {
-            Code::StoreUnavailable
-        }
+        StoreError::Blocked { .. } => Code::AccountBlocked,
+        StoreError::Conflict { .. } => Code::AccountConflict,
+        StoreError::ReservedId(_) | StoreError::NoId(_) => Code::ReservedId,
+        StoreError::SecretMismatch(_) | StoreError::NotReady(_) | StoreError::Unavailable(_) => Code::StoreUnavailable,
     }
 }
 
 /// The log has had the cause when it arose; a request's line names the code alone.
-fn refuse(error: &RegistryError, person: &Person) -> Refusal {
+fn refuse(error: &StoreError, person: &Person) -> Refusal {
     let code = code_of(error);
     let refusal = Refusal::from(code).of(&person.issuer, &person.subject);
     if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }
 }
 
 async fn landed(mut landing: Landing) -> Outcome {
-    let gone =
-        || Err(Arc::new(RegistryError::Unavailable("the flight to the registry ended without an answer".into())));
+    let gone = || Err(Arc::new(StoreError::Unavailable("the flight to the registry ended without an answer".into())));
     match landing.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or_else(gone),
         Err(_) => gone(),

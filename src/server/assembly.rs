@@ -24,9 +24,9 @@ use crate::gate::source::Source;
 use crate::gate::trust::Trust;
 use crate::gate::{self, Doors, Gate, ledger};
 use crate::litellm::doors;
-use crate::registry::Registry;
-use crate::registry::postgres::Postgres;
 use crate::secret::CookieKey;
+use crate::store::Store;
+use crate::store::postgres::Postgres;
 use crate::telemetry::metrics::Metrics;
 
 /// Most that must be left of a browser's session for a page to be opened with it.
@@ -56,12 +56,12 @@ pub struct Assembly {
     pub ledger: Ledger,
 }
 
-/// The registry, and what is remembered of it. A reload that changes nothing about it keeps it: people known before a
+/// The store, and what is remembered of it. A reload that changes nothing about it keeps it: people known before a
 /// reload are served from memory after it, also while the database is away.
 #[derive(Clone)]
 pub struct Books {
     /// Where accounts and sessions are kept.
-    pub registry: Arc<dyn Registry>,
+    pub store: Arc<dyn Store>,
     sessions: Sessions,
     ledger: Ledger,
 }
@@ -69,17 +69,17 @@ pub struct Books {
 // === impl Books ===
 
 impl Books {
-    /// Connects to nothing yet. To be called on the runtime that the registry is to live on.
+    /// Connects to nothing yet. To be called on the runtime that the store is to live on.
     pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
         Self::of(Arc::new(books.with_audit(config.audit.retention, config.log.person_in_clear)), config, metrics)
     }
 
-    /// The same over a registry that is there already.
-    pub fn of(registry: Arc<dyn Registry>, config: &Config, metrics: &Arc<Metrics>) -> Self {
+    /// The same over a store that is there already.
+    pub fn of(store: Arc<dyn Store>, config: &Config, metrics: &Arc<Metrics>) -> Self {
         let (ledger, notes) = ledger::ledger(metrics.clone());
         // It ends with the last who notes: a reload's other books have a ledger of their own.
-        tokio::spawn(notes.write(registry.clone()));
+        tokio::spawn(notes.write(store.clone()));
         let ages = Ages {
             refresh: config.account.refresh,
             offline_grace: config.session.offline_grace,
@@ -87,8 +87,8 @@ impl Books {
         };
         let here = runtime::Handle::current();
         let secrets = config.session.secrets.clone();
-        let sessions = Sessions::new(registry.clone(), here, ages, config.account.max_cached, secrets, metrics.clone());
-        Self { registry, sessions, ledger }
+        let sessions = Sessions::new(store.clone(), here, ages, config.account.max_cached, secrets, metrics.clone());
+        Self { store, sessions, ledger }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What keeps the registry ready: migrations at the start, a look now and then, the sweep; and what `/readyz` says of it.
+//! What keeps the store ready: migrations at the start, a look now and then, the sweep; and what `/readyz` says of it.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::assembly::Books;
-use crate::registry::{Registry, RegistryError, Swept};
+use crate::store::{Store, StoreError, Swept};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -46,9 +46,9 @@ pub enum Verdict {
     NotReady(String),
 }
 
-/// The registry's caretaker.
+/// The store's caretaker.
 pub struct Keeper {
-    /// The registry, now and after a reload.
+    /// The store, now and after a reload.
     pub books: watch::Receiver<Books>,
     /// Where it is told.
     pub readiness: Arc<Readiness>,
@@ -99,9 +99,9 @@ impl Readiness {
     }
 
     /// Returns whether this trouble is new.
-    fn trouble(&self, error: &RegistryError) -> bool {
+    fn trouble(&self, error: &StoreError) -> bool {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let is_away = matches!(error, RegistryError::Unavailable(_));
+        let is_away = matches!(error, StoreError::Unavailable(_));
         let trouble = if is_away { "database".to_owned() } else { error.to_string() };
         let told = chain(error);
         let is_new = state.told.as_ref() != Some(&told);
@@ -115,13 +115,13 @@ impl Readiness {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Looks after the registry for as long as it is polled.
+    /// Looks after the store for as long as it is polled.
     pub async fn keep(self) {
         let mut swept_at: Option<Instant> = None;
         let mut wait = RETRY_MIN;
         loop {
-            let registry = self.books.borrow().registry.clone();
-            match registry.prepare().await {
+            let store = self.books.borrow().store.clone();
+            match store.prepare().await {
                 Ok(()) => {
                     if self.readiness.verdict() != Verdict::Ready {
                         tracing::info!("the database is ready");
@@ -130,7 +130,7 @@ impl Keeper {
                     self.metrics.database_up.set(1);
                     wait = RETRY_MIN;
                     if swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-                        self.sweep(&*registry).await;
+                        self.sweep(&*store).await;
                         swept_at = Some(Instant::now());
                     }
                     tokio::time::sleep(LOOK_EVERY).await;
@@ -139,7 +139,7 @@ impl Keeper {
                     if self.readiness.trouble(&error) {
                         tracing::error!(cause = chain(&error), "the database is not ready");
                     }
-                    if matches!(error, RegistryError::Unavailable(_)) {
+                    if matches!(error, StoreError::Unavailable(_)) {
                         self.metrics.database_up.set(0);
                     }
                     tokio::time::sleep(wait).await;
@@ -149,8 +149,8 @@ impl Keeper {
         }
     }
 
-    async fn sweep(&self, registry: &dyn Registry) {
-        match registry.sweep().await {
+    async fn sweep(&self, store: &dyn Store) {
+        match store.sweep().await {
             Ok(swept) => {
                 self.metrics.swept.inc_by(swept.sessions);
                 if swept != Swept::default() {
@@ -172,14 +172,14 @@ mod tests {
         assert_eq!(readiness.verdict(), Verdict::NotReady("starting".into()));
         readiness.well();
         assert_eq!(readiness.verdict(), Verdict::Ready);
-        let away = RegistryError::Unavailable("refused".into());
+        let away = StoreError::Unavailable("refused".into());
         assert!(readiness.trouble(&away) && !readiness.trouble(&away));
         assert_eq!(readiness.verdict(), Verdict::Degraded("database".into()));
         tokio::time::advance(Duration::from_mins(5)).await;
         assert_eq!(readiness.verdict(), Verdict::NotReady("database".into()));
         readiness.well();
         assert_eq!(readiness.verdict(), Verdict::Ready);
-        readiness.trouble(&RegistryError::SecretMismatch("00000000".into()));
+        readiness.trouble(&StoreError::SecretMismatch("00000000".into()));
         assert!(matches!(readiness.verdict(), Verdict::NotReady(_)));
         readiness.well();
         readiness.drain();

@@ -1,5 +1,5 @@
 //! Another configuration without a restart: on SIGHUP, and when the file or a file of a secret changes. What is wrong
-//! changes nothing: it is logged and counted, and what runs goes on. A registry that is not ready yet is tried again by
+//! changes nothing: it is logged and counted, and what runs goes on. A store that is not ready yet is tried again by
 //! itself, because nobody will touch the file again for it.
 
 use std::fs;
@@ -36,7 +36,7 @@ pub struct Reloader {
     fixed: NeedsRestart,
     files: Vec<PathBuf>,
     assembly: watch::Sender<Arc<Assembly>>,
-    registry: watch::Sender<Books>,
+    store: watch::Sender<Books>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     hangup: Signal,
@@ -51,9 +51,9 @@ enum ReloadError {
     #[error("the configuration has problems")]
     Problems(#[from] crate::config::Problems),
     #[error("the registry that the configuration names is not ready")]
-    Registry(#[source] crate::registry::RegistryError),
+    Store(#[source] crate::store::StoreError),
     #[error("the registry that the configuration names did not answer in time")]
-    RegistryLate,
+    StoreLate,
 }
 
 /// When a reload is tried again, and how long the wait for it was.
@@ -76,8 +76,8 @@ impl Reloader {
         let books = Books::new(&config, &metrics);
         let (made_of, fixed, files) = (config.books(), config.needs_restart(), config.files.clone());
         let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &books)));
-        let registry = watch::Sender::new(books.clone());
-        Ok(Self { source, books, made_of, fixed, files, assembly, registry, readiness, metrics, hangup })
+        let store = watch::Sender::new(books.clone());
+        Ok(Self { source, books, made_of, fixed, files, assembly, store, readiness, metrics, hangup })
     }
 
     /// What workers serve with.
@@ -86,8 +86,8 @@ impl Reloader {
     }
 
     /// What the keeper looks after.
-    pub fn registry(&self) -> watch::Receiver<Books> {
-        self.registry.subscribe()
+    pub fn store(&self) -> watch::Receiver<Books> {
+        self.store.subscribe()
     }
 
     /// Reloads for as long as it is polled.
@@ -131,7 +131,7 @@ impl Reloader {
                 tracing::error!(%problems, "not reloaded: what ran goes on");
                 None
             }
-            Err(error @ (ReloadError::Registry(_) | ReloadError::RegistryLate)) => {
+            Err(error @ (ReloadError::Store(_) | ReloadError::StoreLate)) => {
                 let (cause, retry_s) = (chain(&error), wait.as_secs());
                 tracing::error!(cause, retry_s, "not reloaded: what ran goes on until the registry is ready");
                 Some(Retry { at: Instant::now() + wait, wait })
@@ -147,11 +147,11 @@ impl Reloader {
         let made_of = config.books();
         if made_of != self.made_of {
             let books = Books::new(&config, &self.metrics);
-            let prepared = timeout(PREPARE_TIMEOUT, books.registry.prepare()).await;
-            prepared.map_err(|_| ReloadError::RegistryLate)?.map_err(ReloadError::Registry)?;
+            let prepared = timeout(PREPARE_TIMEOUT, books.store.prepare()).await;
+            prepared.map_err(|_| ReloadError::StoreLate)?.map_err(ReloadError::Store)?;
             self.books = books;
             self.made_of = made_of;
-            self.registry.send_replace(self.books.clone());
+            self.store.send_replace(self.books.clone());
         }
         let changed = self.fixed.changed(&config.needs_restart());
         if !changed.is_empty() {

@@ -1,4 +1,4 @@
-//! A stand-in for LiteLLM, on loopback: it takes the keys that are in the registry's table and no others, says whom it
+//! A stand-in for LiteLLM, on loopback: it takes the keys that are in the store's table and no others, says whom it
 //! takes the caller for, and calls itself a stand-in wherever it says anything.
 
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::watch::{Event, Events};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY, key_in};
-use crate::registry::sqlite::{Holder, Sqlite};
+use crate::store::sqlite::{Holder, Sqlite};
 
 /// The one model that it says it has.
 pub(super) const MODEL: &str = "stand-in";
@@ -49,7 +49,7 @@ pub(super) struct Arrival {
 
 /// The stand-in.
 pub(super) struct StandIn {
-    registry: Arc<Sqlite>,
+    store: Arc<Sqlite>,
     events: Events,
 }
 
@@ -59,8 +59,8 @@ struct Pieces(mpsc::Receiver<Bytes>);
 // === impl StandIn ===
 
 impl StandIn {
-    pub(super) fn new(registry: Arc<Sqlite>, events: Events) -> Self {
-        Self { registry, events }
+    pub(super) fn new(store: Arc<Sqlite>, events: Events) -> Self {
+        Self { store, events }
     }
 
     /// Serves for as long as it is polled.
@@ -89,7 +89,7 @@ impl StandIn {
         let (head, body) = request.into_parts();
         let key = key(&head.headers).map(str::to_owned);
         let holder = match &key {
-            Some(key) => self.registry.holder(key).await.ok().flatten(),
+            Some(key) => self.store.holder(key).await.ok().flatten(),
             None => None,
         };
         let holder = holder.filter(|holder| !holder.blocked && holder.left_seconds > 0.0);

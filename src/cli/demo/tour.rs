@@ -19,7 +19,7 @@ use super::setting::{PROOF_HEADER, Setting};
 use super::stand_in::{Arrival, MODEL};
 use super::watch::{Event, Line};
 use crate::gate::refusal::Code;
-use crate::registry::sqlite::{Holder, Sqlite};
+use crate::store::sqlite::{Holder, Sqlite};
 
 /// Everything is on this machine: what takes longer does not come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub(super) struct Tour {
     pub(super) setting: Setting,
     /// The rules' lines.
     pub(super) lines: Vec<Option<usize>>,
-    pub(super) registry: Arc<Sqlite>,
+    pub(super) store: Arc<Sqlite>,
     /// The id of the demo's own request, by which its events are known.
     pub(super) id: String,
     /// When the program began.
@@ -170,7 +170,7 @@ impl Tour {
         let hours = (holder.left_seconds / 3600.0).round();
         page.item(PLAIN, &format!("  user_id {}, expires in {hours} h", holder.user_id));
         page.item(CYAN, "vestibule's own: account, session, audit");
-        let events = self.registry.events(&holder.user_id).await?;
+        let events = self.store.events(&holder.user_id).await?;
         page.item(PLAIN, &format!("  audit: {}", events.join(", ")));
         Ok(())
     }

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{AccountRules, Config, Litellm, Terms};
-use crate::registry::audit::TurnedAway;
-use crate::registry::postgres::planned_user_id;
-use crate::registry::{Answer, Opened, Person, Registry, RegistryError, Swept};
 use crate::secret::{self, SessionKind, SessionSecrets};
+use crate::store::audit::TurnedAway;
+use crate::store::postgres::planned_user_id;
+use crate::store::{Answer, Opened, Person, Store, StoreError, Swept};
 
 /// Who came, and what a new row of theirs would hold.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub(super) struct Planned {
     pub(super) terms: Terms,
 }
 
-/// A registry that knows nobody yet: everybody is new, has no conflict and no block.
+/// A store that knows nobody yet: everybody is new, has no conflict and no block.
 #[derive(Clone)]
 pub(super) struct Imagined {
     account: AccountRules,
@@ -44,12 +44,12 @@ impl Imagined {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn plan(&self, person: &Person, terms: &Terms) -> Result<Opened, RegistryError> {
+    fn plan(&self, person: &Person, terms: &Terms) -> Result<Opened, StoreError> {
         let user_id = planned_user_id(person, &self.account, &self.litellm)?;
         // A key of the right form over a nonce that is thrown away: it opens nothing.
         let nonce = secret::nonce().unwrap_or_default();
         let key = self.secrets.session_key(self.secrets.current().as_str(), SessionKind::Api, "explain", &nonce);
-        let key = key.ok_or_else(|| RegistryError::NotReady("there is no session secret".to_owned()))?;
+        let key = key.ok_or_else(|| StoreError::NotReady("there is no session secret".to_owned()))?;
         let planned = Planned { user_id: user_id.clone(), person: person.clone(), terms: terms.clone() };
         *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
         Ok(Opened {
@@ -65,7 +65,7 @@ impl Imagined {
     }
 }
 
-impl Registry for Imagined {
+impl Store for Imagined {
     fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened> {
         Box::pin(async { self.plan(person, terms) })
     }

@@ -7,7 +7,7 @@ use crate::gate::identity::{Identity, Reader};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::trust::Trust;
-use crate::registry::Person;
+use crate::store::Person;
 use crate::telemetry::logs::chain;
 
 /// What is known before the gate is asked: why the peer is trusted, what the headers say, and where the rules stand.

@@ -12,7 +12,7 @@ use crate::cli::table::{count, shown};
 use crate::cli::who;
 use crate::config::written;
 use crate::litellm::api;
-use crate::registry::books::{Account, Ended, Lifted};
+use crate::store::books::{Account, Ended, Lifted};
 
 /// Keeps somebody out: at vestibule, and in LiteLLM with every key that is theirs.
 ///
@@ -67,14 +67,14 @@ impl Block {
     async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
         let account = who::one(errand, &self.who).await?;
         let reason = self.reason.as_deref();
-        let would = errand.registry.block(&account, reason, &errand.order(true)).await??;
+        let would = errand.store.block(&account, reason, &errand.order(true)).await??;
         if let Err(code) = self.consent.ask(&plan(&account, &would)) {
             if self.json && self.consent.dry_run {
                 answer_json(&document(&account, &would, false, "not_needed"));
             }
             return Ok(code);
         }
-        let done = errand.registry.block(&account, reason, &errand.order(false)).await??;
+        let done = errand.store.block(&account, reason, &errand.order(false)).await??;
         let told = forget(errand, &done, Some(&account.user_id)).await;
         if self.json {
             answer_json(&document(&account, &done, true, told.as_str()));
@@ -133,7 +133,7 @@ impl Unblock {
 
     async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
         let account = who::one(errand, &self.who).await?;
-        let would = errand.registry.unblock(&account, &errand.order(true)).await??;
+        let would = errand.store.unblock(&account, &errand.order(true)).await??;
         if !would.was_blocked {
             say(&format!("`{}` is not blocked by vestibule: nothing was changed.\n", shown(&account.user_id)));
             self.hint(&account, &would);
@@ -148,7 +148,7 @@ impl Unblock {
             }
             return Ok(code);
         }
-        let done = errand.registry.unblock(&account, &errand.order(false)).await??;
+        let done = errand.store.unblock(&account, &errand.order(false)).await??;
         let calls = if done.in_litellm { vec![api::touch_user(&account.user_id)] } else { Vec::new() };
         let told = tell(errand, &calls).await;
         if self.json {

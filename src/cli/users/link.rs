@@ -11,7 +11,7 @@ use crate::cli::forget::forget;
 use crate::cli::table::{or_dash, shown};
 use crate::cli::who;
 use crate::config::RoleSync;
-use crate::registry::books::{Account, Ended, Linked};
+use crate::store::books::{Account, Ended, Linked};
 
 /// Gives a row that LiteLLM has to a person who has not signed in yet.
 ///
@@ -68,14 +68,14 @@ impl Link {
 
     async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
         let Self { issuer, subject, user_id, .. } = self;
-        let would = errand.registry.link(issuer, subject, user_id, &errand.order(true)).await??;
+        let would = errand.store.link(issuer, subject, user_id, &errand.order(true)).await??;
         if let Err(code) = self.consent.ask(&self.plan(errand, &would)) {
             if self.json && self.consent.dry_run {
                 answer_json(&self.document(&would, false));
             }
             return Ok(code);
         }
-        let done = errand.registry.link(issuer, subject, user_id, &errand.order(false)).await??;
+        let done = errand.store.link(issuer, subject, user_id, &errand.order(false)).await??;
         if self.json {
             answer_json(&self.document(&done, true));
         } else {
@@ -135,14 +135,14 @@ impl Move {
             return Err(Failure::from("whom, and to which issuer and subject?".to_owned()));
         };
         let account = who::one(errand, who).await?;
-        let would = errand.registry.move_account(&account, issuer, subject, &errand.order(true)).await??;
+        let would = errand.store.move_account(&account, issuer, subject, &errand.order(true)).await??;
         if let Err(code) = self.consent.ask(&move_plan(errand, &account, issuer, subject, &would)) {
             if self.json && self.consent.dry_run {
                 answer_json(&move_document(&account, issuer, subject, &would, false, "not_needed"));
             }
             return Ok(code);
         }
-        let done = errand.registry.move_account(&account, issuer, subject, &errand.order(false)).await??;
+        let done = errand.store.move_account(&account, issuer, subject, &errand.order(false)).await??;
         let told = forget(errand, &done, None).await;
         if self.json {
             answer_json(&move_document(&account, issuer, subject, &done, true, told.as_str()));

@@ -18,7 +18,7 @@ use crate::http::cookies;
 use crate::litellm::api;
 use crate::litellm::credentials::{KeyHeaders, UI_COOKIE};
 use crate::litellm::ui::Claimed;
-use crate::registry::books::Tokens;
+use crate::store::books::Tokens;
 use crate::telemetry::logs::chain;
 use crate::upstream::call;
 

@@ -6,9 +6,9 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::config::{Rules, Terms};
 use crate::gate::grant::Granter;
-use crate::registry::audit::TurnedAway;
-use crate::registry::{Answer, Swept};
 use crate::secret::{SessionKind, nonce};
+use crate::store::audit::TurnedAway;
+use crate::store::{Answer, Swept};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const AGES: Ages =
@@ -20,17 +20,17 @@ const PANIC: &str = "panic";
 /// A registry that answers as told, and only when it is let.
 struct Told {
     opens: Mutex<usize>,
-    answers: Mutex<VecDeque<Result<Option<Duration>, RegistryError>>>,
+    answers: Mutex<VecDeque<Result<Option<Duration>, StoreError>>>,
     gate: Semaphore,
 }
 
-impl Registry for Told {
+impl Store for Told {
     fn open<'a>(&'a self, person: &'a Person, _: &'a Terms) -> Answer<'a, Opened> {
         *self.opens.lock().unwrap() += 1;
         Box::pin(async {
             self.gate.acquire().await.unwrap().forget();
             let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(None));
-            assert!(!matches!(&answer, Err(RegistryError::NotReady(why)) if why == PANIC), "as told");
+            assert!(!matches!(&answer, Err(StoreError::NotReady(why)) if why == PANIC), "as told");
             let lowered_ago = answer?;
             let secrets = SessionSecrets::parse(&SECRET.to_owned().into()).unwrap();
             let nonce = nonce().unwrap();
@@ -56,7 +56,7 @@ impl Registry for Told {
     }
 }
 
-fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, RegistryError>>) -> (Arc<Told>, Sessions) {
+fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, StoreError>>) -> (Arc<Told>, Sessions) {
     let told = Arc::new(Told {
         opens: Mutex::new(0),
         answers: Mutex::new(answers.into_iter().collect()),
@@ -93,8 +93,8 @@ fn somebody(email: &str) -> (Identity, Grant) {
     (identity, grant)
 }
 
-fn away() -> RegistryError {
-    RegistryError::Unavailable("away".into())
+fn away() -> StoreError {
+    StoreError::Unavailable("away".into())
 }
 
 fn code<T>(result: Result<T, Refusal>) -> Option<Code> {
@@ -103,7 +103,7 @@ fn code<T>(result: Result<T, Refusal>) -> Option<Code> {
 
 #[tokio::test]
 async fn a_panic_behind_a_request_refuses_that_one_and_no_other() {
-    let (_, sessions) = told([Err(RegistryError::NotReady(PANIC.into()))]);
+    let (_, sessions) = told([Err(StoreError::NotReady(PANIC.into()))]);
     let (identity, grant) = somebody("a@b");
     assert_eq!(code(sessions.open(&identity, &grant).await), Some(Code::StoreUnavailable));
     assert!(sessions.open(&identity, &grant).await.is_ok());
@@ -140,7 +140,7 @@ async fn a_fresh_slot_asks_nothing_and_an_aging_one_asks_behind_the_request() {
 
 #[tokio::test(start_paused = true)]
 async fn a_block_made_elsewhere_holds_within_one_refresh() {
-    let (_, sessions) = told([Ok(None), Err(RegistryError::Blocked { user_id: "alice".into() })]);
+    let (_, sessions) = told([Ok(None), Err(StoreError::Blocked { user_id: "alice".into() })]);
     let (identity, grant) = somebody("a@b");
     sessions.open(&identity, &grant).await.unwrap();
     tokio::time::advance(AGES.refresh).await;

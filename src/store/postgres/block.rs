@@ -1,0 +1,225 @@
+//! Keeping somebody out and letting them in again. A block remembers what it did, and its lifting undoes that and no more.
+//!
+//! Locks in the order of `open`: the person's advisory lock, account, user row, sessions, keys.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use super::Postgres;
+use super::change::{Outcome, gone};
+use super::open::{lock_id, text};
+use super::retry::Fault;
+use super::trail::Named;
+use crate::litellm::tables::quoted;
+use crate::store::audit::{Happening, event};
+use crate::store::books::{Account, Ended, Lifted, Order, Tokens, Which};
+
+/// What a block did, as the account row remembers it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Block {
+    by: String,
+    reason: Option<String>,
+    /// It was this block that set `metadata.scim_active` to false…
+    scim_set: bool,
+    /// … and it was this before.
+    scim_was: Value,
+    keys: Vec<BlockedKey>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct BlockedKey {
+    token: String,
+    was: Option<bool>,
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    /// Blocks somebody: the flag in our account, the sessions, their other keys, and LiteLLM's own switch. Done once more
+    /// it takes in keys that were made since.
+    pub async fn block(&self, account: &Account, reason: Option<&str>, order: &Order) -> Outcome<Ended> {
+        let lock = lock_id(&account.issuer, &account.subject);
+        let outcome = self
+            .changing(&[lock], order.dry_run, async |on| {
+                let Some((was_blocked, mut block)) = self.lock_account(on, account).await? else {
+                    return Ok(Err(gone(account)));
+                };
+                let mut ended = Ended { was_blocked, ..Ended::default() };
+                let litellm = &self.statements.litellm;
+                ended.in_litellm = self.is_switched_off(on, &account.user_id).await?.is_some();
+                let was: Option<(Option<String>,)> = sqlx::query_as(AssertSqlSafe(litellm.switch_user_off()))
+                    .bind(&account.user_id)
+                    .persistent(false)
+                    .fetch_optional(&mut *on)
+                    .await?;
+                if let Some((was,)) = was {
+                    ended.switches_off = true;
+                    block.scim_set = true;
+                    block.scim_was = was.and_then(|was| serde_json::from_str(&was).ok()).unwrap_or_default();
+                }
+                let which = Which::Account(account.account_id.clone());
+                for session in self.end_sessions(on, &which, order.keep_keys).await? {
+                    ended.sessions.push(session.id);
+                    ended.keys.0.push(session.token);
+                }
+                let newly = self.block_keys(on, account).await?;
+                ended.blocked = Tokens(newly.iter().map(|key| key.token.clone()).collect());
+                let is_news = !was_blocked || ended.switches_off || !newly.is_empty() || !ended.sessions.is_empty();
+                block.keys.extend(newly);
+                if !was_blocked {
+                    block.by.clone_from(&order.actor);
+                }
+                if reason.is_some() {
+                    block.reason = reason.map(str::to_owned);
+                }
+                self.write_block(on, account, Some(&block)).await?;
+                if is_news {
+                    let blocked = blocked_event(&block, &ended);
+                    self.write_audit(on, Some(&account.account_id), &order.actor, &[blocked]).await?;
+                }
+                Ok(Ok((ended, block.reason, is_news)))
+            })
+            .await?;
+        Ok(outcome.map(|(ended, reason, is_news)| {
+            if is_news && !order.dry_run {
+                let block = Block { reason, ..Block::default() };
+                self.tell(&named(account), Some(&account.account_id), &order.actor, &[blocked_event(&block, &ended)]);
+            }
+            ended
+        }))
+    }
+
+    /// Lifts a block: what it did is undone where nobody has changed it since.
+    pub async fn unblock(&self, account: &Account, order: &Order) -> Outcome<Lifted> {
+        let lock = lock_id(&account.issuer, &account.subject);
+        let outcome = self
+            .changing(&[lock], order.dry_run, async |on| {
+                let Some((was_blocked, block)) = self.lock_account(on, account).await? else {
+                    return Ok(Err(gone(account)));
+                };
+                let mut lifted = Lifted { was_blocked, ..Lifted::default() };
+                if was_blocked {
+                    self.undo(on, account, &block, &mut lifted).await?;
+                    self.write_block(on, account, None).await?;
+                    let events = [unblocked_event(&lifted)];
+                    self.write_audit(on, Some(&account.account_id), &order.actor, &events).await?;
+                }
+                let off = self.is_switched_off(on, &account.user_id).await?;
+                lifted.in_litellm = off.is_some();
+                lifted.still_off = off == Some(true);
+                Ok(Ok(lifted))
+            })
+            .await?;
+        if let Ok(lifted) = &outcome
+            && lifted.was_blocked
+            && !order.dry_run
+        {
+            self.tell(&named(account), Some(&account.account_id), &order.actor, &[unblocked_event(lifted)]);
+        }
+        Ok(outcome)
+    }
+
+    async fn undo(
+        &self,
+        on: &mut PgConnection,
+        account: &Account,
+        block: &Block,
+        lifted: &mut Lifted,
+    ) -> Result<(), Fault> {
+        let litellm = &self.statements.litellm;
+        if block.scim_set {
+            let was = (!block.scim_was.is_null()).then(|| block.scim_was.to_string());
+            let done = sqlx::query(AssertSqlSafe(litellm.switch_user_on()))
+                .bind(&account.user_id)
+                .bind(was)
+                .persistent(false)
+                .execute(&mut *on)
+                .await?;
+            lifted.switches_on = done.rows_affected() > 0;
+        }
+        lifted.keys = sqlx::query(AssertSqlSafe(litellm.unblock_keys()))
+            .bind(&account.user_id)
+            .bind(text(&block.keys))
+            .persistent(false)
+            .execute(on)
+            .await?
+            .rows_affected();
+        Ok(())
+    }
+
+    /// Locks the account's row: whether it is blocked, and what that did. `None` when it is another person's by now.
+    async fn lock_account(&self, on: &mut PgConnection, account: &Account) -> Result<Option<(bool, Block)>, Fault> {
+        let statement = format!(
+            "SELECT blocked_at IS NOT NULL OR block IS NOT NULL AS blocked, block::text AS block FROM {}.account \
+             WHERE id = $1 AND issuer = $2 AND subject = $3 FOR UPDATE",
+            quoted(&self.own_schema)
+        );
+        let row = sqlx::query(AssertSqlSafe(statement))
+            .bind(&account.account_id)
+            .bind(&account.issuer)
+            .bind(&account.subject)
+            .persistent(false)
+            .fetch_optional(on)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let block: Option<String> = row.try_get("block")?;
+        let block = block.and_then(|block| serde_json::from_str(&block).ok()).unwrap_or_default();
+        Ok(Some((row.try_get("blocked")?, block)))
+    }
+
+    /// Whether LiteLLM's row is switched off; `None` where there is none.
+    pub(super) async fn is_switched_off(&self, on: &mut PgConnection, user_id: &str) -> Result<Option<bool>, Fault> {
+        let row = sqlx::query(AssertSqlSafe(self.statements.litellm.look_at_user()))
+            .bind(user_id)
+            .persistent(false)
+            .fetch_optional(on)
+            .await?;
+        Ok(row.map(|row| row.try_get("scim_off")).transpose()?)
+    }
+
+    async fn block_keys(&self, on: &mut PgConnection, account: &Account) -> Result<Vec<BlockedKey>, Fault> {
+        let ours = format!("{}.session", quoted(&self.own_schema));
+        let rows: Vec<(String, Option<bool>)> =
+            sqlx::query_as(AssertSqlSafe(self.statements.litellm.block_keys(&ours)))
+                .bind(&account.user_id)
+                .persistent(false)
+                .fetch_all(on)
+                .await?;
+        Ok(rows.into_iter().map(|(token, was)| BlockedKey { token, was }).collect())
+    }
+
+    async fn write_block(&self, on: &mut PgConnection, account: &Account, block: Option<&Block>) -> Result<(), Fault> {
+        let statement = format!(
+            "UPDATE {}.account SET blocked_at = CASE WHEN $2::text IS NULL THEN NULL ELSE coalesce(blocked_at, now()) END, \
+             block = $2::jsonb WHERE id = $1",
+            quoted(&self.own_schema)
+        );
+        sqlx::query(AssertSqlSafe(statement))
+            .bind(&account.account_id)
+            .bind(block.map(text))
+            .persistent(false)
+            .execute(on)
+            .await?;
+        Ok(())
+    }
+}
+
+fn blocked_event(block: &Block, ended: &Ended) -> crate::store::audit::Event {
+    let detail = json!({
+        "reason": block.reason,
+        "sessions": ended.sessions.len(),
+        "keys": ended.blocked.0.len(),
+        "switched_off": ended.switches_off,
+    });
+    event(Happening::Blocked, detail)
+}
+
+fn unblocked_event(lifted: &Lifted) -> crate::store::audit::Event {
+    event(Happening::Unblocked, json!({ "keys": lifted.keys, "switched_on": lifted.switches_on }))
+}
+
+pub(super) fn named(account: &Account) -> Named<'_> {
+    Named { issuer: &account.issuer, subject: &account.subject, user_id: Some(&account.user_id) }
+}
