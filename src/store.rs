@@ -4,8 +4,8 @@
 //! its settled state and a session key. The store decides nothing about who may come in; it refuses what the books
 //! refuse: a block, a row that belongs to somebody else, a store that does not answer.
 
+pub mod admin;
 pub mod audit;
-pub mod books;
 mod identify;
 mod lending;
 mod plan;
@@ -17,8 +17,8 @@ pub(crate) mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::TurnedAway;
-use books::Tokens;
+use admin::KeyTokens;
+use audit::Denial;
 
 use crate::config::Terms;
 use crate::secret::SessionKey;
@@ -148,13 +148,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends sessions at the wish of the person whose they are; gives LiteLLM's names of their keys. With `keep_keys` the
     /// keys stay in LiteLLM's table, expired, for its own API to delete: it forgets only what it finds there.
-    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> Answer<'a, Tokens> {
+    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> Answer<'a, KeyTokens> {
         let _ = (session_ids, keep_keys);
         no_browsers()
     }
 
     /// Removes what is left of ended sessions, once LiteLLM has been told.
-    fn remove_ended<'a>(&'a self, keys: &'a Tokens) -> Answer<'a, ()> {
+    fn remove_ended<'a>(&'a self, keys: &'a KeyTokens) -> Answer<'a, ()> {
         let _ = keys;
         no_browsers()
     }
@@ -166,7 +166,7 @@ pub trait Store: Send + Sync + 'static {
     fn sweep(&self) -> Answer<'_, Swept>;
 
     /// Writes down who was turned away: at most once a person, code and minute, whoever else writes.
-    fn turned_away<'a>(&'a self, people: &'a [TurnedAway]) -> Answer<'a, ()>;
+    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> Answer<'a, ()>;
 }
 
 /// Where nobody signs in to the admin UI.

@@ -106,9 +106,9 @@ impl Arguments {
         Ok(runtime.block_on(async {
             let mut findings = Vec::new();
             if self.connect {
-                let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
+                let admin = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
                 let (of_books, of_litellm, of_sign_in) =
-                    tokio::join!(books.inspect(), litellm::ask(config), sign_in::ask(config));
+                    tokio::join!(admin.inspect(), litellm::ask(config), sign_in::ask(config));
                 findings.extend(of_books);
                 findings.extend(of_litellm);
                 findings.extend(of_sign_in);

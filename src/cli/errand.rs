@@ -12,7 +12,7 @@ use crate::config::document::read_file;
 use crate::config::{Config, LogFormat, Problem, Source, holds_secret, load};
 use crate::server::process;
 use crate::store::StoreError;
-use crate::store::books::{Cannot, Order};
+use crate::store::admin::{ChangeOptions, Conflict};
 use crate::store::postgres::Postgres;
 use crate::telemetry::logs::{self, chain};
 
@@ -133,8 +133,8 @@ impl Configured {
 
 impl Errand {
     /// How a change is to be made from here.
-    pub(super) fn order(&self, dry_run: bool) -> Order {
-        Order { actor: actor(), dry_run, keep_keys: self.config.litellm.master_key.is_some() }
+    pub(super) fn change_options(&self, dry_run: bool) -> ChangeOptions {
+        ChangeOptions { actor: actor(), dry_run, keep_keys: self.config.litellm.master_key.is_some() }
     }
 }
 
@@ -165,8 +165,8 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<Cannot> for Failure {
-    fn from(cannot: Cannot) -> Self {
+impl From<Conflict> for Failure {
+    fn from(cannot: Conflict) -> Self {
         cannot.0.into()
     }
 }

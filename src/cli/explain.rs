@@ -105,8 +105,8 @@ impl Arguments {
         runtime.block_on(async {
             let metrics = Arc::new(Metrics::default());
             let imagined = Imagined::new(&config);
-            let books = Books::of(Arc::new(imagined.clone()), &config, &metrics);
-            let assembly = Assembly::new(config, &books);
+            let admin = Books::of(Arc::new(imagined.clone()), &config, &metrics);
+            let assembly = Assembly::new(config, &admin);
             let ending = match assembly.gate.admit(&peer, &head).await {
                 Ok(admitted) => {
                     let request_id = request_id::take_or_make(&head.headers);

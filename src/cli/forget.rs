@@ -10,7 +10,7 @@ use crate::config::written;
 use crate::litellm::api::{self, Call};
 use crate::litellm::credentials::KeyHeaders;
 use crate::store::Store;
-use crate::store::books::Ended;
+use crate::store::admin::RevocationReport;
 use crate::telemetry::logs::chain;
 use crate::upstream::call;
 
@@ -50,7 +50,7 @@ impl Told {
 
 /// Has LiteLLM forget the keys of ended sessions, and with `user_id` the user and the keys blocked. Then removes what is
 /// left of the ended sessions.
-pub(super) async fn forget(errand: &Errand, ended: &Ended, user_id: Option<&str>) -> Told {
+pub(super) async fn forget(errand: &Errand, ended: &RevocationReport, user_id: Option<&str>) -> Told {
     let mut calls = api::delete_keys(&ended.keys.0);
     if let Some(user_id) = user_id.filter(|_| ended.in_litellm) {
         calls.push(api::touch_user(user_id));

@@ -10,7 +10,7 @@ use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
 use super::forget::forget;
 use super::table::{count, shown, table};
 use super::who;
-use crate::store::books::{Ended, Session, Which};
+use crate::store::admin::{RevocationReport, SessionRecord, SessionSelector};
 
 /// Sessions that a plan names one by one.
 const NAMED_MAX: usize = 20;
@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 /// Sessions as a table.
-pub(super) fn listed(sessions: &[Session]) -> String {
+pub(super) fn listed(sessions: &[SessionRecord]) -> String {
     let rows: Vec<Vec<String>> = sessions
         .iter()
         .map(|one| {
@@ -120,18 +120,22 @@ impl Revoke {
         if would.is_empty() {
             say("There is no living session: nothing was changed.\n");
             if self.json {
-                answer_json(&document(&Ended::default(), false, "not_needed"));
+                answer_json(&document(&RevocationReport::default(), false, "not_needed"));
             }
             return Ok(ExitCode::SUCCESS);
         }
         if let Err(code) = self.consent.ask(&plan(&would)) {
             if self.json && self.consent.dry_run {
                 let sessions = would.into_iter().map(|session| session.session_id).collect();
-                answer_json(&document(&Ended { sessions, ..Ended::default() }, false, "not_needed"));
+                answer_json(&document(
+                    &RevocationReport { sessions, ..RevocationReport::default() },
+                    false,
+                    "not_needed",
+                ));
             }
             return Ok(code);
         }
-        let done = errand.store.revoke(&which, &errand.order(false)).await??;
+        let done = errand.store.revoke(&which, &errand.change_options(false)).await??;
         let told = forget(errand, &done, None).await;
         if self.json {
             answer_json(&document(&done, true, told.as_str()));
@@ -142,7 +146,7 @@ impl Revoke {
     }
 
     /// Which sessions are meant, and those among them that live.
-    async fn which(&self, errand: &Errand) -> Result<(Which, Vec<Session>), Failure> {
+    async fn which(&self, errand: &Errand) -> Result<(SessionSelector, Vec<SessionRecord>), Failure> {
         if let Some(id) = &self.session {
             let living =
                 errand.store.sessions(None).await?.into_iter().filter(|one| one.session_id == *id).collect::<Vec<_>>();
@@ -152,18 +156,18 @@ impl Revoke {
                     shown(id)
                 )));
             }
-            return Ok((Which::Session(id.clone()), living));
+            return Ok((SessionSelector::Id(id.clone()), living));
         }
         if self.all {
-            return Ok((Which::All, errand.store.sessions(None).await?));
+            return Ok((SessionSelector::All, errand.store.sessions(None).await?));
         }
         let account = who::one(errand, &self.who).await?;
         let living = errand.store.sessions(Some(&account.account_id)).await?;
-        Ok((Which::Account(account.account_id), living))
+        Ok((SessionSelector::Account(account.account_id), living))
     }
 }
 
-fn plan(would: &[Session]) -> Plan {
+fn plan(would: &[SessionRecord]) -> Plan {
     let mut plan = Plan::to(format!("End {}, and delete the keys in LiteLLM:", count(would.len(), "session")));
     for one in would.iter().take(NAMED_MAX) {
         plan.step(format!("{} of `{}`, made {}", one.session_id, shown(&one.user_id), one.created_at));
@@ -175,6 +179,6 @@ fn plan(would: &[Session]) -> Plan {
     plan
 }
 
-fn document(ended: &Ended, is_changed: bool, litellm: &str) -> serde_json::Value {
+fn document(ended: &RevocationReport, is_changed: bool, litellm: &str) -> serde_json::Value {
     json!({ "changed": is_changed, "sessions_ended": ended.sessions, "litellm": litellm })
 }

@@ -12,7 +12,7 @@ use super::errand::{Configured, Errand, Failure, answer, answer_json};
 use super::table::{facts, or_dash, table};
 use super::{sessions, who};
 use crate::config::Role;
-use crate::store::books::{Account, Filter};
+use crate::store::admin::{Account, AccountFilter};
 
 /// Shows, blocks, links and moves people: the accounts that sign-ins have made.
 ///
@@ -94,7 +94,7 @@ fn role(text: &str) -> Result<Role, String> {
 
 impl List {
     async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let filter = Filter {
+        let filter = AccountFilter {
             issuer: self.issuer.clone(),
             blocked: self.blocked,
             role: self.role.map(|role| role.as_str().to_owned()),

@@ -3,7 +3,7 @@
 use super::EXIT_NO_USER;
 use super::errand::{Errand, Failure};
 use super::table::{or_dash, shown, table};
-use crate::store::books::{Account, Filter, Who};
+use crate::store::admin::{Account, AccountFilter, UserSelector};
 
 /// Least likeness of a name that is suggested.
 const LIKENESS_MIN: f64 = 0.8;
@@ -11,8 +11,8 @@ const LIKENESS_MIN: f64 = 0.8;
 /// The one account that is meant: a `user_id`, an e-mail, or issuer and subject.
 pub(super) async fn one(errand: &Errand, words: &[String]) -> Result<Account, Failure> {
     let who = match words {
-        [issuer, subject] => Who::Person { issuer: issuer.clone(), subject: subject.clone() },
-        words => Who::Name(words.first().cloned().unwrap_or_default()),
+        [issuer, subject] => UserSelector::Identity { issuer: issuer.clone(), subject: subject.clone() },
+        words => UserSelector::Name(words.first().cloned().unwrap_or_default()),
     };
     let mut found = errand.store.find(&who).await?;
     match found.len() {
@@ -24,7 +24,7 @@ pub(super) async fn one(errand: &Errand, words: &[String]) -> Result<Account, Fa
 
 async fn nobody(errand: &Errand, words: &[String]) -> Result<Failure, Failure> {
     let name = words.join("` `");
-    let all = errand.store.accounts(&Filter::default()).await?;
+    let all = errand.store.accounts(&AccountFilter::default()).await?;
     let wanted = words.last().map(|word| word.to_lowercase()).unwrap_or_default();
     let nearest = all
         .iter()

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::refusal::Refusal;
 use crate::store::Store;
-use crate::store::audit::TurnedAway;
+use crate::store::audit::Denial;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -33,13 +33,13 @@ pub struct Ledger {
 struct Shared {
     told: Cache<u64, Instant>,
     hasher: RandomState,
-    queue: mpsc::Sender<TurnedAway>,
+    queue: mpsc::Sender<Denial>,
     metrics: Arc<Metrics>,
 }
 
 /// The other end of the queue.
 pub struct Notes {
-    queue: mpsc::Receiver<TurnedAway>,
+    queue: mpsc::Receiver<Denial>,
     metrics: Arc<Metrics>,
 }
 
@@ -64,7 +64,7 @@ impl Ledger {
             return;
         }
         told.insert(key, Instant::now());
-        let away = TurnedAway { issuer: person.issuer.to_string(), subject: person.subject.clone(), code };
+        let away = Denial { issuer: person.issuer.to_string(), subject: person.subject.clone(), code };
         if queue.try_send(away).is_err() {
             metrics.audit_dropped.inc();
         }
@@ -78,7 +78,7 @@ impl Notes {
     pub async fn write(mut self, registry: Arc<dyn Store>) {
         let mut batch = Vec::new();
         while self.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            if let Err(error) = registry.turned_away(&batch).await {
+            if let Err(error) = registry.record_denials(&batch).await {
                 self.metrics.audit_dropped.inc_by(batch.len() as u64);
                 tracing::warn!(lost = batch.len(), cause = chain(&error), "refusals were not written to the audit");
             }

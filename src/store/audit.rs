@@ -4,12 +4,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Who does what nobody ordered by hand.
-pub const OURSELVES: &str = "vestibule";
+pub const SYSTEM_ACTOR: &str = "vestibule";
 
 /// What happened. The name in the table never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Happening {
+pub enum EventKind {
     /// A first sight: user, account and session were made.
     Created,
     /// A row that was there became the person's, by `account.adopt`.
@@ -46,16 +46,16 @@ pub enum Happening {
 
 /// One line of the trail.
 #[derive(Debug, Clone, Serialize)]
-pub struct Event {
+pub struct AuditEvent {
     /// What happened.
-    pub event: Happening,
+    pub event: EventKind,
     /// The particulars; an object.
     pub detail: Value,
 }
 
 /// One line of the trail as it is read back.
 #[derive(Debug, Clone, Serialize)]
-pub struct Entry {
+pub struct AuditEntry {
     /// Its number.
     pub id: i64,
     /// When, in UTC.
@@ -74,11 +74,11 @@ pub struct Entry {
 
 /// Which lines of the trail are wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct AuditFilter {
     /// Of this account.
     pub account_id: Option<String>,
     /// Of these kinds; empty = of all.
-    pub events: Vec<Happening>,
+    pub events: Vec<EventKind>,
     /// Not older than so many seconds.
     pub since_seconds: Option<f64>,
     /// After the line of this number.
@@ -89,7 +89,7 @@ pub struct Wanted {
 
 /// Somebody who was turned away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TurnedAway {
+pub struct Denial {
     /// The sign-in source.
     pub issuer: String,
     /// The id there.
@@ -100,7 +100,7 @@ pub struct TurnedAway {
 
 // === impl Happening ===
 
-impl Happening {
+impl EventKind {
     /// All of them.
     pub const ALL: [Self; 16] = [
         Self::Created,
@@ -150,8 +150,8 @@ impl Happening {
 }
 
 /// One line for the trail.
-pub fn event(event: Happening, detail: Value) -> Event {
-    Event { event, detail }
+pub fn event(event: EventKind, detail: Value) -> AuditEvent {
+    AuditEvent { event, detail }
 }
 
 #[cfg(test)]
@@ -159,8 +159,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_happening_is_written_as_it_is_named() {
-        for one in Happening::ALL {
+    fn an_event_is_written_as_it_is_named() {
+        for one in EventKind::ALL {
             assert_eq!(serde_json::to_value(one).unwrap(), one.as_str());
         }
     }

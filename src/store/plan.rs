@@ -12,7 +12,7 @@ use super::standing::{Lent, LentUi, Standing};
 use crate::config::{AccountRules, Allowance, Litellm, Role, RoleSync, SessionRules, Terms};
 use crate::litellm::tables::{AllowanceColumns, UserChange, UserRow, mark};
 use crate::secret::{SessionKey, SessionKind, SessionSecrets};
-use crate::store::audit::{Event, Happening, event};
+use crate::store::audit::{AuditEvent, EventKind, event};
 use crate::store::{Person, StoreError, UiSession};
 
 /// A session is renewed when this much is left of it…
@@ -36,7 +36,7 @@ pub(super) struct AccountPlan {
     /// The e-mail that another row has, for the account row.
     pub(super) email_refused: Option<String>,
     /// What the audit tells.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<AuditEvent>,
 }
 
 /// What is to be done about the session.
@@ -108,11 +108,11 @@ impl AccountPlan {
         if !standing.email_taken {
             change.user_email = Some(wanted.clone());
             if standing.user.is_some() {
-                self.events.push(event(Happening::EmailChanged, json!({ "from": had, "to": wanted })));
+                self.events.push(event(EventKind::EmailChanged, json!({ "from": had, "to": wanted })));
             }
         } else if standing.email_refused.as_ref() != Some(wanted) {
             self.email_refused = Some(wanted.clone());
-            self.events.push(event(Happening::EmailRefused, json!({ "kept": had, "refused": wanted })));
+            self.events.push(event(EventKind::EmailRefused, json!({ "kept": had, "refused": wanted })));
         }
     }
 
@@ -134,7 +134,7 @@ impl AccountPlan {
         if standing.user.is_some() && had != Some(mapped.as_str()) {
             change.user_role = Some(mapped.as_str());
             // Somebody's hand is told apart from a changed mapping.
-            let name = if written { Happening::RoleUndone } else { Happening::RoleChanged };
+            let name = if written { EventKind::RoleUndone } else { EventKind::RoleChanged };
             self.events.push(event(name, json!({ "from": had, "to": mapped.as_str() })));
         }
     }
@@ -151,7 +151,7 @@ impl AccountPlan {
                 Some(before.get("budget_duration")?.as_str()?.to_owned())
             });
             let columns = allowance_columns(allowance, duration.as_deref().filter(|_| standing.user.is_some()));
-            self.events.push(event(Happening::AllowanceWritten, json!({ "allowance": text })));
+            self.events.push(event(EventKind::AllowanceWritten, json!({ "allowance": text })));
             self.allowance = Some((columns, text));
         }
     }

@@ -25,6 +25,7 @@
 //!               updated_at, created_by) ON public."LiteLLM_VerificationToken" TO vestibule;
 //! ```
 
+mod audit;
 mod block;
 mod change;
 mod connect;
@@ -40,7 +41,6 @@ mod retry;
 mod revoke;
 mod schema;
 mod statements;
-mod trail;
 mod ui;
 
 pub use self::inspect::planned_user_id;
@@ -57,8 +57,8 @@ use self::lease::Lease;
 use self::retry::{Fault, RETRIES_MAX, pause};
 use self::statements::Statements;
 use crate::config::{AccountRules, Database, Litellm, SessionRules, Terms};
-use crate::store::audit::TurnedAway;
-use crate::store::books::Tokens;
+use crate::store::admin::KeyTokens;
+use crate::store::audit::Denial;
 use crate::store::plan::Lending;
 use crate::store::{Answer, Opened, Person, Store, StoreError, Swept, UiSession};
 
@@ -217,11 +217,11 @@ impl Store for Postgres {
         Box::pin(self.patiently(move || self.open_ui_once(account_id)))
     }
 
-    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> Answer<'a, Tokens> {
+    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> Answer<'a, KeyTokens> {
         Box::pin(self.patiently(move || self.sign_out_once(session_ids, keep_keys)))
     }
 
-    fn remove_ended<'a>(&'a self, keys: &'a Tokens) -> Answer<'a, ()> {
+    fn remove_ended<'a>(&'a self, keys: &'a KeyTokens) -> Answer<'a, ()> {
         Box::pin(self.patiently(move || self.remove_ended_once(keys)))
     }
 
@@ -241,7 +241,7 @@ impl Store for Postgres {
         })
     }
 
-    fn turned_away<'a>(&'a self, people: &'a [TurnedAway]) -> Answer<'a, ()> {
-        Box::pin(self.patiently(|| self.turned_away_once(people)))
+    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> Answer<'a, ()> {
+        Box::pin(self.patiently(|| self.record_denials_once(people)))
     }
 }

@@ -15,7 +15,7 @@ use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::statements as sql;
-use super::audit::{Event, TurnedAway};
+use super::audit::{AuditEvent, Denial};
 use super::plan::Lending;
 use super::{Answer, Opened, Person, Store, StoreError, Swept};
 use crate::config::{AccountRules, Litellm, SessionRules, Terms};
@@ -140,9 +140,9 @@ impl Sqlite {
         .await
     }
 
-    async fn turned_away_once(&self, people: &[TurnedAway]) -> Result<(), StoreError> {
+    async fn record_denials_once(&self, people: &[Denial]) -> Result<(), StoreError> {
         self.change(async |on| {
-            for TurnedAway { issuer, subject, code } in people {
+            for Denial { issuer, subject, code } in people {
                 let statement = sqlx::query(sql::TURNED_AWAY).bind(issuer).bind(subject).bind(*code);
                 statement.execute(&mut *on).await.map_err(away)?;
             }
@@ -166,13 +166,13 @@ impl Store for Sqlite {
         Box::pin(self.sweep_once())
     }
 
-    fn turned_away<'a>(&'a self, people: &'a [TurnedAway]) -> Answer<'a, ()> {
-        Box::pin(self.turned_away_once(people))
+    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> Answer<'a, ()> {
+        Box::pin(self.record_denials_once(people))
     }
 }
 
-async fn write_audit(on: &mut SqliteConnection, account_id: &str, events: &[Event]) -> Result<(), StoreError> {
-    for Event { event, detail } in events {
+async fn write_audit(on: &mut SqliteConnection, account_id: &str, events: &[AuditEvent]) -> Result<(), StoreError> {
+    for AuditEvent { event, detail } in events {
         let statement = sqlx::query(sql::INSERT_AUDIT).bind(account_id).bind(event.as_str()).bind(detail.to_string());
         statement.execute(&mut *on).await.map_err(away)?;
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{AccountRules, Config, Litellm, Terms};
 use crate::secret::{self, SessionKind, SessionSecrets};
-use crate::store::audit::TurnedAway;
+use crate::store::audit::Denial;
 use crate::store::postgres::planned_user_id;
 use crate::store::{Answer, Opened, Person, Store, StoreError, Swept};
 
@@ -78,7 +78,7 @@ impl Store for Imagined {
         Box::pin(async { Ok(Swept::default()) })
     }
 
-    fn turned_away<'a>(&'a self, _people: &'a [TurnedAway]) -> Answer<'a, ()> {
+    fn record_denials<'a>(&'a self, _people: &'a [Denial]) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::table::{count, shown};
 use crate::cli::who;
 use crate::config::written;
 use crate::litellm::api;
-use crate::store::books::{Account, Ended, Lifted};
+use crate::store::admin::{Account, RevocationReport, UnblockReport};
 
 /// Keeps somebody out: at vestibule, and in LiteLLM with every key that is theirs.
 ///
@@ -67,14 +67,14 @@ impl Block {
     async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
         let account = who::one(errand, &self.who).await?;
         let reason = self.reason.as_deref();
-        let would = errand.store.block(&account, reason, &errand.order(true)).await??;
+        let would = errand.store.block(&account, reason, &errand.change_options(true)).await??;
         if let Err(code) = self.consent.ask(&plan(&account, &would)) {
             if self.json && self.consent.dry_run {
                 answer_json(&document(&account, &would, false, "not_needed"));
             }
             return Ok(code);
         }
-        let done = errand.store.block(&account, reason, &errand.order(false)).await??;
+        let done = errand.store.block(&account, reason, &errand.change_options(false)).await??;
         let told = forget(errand, &done, Some(&account.user_id)).await;
         if self.json {
             answer_json(&document(&account, &done, true, told.as_str()));
@@ -89,7 +89,7 @@ impl Block {
     }
 }
 
-fn plan(account: &Account, would: &Ended) -> Plan {
+fn plan(account: &Account, would: &RevocationReport) -> Plan {
     let mut plan = Plan::to(format!("Block {}:", named(account)));
     plan.step(if would.was_blocked { "is blocked already" } else { "refuse every request of theirs" });
     for session in &would.sessions {
@@ -111,7 +111,7 @@ fn named(account: &Account) -> String {
     format!("`{}` ({} {}), account {account_id}", shown(user_id), shown(issuer), shown(subject))
 }
 
-fn document(account: &Account, ended: &Ended, is_changed: bool, litellm: &str) -> serde_json::Value {
+fn document(account: &Account, ended: &RevocationReport, is_changed: bool, litellm: &str) -> serde_json::Value {
     json!({
         "changed": is_changed,
         "user_id": account.user_id,
@@ -133,7 +133,7 @@ impl Unblock {
 
     async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
         let account = who::one(errand, &self.who).await?;
-        let would = errand.store.unblock(&account, &errand.order(true)).await??;
+        let would = errand.store.unblock(&account, &errand.change_options(true)).await??;
         if !would.was_blocked {
             say(&format!("`{}` is not blocked by vestibule: nothing was changed.\n", shown(&account.user_id)));
             self.hint(&account, &would);
@@ -148,7 +148,7 @@ impl Unblock {
             }
             return Ok(code);
         }
-        let done = errand.store.unblock(&account, &errand.order(false)).await??;
+        let done = errand.store.unblock(&account, &errand.change_options(false)).await??;
         let calls = if done.in_litellm { vec![api::touch_user(&account.user_id)] } else { Vec::new() };
         let told = tell(errand, &calls).await;
         if self.json {
@@ -164,7 +164,7 @@ impl Unblock {
         Ok(told.exit_code())
     }
 
-    fn hint(&self, account: &Account, lifted: &Lifted) {
+    fn hint(&self, account: &Account, lifted: &UnblockReport) {
         if lifted.still_off && !self.consent.dry_run {
             say(
                 "warning: LiteLLM's user row says `metadata.scim_active: false`, which vestibule did not set: the person stays \
@@ -179,7 +179,7 @@ impl Unblock {
     }
 }
 
-fn lifted_plan(account: &Account, would: &Lifted) -> Plan {
+fn lifted_plan(account: &Account, would: &UnblockReport) -> Plan {
     let mut plan = Plan::to(format!("Unblock {}:", named(account)));
     plan.step("let them in again");
     if would.keys > 0 {
@@ -192,7 +192,7 @@ fn lifted_plan(account: &Account, would: &Lifted) -> Plan {
     plan
 }
 
-fn lifted_document(account: &Account, lifted: &Lifted, is_changed: bool, litellm: &str) -> serde_json::Value {
+fn lifted_document(account: &Account, lifted: &UnblockReport, is_changed: bool, litellm: &str) -> serde_json::Value {
     json!({
         "changed": is_changed,
         "user_id": account.user_id,

@@ -11,7 +11,7 @@ use crate::cli::forget::forget;
 use crate::cli::table::{or_dash, shown};
 use crate::cli::who;
 use crate::config::RoleSync;
-use crate::store::books::{Account, Ended, Linked};
+use crate::store::admin::{Account, LinkReport, RevocationReport};
 
 /// Gives a row that LiteLLM has to a person who has not signed in yet.
 ///
@@ -68,14 +68,14 @@ impl Link {
 
     async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
         let Self { issuer, subject, user_id, .. } = self;
-        let would = errand.store.link(issuer, subject, user_id, &errand.order(true)).await??;
+        let would = errand.store.link(issuer, subject, user_id, &errand.change_options(true)).await??;
         if let Err(code) = self.consent.ask(&self.plan(errand, &would)) {
             if self.json && self.consent.dry_run {
                 answer_json(&self.document(&would, false));
             }
             return Ok(code);
         }
-        let done = errand.store.link(issuer, subject, user_id, &errand.order(false)).await??;
+        let done = errand.store.link(issuer, subject, user_id, &errand.change_options(false)).await??;
         if self.json {
             answer_json(&self.document(&done, true));
         } else {
@@ -84,7 +84,7 @@ impl Link {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn plan(&self, errand: &Errand, would: &Linked) -> Plan {
+    fn plan(&self, errand: &Errand, would: &LinkReport) -> Plan {
         let Self { issuer, subject, user_id, .. } = self;
         let mut plan = Plan::to(format!(
             "Link {} {} to LiteLLM's user `{}` (e-mail {}, role {}):",
@@ -108,7 +108,7 @@ impl Link {
         plan
     }
 
-    fn document(&self, linked: &Linked, is_changed: bool) -> serde_json::Value {
+    fn document(&self, linked: &LinkReport, is_changed: bool) -> serde_json::Value {
         json!({
             "changed": is_changed,
             "issuer": self.issuer,
@@ -135,14 +135,14 @@ impl Move {
             return Err(Failure::from("whom, and to which issuer and subject?".to_owned()));
         };
         let account = who::one(errand, who).await?;
-        let would = errand.store.move_account(&account, issuer, subject, &errand.order(true)).await??;
+        let would = errand.store.move_account(&account, issuer, subject, &errand.change_options(true)).await??;
         if let Err(code) = self.consent.ask(&move_plan(errand, &account, issuer, subject, &would)) {
             if self.json && self.consent.dry_run {
                 answer_json(&move_document(&account, issuer, subject, &would, false, "not_needed"));
             }
             return Ok(code);
         }
-        let done = errand.store.move_account(&account, issuer, subject, &errand.order(false)).await??;
+        let done = errand.store.move_account(&account, issuer, subject, &errand.change_options(false)).await??;
         let told = forget(errand, &done, None).await;
         if self.json {
             answer_json(&move_document(&account, issuer, subject, &done, true, told.as_str()));
@@ -153,7 +153,7 @@ impl Move {
     }
 }
 
-fn move_plan(errand: &Errand, account: &Account, issuer: &str, subject: &str, would: &Ended) -> Plan {
+fn move_plan(errand: &Errand, account: &Account, issuer: &str, subject: &str, would: &RevocationReport) -> Plan {
     let mut plan = Plan::to(format!("Move `{}`, account {}:", shown(&account.user_id), account.account_id));
     plan.step(format!("from {} {}, who has no account then", shown(&account.issuer), shown(&account.subject)));
     plan.step(format!("to {} {}", shown(issuer), shown(subject)));
@@ -179,7 +179,7 @@ fn move_document(
     account: &Account,
     issuer: &str,
     subject: &str,
-    ended: &Ended,
+    ended: &RevocationReport,
     is_changed: bool,
     litellm: &str,
 ) -> serde_json::Value {

@@ -18,7 +18,7 @@ use crate::http::cookies;
 use crate::litellm::api;
 use crate::litellm::credentials::{KeyHeaders, UI_COOKIE};
 use crate::litellm::ui::Claimed;
-use crate::store::books::Tokens;
+use crate::store::admin::KeyTokens;
 use crate::telemetry::logs::chain;
 use crate::upstream::call;
 
@@ -146,7 +146,7 @@ impl Leaving {
 }
 
 /// Has LiteLLM forget keys at once. Where it does not answer, it may take them until its cache ends; vestibule does not.
-async fn tell(litellm: &UpstreamUrl, headers: &HeaderMap, keys: &Tokens) -> bool {
+async fn tell(litellm: &UpstreamUrl, headers: &HeaderMap, keys: &KeyTokens) -> bool {
     for told in api::delete_keys(&keys.0) {
         let done = match call::post(litellm, told.path, headers.clone(), told.body.clone()).await {
             Ok((status, body)) => api::read(&told, status, &body),

@@ -12,7 +12,7 @@ use super::{Landing, Session, Sessions, Standing, is_away, landed, refuse};
 use crate::gate::refusal::{Code, Refusal};
 use crate::litellm::credentials::KeyHeaders;
 use crate::secret::{PLACEHOLDER_PREFIX, SessionKey};
-use crate::store::books::Tokens;
+use crate::store::admin::KeyTokens;
 use crate::store::{StoreError, UiSession};
 
 /// One browser's session.
@@ -135,7 +135,7 @@ impl Sessions {
     }
 
     /// Ends sessions of the person's; gives LiteLLM's names of their keys. See [`crate::store::Store::sign_out`].
-    pub async fn sign_out(&self, session: &Session, ids: Vec<String>, keep_keys: bool) -> Result<Tokens, Refusal> {
+    pub async fn sign_out(&self, session: &Session, ids: Vec<String>, keep_keys: bool) -> Result<KeyTokens, Refusal> {
         let registry = self.shared.registry.clone();
         let ended = self.on_registry(session, async move { registry.sign_out(&ids, keep_keys).await }).await?;
         // What is known of the person is from before, whether the registry says so now or when it answers again.
@@ -144,7 +144,7 @@ impl Sessions {
     }
 
     /// Removes what is left of ended sessions, once LiteLLM has been told.
-    pub async fn remove_ended(&self, session: &Session, keys: Tokens) -> Result<(), Refusal> {
+    pub async fn remove_ended(&self, session: &Session, keys: KeyTokens) -> Result<(), Refusal> {
         let registry = self.shared.registry.clone();
         self.on_registry(session, async move { registry.remove_ended(&keys).await }).await
     }

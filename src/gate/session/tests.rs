@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{Rules, Terms};
 use crate::gate::grant::Granter;
 use crate::secret::{SessionKind, nonce};
-use crate::store::audit::TurnedAway;
+use crate::store::audit::Denial;
 use crate::store::{Answer, Swept};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -51,7 +51,7 @@ impl Store for Told {
         Box::pin(async { Ok(Swept::default()) })
     }
 
-    fn turned_away<'a>(&'a self, _: &'a [TurnedAway]) -> Answer<'a, ()> {
+    fn record_denials<'a>(&'a self, _: &'a [Denial]) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 }

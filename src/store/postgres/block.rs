@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
+use super::audit::LogSubject;
 use super::change::{Outcome, gone};
 use super::open::{lock_id, text};
 use super::retry::Fault;
-use super::trail::Named;
 use crate::litellm::tables::quoted;
-use crate::store::audit::{Happening, event};
-use crate::store::books::{Account, Ended, Lifted, Order, Tokens, Which};
+use crate::store::admin::{Account, ChangeOptions, KeyTokens, RevocationReport, SessionSelector, UnblockReport};
+use crate::store::audit::{EventKind, event};
 
 /// What a block did, as the account row remembers it.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -39,84 +39,99 @@ struct BlockedKey {
 impl Postgres {
     /// Blocks somebody: the flag in our account, the sessions, their other keys, and LiteLLM's own switch. Done once more
     /// it takes in keys that were made since.
-    pub async fn block(&self, account: &Account, reason: Option<&str>, order: &Order) -> Outcome<Ended> {
+    pub async fn block(
+        &self,
+        account: &Account,
+        reason: Option<&str>,
+        options: &ChangeOptions,
+    ) -> Outcome<RevocationReport> {
         let lock = lock_id(&account.issuer, &account.subject);
         let outcome = self
-            .changing(&[lock], order.dry_run, async |on| {
+            .changing(&[lock], options.dry_run, async |on| {
                 let Some((was_blocked, mut block)) = self.lock_account(on, account).await? else {
                     return Ok(Err(gone(account)));
                 };
-                let mut ended = Ended { was_blocked, ..Ended::default() };
+                let mut report = RevocationReport { was_blocked, ..RevocationReport::default() };
                 let litellm = &self.statements.litellm;
-                ended.in_litellm = self.is_switched_off(on, &account.user_id).await?.is_some();
+                report.in_litellm = self.is_switched_off(on, &account.user_id).await?.is_some();
                 let was: Option<(Option<String>,)> = sqlx::query_as(AssertSqlSafe(litellm.switch_user_off()))
                     .bind(&account.user_id)
                     .persistent(false)
                     .fetch_optional(&mut *on)
                     .await?;
                 if let Some((was,)) = was {
-                    ended.switches_off = true;
+                    report.switches_off = true;
                     block.scim_set = true;
                     block.scim_was = was.and_then(|was| serde_json::from_str(&was).ok()).unwrap_or_default();
                 }
-                let which = Which::Account(account.account_id.clone());
-                for session in self.end_sessions(on, &which, order.keep_keys).await? {
-                    ended.sessions.push(session.id);
-                    ended.keys.0.push(session.token);
+                let selector = SessionSelector::Account(account.account_id.clone());
+                for session in self.end_sessions(on, &selector, options.keep_keys).await? {
+                    report.sessions.push(session.id);
+                    report.keys.0.push(session.token);
                 }
                 let newly = self.block_keys(on, account).await?;
-                ended.blocked = Tokens(newly.iter().map(|key| key.token.clone()).collect());
-                let is_news = !was_blocked || ended.switches_off || !newly.is_empty() || !ended.sessions.is_empty();
+                report.blocked = KeyTokens(newly.iter().map(|key| key.token.clone()).collect());
+                let is_news = !was_blocked || report.switches_off || !newly.is_empty() || !report.sessions.is_empty();
                 block.keys.extend(newly);
                 if !was_blocked {
-                    block.by.clone_from(&order.actor);
+                    block.by.clone_from(&options.actor);
                 }
                 if reason.is_some() {
                     block.reason = reason.map(str::to_owned);
                 }
                 self.write_block(on, account, Some(&block)).await?;
                 if is_news {
-                    let blocked = blocked_event(&block, &ended);
-                    self.write_audit(on, Some(&account.account_id), &order.actor, &[blocked]).await?;
+                    let blocked = blocked_event(&block, &report);
+                    self.write_audit(on, Some(&account.account_id), &options.actor, &[blocked]).await?;
                 }
-                Ok(Ok((ended, block.reason, is_news)))
+                Ok(Ok((report, block.reason, is_news)))
             })
             .await?;
-        Ok(outcome.map(|(ended, reason, is_news)| {
-            if is_news && !order.dry_run {
+        Ok(outcome.map(|(report, reason, is_news)| {
+            if is_news && !options.dry_run {
                 let block = Block { reason, ..Block::default() };
-                self.tell(&named(account), Some(&account.account_id), &order.actor, &[blocked_event(&block, &ended)]);
+                self.log_events(
+                    &log_subject(account),
+                    Some(&account.account_id),
+                    &options.actor,
+                    &[blocked_event(&block, &report)],
+                );
             }
-            ended
+            report
         }))
     }
 
     /// Lifts a block: what it did is undone where nobody has changed it since.
-    pub async fn unblock(&self, account: &Account, order: &Order) -> Outcome<Lifted> {
+    pub async fn unblock(&self, account: &Account, options: &ChangeOptions) -> Outcome<UnblockReport> {
         let lock = lock_id(&account.issuer, &account.subject);
         let outcome = self
-            .changing(&[lock], order.dry_run, async |on| {
+            .changing(&[lock], options.dry_run, async |on| {
                 let Some((was_blocked, block)) = self.lock_account(on, account).await? else {
                     return Ok(Err(gone(account)));
                 };
-                let mut lifted = Lifted { was_blocked, ..Lifted::default() };
+                let mut report = UnblockReport { was_blocked, ..UnblockReport::default() };
                 if was_blocked {
-                    self.undo(on, account, &block, &mut lifted).await?;
+                    self.undo(on, account, &block, &mut report).await?;
                     self.write_block(on, account, None).await?;
-                    let events = [unblocked_event(&lifted)];
-                    self.write_audit(on, Some(&account.account_id), &order.actor, &events).await?;
+                    let events = [unblocked_event(&report)];
+                    self.write_audit(on, Some(&account.account_id), &options.actor, &events).await?;
                 }
                 let off = self.is_switched_off(on, &account.user_id).await?;
-                lifted.in_litellm = off.is_some();
-                lifted.still_off = off == Some(true);
-                Ok(Ok(lifted))
+                report.in_litellm = off.is_some();
+                report.still_off = off == Some(true);
+                Ok(Ok(report))
             })
             .await?;
-        if let Ok(lifted) = &outcome
-            && lifted.was_blocked
-            && !order.dry_run
+        if let Ok(report) = &outcome
+            && report.was_blocked
+            && !options.dry_run
         {
-            self.tell(&named(account), Some(&account.account_id), &order.actor, &[unblocked_event(lifted)]);
+            self.log_events(
+                &log_subject(account),
+                Some(&account.account_id),
+                &options.actor,
+                &[unblocked_event(report)],
+            );
         }
         Ok(outcome)
     }
@@ -126,7 +141,7 @@ impl Postgres {
         on: &mut PgConnection,
         account: &Account,
         block: &Block,
-        lifted: &mut Lifted,
+        report: &mut UnblockReport,
     ) -> Result<(), Fault> {
         let litellm = &self.statements.litellm;
         if block.scim_set {
@@ -137,9 +152,9 @@ impl Postgres {
                 .persistent(false)
                 .execute(&mut *on)
                 .await?;
-            lifted.switches_on = done.rows_affected() > 0;
+            report.switches_on = done.rows_affected() > 0;
         }
-        lifted.keys = sqlx::query(AssertSqlSafe(litellm.unblock_keys()))
+        report.keys = sqlx::query(AssertSqlSafe(litellm.unblock_keys()))
             .bind(&account.user_id)
             .bind(text(&block.keys))
             .persistent(false)
@@ -206,20 +221,20 @@ impl Postgres {
     }
 }
 
-fn blocked_event(block: &Block, ended: &Ended) -> crate::store::audit::Event {
+fn blocked_event(block: &Block, report: &RevocationReport) -> crate::store::audit::AuditEvent {
     let detail = json!({
         "reason": block.reason,
-        "sessions": ended.sessions.len(),
-        "keys": ended.blocked.0.len(),
-        "switched_off": ended.switches_off,
+        "sessions": report.sessions.len(),
+        "keys": report.blocked.0.len(),
+        "switched_off": report.switches_off,
     });
-    event(Happening::Blocked, detail)
+    event(EventKind::Blocked, detail)
 }
 
-fn unblocked_event(lifted: &Lifted) -> crate::store::audit::Event {
-    event(Happening::Unblocked, json!({ "keys": lifted.keys, "switched_on": lifted.switches_on }))
+fn unblocked_event(report: &UnblockReport) -> crate::store::audit::AuditEvent {
+    event(EventKind::Unblocked, json!({ "keys": report.keys, "switched_on": report.switches_on }))
 }
 
-pub(super) fn named(account: &Account) -> Named<'_> {
-    Named { issuer: &account.issuer, subject: &account.subject, user_id: Some(&account.user_id) }
+pub(super) fn log_subject(account: &Account) -> LogSubject<'_> {
+    LogSubject { issuer: &account.issuer, subject: &account.subject, user_id: Some(&account.user_id) }
 }

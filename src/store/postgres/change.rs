@@ -5,10 +5,10 @@ use sqlx::PgConnection;
 use super::Postgres;
 use super::retry::Fault;
 use crate::store::StoreError;
-use crate::store::books::{Account, Cannot};
+use crate::store::admin::{Account, Conflict};
 
 /// What an operator's work comes to: what was done, or why it can't be.
-pub(super) type Outcome<T> = Result<Result<T, Cannot>, StoreError>;
+pub(super) type Outcome<T> = Result<Result<T, Conflict>, StoreError>;
 
 // === impl Postgres ===
 
@@ -34,7 +34,7 @@ impl Postgres {
         &self,
         locks: &[i64],
         dry_run: bool,
-        work: impl AsyncFn(&mut PgConnection) -> Result<Result<T, Cannot>, Fault>,
+        work: impl AsyncFn(&mut PgConnection) -> Result<Result<T, Conflict>, Fault>,
     ) -> Outcome<T> {
         // Sorted, so that two who take the same locks can't wait for each other.
         let mut locks = locks.to_vec();
@@ -59,6 +59,6 @@ impl Postgres {
 }
 
 /// Why nothing can be done to an account that was there a moment ago.
-pub(super) fn gone(account: &Account) -> Cannot {
-    Cannot(format!("the account of `{}` has changed or gone since it was looked up: look again", account.user_id))
+pub(super) fn gone(account: &Account) -> Conflict {
+    Conflict(format!("the account of `{}` has changed or gone since it was looked up: look again", account.user_id))
 }

@@ -9,7 +9,7 @@ use super::retry::Fault;
 use crate::config::Terms;
 use crate::litellm::tables::UserRow;
 use crate::secret::{self, SessionKind};
-use crate::store::audit::{Event, Happening, OURSELVES, event};
+use crate::store::audit::{AuditEvent, EventKind, SYSTEM_ACTOR, event};
 use crate::store::identify::{Way, check_user_id, choose, wanted_user_id};
 use crate::store::lending::no_randomness;
 use crate::store::plan::{self, user_row};
@@ -25,7 +25,7 @@ impl Postgres {
         on: &mut PgConnection,
         person: &Person,
         terms: &Terms,
-        events: &mut Vec<Event>,
+        events: &mut Vec<AuditEvent>,
     ) -> Result<Option<Opened>, Fault> {
         let wanted = wanted_user_id(person, &self.account)?;
         check_user_id(wanted, &self.reserved_ids)?;
@@ -63,7 +63,7 @@ impl Postgres {
         terms: &Terms,
         account_id: String,
         row: UserRow,
-        events: &mut Vec<Event>,
+        events: &mut Vec<AuditEvent>,
     ) -> Result<Standing, Fault> {
         let account = json!({
             "id": account_id,
@@ -72,7 +72,7 @@ impl Postgres {
             "role": terms.role.as_str(),
             "allowance": terms.allowance.as_ref().map(plan::allowance_text),
         });
-        let made = [event(Happening::Created, json!({ "user_id": row.user_id, "role": row.user_role }))];
+        let made = [event(EventKind::Created, json!({ "user_id": row.user_id, "role": row.user_role }))];
         let written = sqlx::query(AssertSqlSafe(self.statements.enrol.as_str()))
             .bind(text(&row))
             .bind(account.to_string())
@@ -95,7 +95,7 @@ impl Postgres {
         account_id: &str,
         user_id: &str,
         by: &str,
-        events: &mut Vec<Event>,
+        events: &mut Vec<AuditEvent>,
     ) -> Result<(), Fault> {
         let written = sqlx::query(AssertSqlSafe(self.statements.adopt.as_str()))
             .bind(account_id)
@@ -108,8 +108,8 @@ impl Postgres {
         if written.rows_affected() == 0 {
             return Err(Fault::Again);
         }
-        let adopted = event(Happening::Adopted, json!({ "user_id": user_id, "by": by }));
-        self.write_audit(on, Some(account_id), OURSELVES, std::slice::from_ref(&adopted)).await?;
+        let adopted = event(EventKind::Adopted, json!({ "user_id": user_id, "by": by }));
+        self.write_audit(on, Some(account_id), SYSTEM_ACTOR, std::slice::from_ref(&adopted)).await?;
         events.push(adopted);
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::Postgres;
 use super::open::text;
 use super::retry::Fault;
 use crate::secret::SessionKind;
-use crate::store::audit::{Event, Happening, event};
+use crate::store::audit::{AuditEvent, EventKind, event};
 use crate::store::lending::{Fresh, Held, Of};
 use crate::store::plan::{SessionPlan, TOKEN_MISMATCH};
 use crate::store::standing::Standing;
@@ -23,7 +23,7 @@ impl Postgres {
         on: &mut PgConnection,
         standing: &Standing,
         plan: SessionPlan,
-        events: &mut Vec<Event>,
+        events: &mut Vec<AuditEvent>,
     ) -> Result<Held, Fault> {
         let Some(lent) = &standing.lent else {
             return self.open_session(on, &standing.of(), SessionKind::Api, json!({}), events).await;
@@ -33,7 +33,7 @@ impl Postgres {
             SessionPlan::Keep(key) => return Ok(Held { id: lent.id.clone(), key, left_seconds: lent.left() }),
             SessionPlan::Extend(key) => {
                 let left_seconds = self.lending.longer(lent.age_seconds);
-                let renewed = event(Happening::SessionRenewed, json!({ "session": lent.id }));
+                let renewed = event(EventKind::SessionRenewed, json!({ "session": lent.id }));
                 let done = sqlx::query(AssertSqlSafe(self.statements.extend_session.as_str()))
                     .bind(&lent.id)
                     .bind(left_seconds)
@@ -81,7 +81,7 @@ impl Postgres {
         of: &Of<'_>,
         kind: SessionKind,
         mut detail: Value,
-        events: &mut Vec<Event>,
+        events: &mut Vec<AuditEvent>,
     ) -> Result<Held, Fault> {
         let Fresh { held, nonce, secret_id, row } = self.lending.fresh(of, kind)?;
         if let Some(members) = detail.as_object_mut() {
@@ -100,7 +100,7 @@ impl Postgres {
             .persistent(false)
             .execute(on)
             .await?;
-        events.push(event(Happening::SessionMade, detail));
+        events.push(event(EventKind::SessionMade, detail));
         Ok(held)
     }
 }

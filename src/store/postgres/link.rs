@@ -5,15 +5,15 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
-use super::block::named;
+use super::audit::LogSubject;
+use super::block::log_subject;
 use super::change::{Outcome, gone};
 use super::open::lock_id;
 use super::retry::Fault;
-use super::trail::Named;
 use crate::litellm::tables::quoted;
 use crate::secret;
-use crate::store::audit::{Happening, event};
-use crate::store::books::{Account, Cannot, Ended, Linked, Order, Which};
+use crate::store::admin::{Account, ChangeOptions, Conflict, LinkReport, RevocationReport, SessionSelector};
+use crate::store::audit::{EventKind, event};
 use crate::store::identify::check_user_id;
 use crate::store::lending::no_randomness;
 use crate::store::text;
@@ -22,21 +22,27 @@ use crate::store::text;
 
 impl Postgres {
     /// Makes LiteLLM's row of that `user_id` the person's, whatever its role. It changes nothing of the row.
-    pub async fn link(&self, issuer: &str, subject: &str, user_id: &str, order: &Order) -> Outcome<Linked> {
-        if let Err(cannot) = check_person(issuer, subject) {
-            return Ok(Err(cannot));
+    pub async fn link(
+        &self,
+        issuer: &str,
+        subject: &str,
+        user_id: &str,
+        options: &ChangeOptions,
+    ) -> Outcome<LinkReport> {
+        if let Err(conflict) = check_person(issuer, subject) {
+            return Ok(Err(conflict));
         }
         if check_user_id(user_id, &self.reserved_ids).is_err() {
-            return Ok(Err(Cannot(format!("`{user_id}` is an id that LiteLLM keeps for itself: nobody may be it"))));
+            return Ok(Err(Conflict(format!("`{user_id}` is an id that LiteLLM keeps for itself: nobody may be it"))));
         }
-        let linked = event(Happening::Linked, json!({ "user_id": user_id, "issuer": issuer, "subject": subject }));
+        let linked = event(EventKind::Linked, json!({ "user_id": user_id, "issuer": issuer, "subject": subject }));
         let outcome = self
-            .changing(&[lock_id(issuer, subject)], order.dry_run, async |on| {
+            .changing(&[lock_id(issuer, subject)], options.dry_run, async |on| {
                 if let Some(taken) = self.taken(on, issuer, subject).await? {
                     return Ok(Err(taken));
                 }
                 if let Some(owner) = self.owner(on, user_id).await? {
-                    return Ok(Err(Cannot(format!(
+                    return Ok(Err(Conflict(format!(
                         "`{user_id}` belongs to the account of {owner}. `vestibule users move` gives an account to another person"
                     ))));
                 }
@@ -46,7 +52,7 @@ impl Postgres {
                     .fetch_optional(&mut *on)
                     .await?;
                 let Some(row) = row else {
-                    return Ok(Err(Cannot(format!(
+                    return Ok(Err(Conflict(format!(
                         "LiteLLM has no user `{user_id}`. Without one there is nothing to link: who signs in gets a row of their own"
                     ))));
                 };
@@ -62,8 +68,8 @@ impl Postgres {
                 if made.rows_affected() == 0 {
                     return Err(Fault::Again);
                 }
-                self.write_audit(on, Some(&account_id), &order.actor, std::slice::from_ref(&linked)).await?;
-                Ok(Ok(Linked {
+                self.write_audit(on, Some(&account_id), &options.actor, std::slice::from_ref(&linked)).await?;
+                Ok(Ok(LinkReport {
                     account_id,
                     role: row.try_get("user_role")?,
                     email: row.try_get("user_email")?,
@@ -72,27 +78,33 @@ impl Postgres {
             })
             .await?;
         if let Ok(done) = &outcome
-            && !order.dry_run
+            && !options.dry_run
         {
-            let who = Named { issuer, subject, user_id: Some(user_id) };
-            self.tell(&who, Some(&done.account_id), &order.actor, std::slice::from_ref(&linked));
+            let who = LogSubject { issuer, subject, user_id: Some(user_id) };
+            self.log_events(&who, Some(&done.account_id), &options.actor, std::slice::from_ref(&linked));
         }
         Ok(outcome)
     }
 
     /// Gives an account to another issuer and subject. Its sessions end: they were lent to the one before.
-    pub async fn move_account(&self, account: &Account, issuer: &str, subject: &str, order: &Order) -> Outcome<Ended> {
-        if let Err(cannot) = check_person(issuer, subject) {
-            return Ok(Err(cannot));
+    pub async fn move_account(
+        &self,
+        account: &Account,
+        issuer: &str,
+        subject: &str,
+        options: &ChangeOptions,
+    ) -> Outcome<RevocationReport> {
+        if let Err(conflict) = check_person(issuer, subject) {
+            return Ok(Err(conflict));
         }
         let locks = [lock_id(&account.issuer, &account.subject), lock_id(issuer, subject)];
         let detail = json!({
             "from": { "issuer": account.issuer, "subject": account.subject },
             "to": { "issuer": issuer, "subject": subject },
         });
-        let moved = event(Happening::Moved, detail);
+        let moved = event(EventKind::Moved, detail);
         let outcome = self
-            .changing(&locks, order.dry_run, async |on| {
+            .changing(&locks, options.dry_run, async |on| {
                 if let Some(taken) = self.taken(on, issuer, subject).await? {
                     return Ok(Err(taken));
                 }
@@ -119,24 +131,24 @@ impl Postgres {
                     .persistent(false)
                     .execute(&mut *on)
                     .await?;
-                let mut ended = Ended { in_litellm: account.in_litellm, ..Ended::default() };
-                let which = Which::Account(account.account_id.clone());
-                for session in self.end_sessions(on, &which, order.keep_keys).await? {
+                let mut ended = RevocationReport { in_litellm: account.in_litellm, ..RevocationReport::default() };
+                let selector = SessionSelector::Account(account.account_id.clone());
+                for session in self.end_sessions(on, &selector, options.keep_keys).await? {
                     ended.sessions.push(session.id);
                     ended.keys.0.push(session.token);
                 }
-                self.write_audit(on, Some(&account.account_id), &order.actor, std::slice::from_ref(&moved)).await?;
+                self.write_audit(on, Some(&account.account_id), &options.actor, std::slice::from_ref(&moved)).await?;
                 Ok(Ok(ended))
             })
             .await?;
-        if outcome.is_ok() && !order.dry_run {
-            self.tell(&named(account), Some(&account.account_id), &order.actor, &[moved]);
+        if outcome.is_ok() && !options.dry_run {
+            self.log_events(&log_subject(account), Some(&account.account_id), &options.actor, &[moved]);
         }
         Ok(outcome)
     }
 
     /// Why a person can't be given an account: they have one.
-    async fn taken(&self, on: &mut PgConnection, issuer: &str, subject: &str) -> Result<Option<Cannot>, Fault> {
+    async fn taken(&self, on: &mut PgConnection, issuer: &str, subject: &str) -> Result<Option<Conflict>, Fault> {
         let statement =
             format!("SELECT user_id FROM {}.account WHERE issuer = $1 AND subject = $2", quoted(&self.own_schema));
         let row: Option<(String,)> = sqlx::query_as(AssertSqlSafe(statement))
@@ -146,7 +158,7 @@ impl Postgres {
             .fetch_optional(on)
             .await?;
         Ok(row.map(|(user_id,)| {
-            Cannot(format!(
+            Conflict(format!(
                 "`{issuer}` `{subject}` has an account already: `{user_id}`. Move that one away first: \
                  vestibule users move {} {} {} {}",
                 shell(issuer),
@@ -175,10 +187,10 @@ fn shell(word: &str) -> String {
     }
 }
 
-fn check_person(issuer: &str, subject: &str) -> Result<(), Cannot> {
+fn check_person(issuer: &str, subject: &str) -> Result<(), Conflict> {
     for (what, id) in [("an issuer", issuer), ("a subject", subject)] {
         if !text::is_id(id) {
-            return Err(Cannot(format!("{id:?} can't be {what}: no sign-in is ever of one that is so written")));
+            return Err(Conflict(format!("{id:?} can't be {what}: no sign-in is ever of one that is so written")));
         }
     }
     Ok(())

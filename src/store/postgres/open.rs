@@ -7,10 +7,10 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::Postgres;
+use super::audit::LogSubject;
 use super::retry::Fault;
-use super::trail::Named;
 use crate::config::Terms;
-use crate::store::audit::{Event, Happening, OURSELVES, event};
+use crate::store::audit::{AuditEvent, EventKind, SYSTEM_ACTOR, event};
 use crate::store::lending::Held;
 use crate::store::plan::{self, AccountPlan, SessionPlan, user_row};
 use crate::store::standing::Standing;
@@ -35,7 +35,7 @@ impl Postgres {
         }
         lease.give_back();
         if let Ok(opened) = &outcome {
-            self.tell(&Named::of(person, &opened.user_id), Some(&opened.account_id), OURSELVES, &told);
+            self.log_events(&LogSubject::of(person, &opened.user_id), Some(&opened.account_id), SYSTEM_ACTOR, &told);
         }
         outcome
     }
@@ -68,7 +68,7 @@ impl Postgres {
         on: &mut PgConnection,
         person: &Person,
         terms: &Terms,
-        told: &mut Vec<Event>,
+        told: &mut Vec<AuditEvent>,
     ) -> Result<Opened, Fault> {
         let mut standing = match read(on, &self.statements.read_locked, person).await? {
             Some(standing) => standing,
@@ -90,7 +90,7 @@ impl Postgres {
         if !plan.is_empty() {
             self.reconcile(on, &mut standing, &mut plan, person, terms).await?;
         }
-        self.write_audit(on, Some(&standing.account_id), OURSELVES, &plan.events).await?;
+        self.write_audit(on, Some(&standing.account_id), SYSTEM_ACTOR, &plan.events).await?;
         told.append(&mut plan.events);
         let held = self.session(on, &standing, session, told).await?;
         Ok(self.opened(&standing, held))
@@ -172,7 +172,7 @@ impl Postgres {
         if made.is_none() {
             return Err(Fault::Again);
         }
-        plan.events.push(event(Happening::Remade, json!({ "user_id": row.user_id, "role": row.user_role })));
+        plan.events.push(event(EventKind::Remade, json!({ "user_id": row.user_id, "role": row.user_role })));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::Postgres;
 use crate::litellm::tables::quoted;
 use crate::store::StoreError;
-use crate::store::books::{Account, Filter, SecretUse, Session, Who};
+use crate::store::admin::{Account, AccountFilter, SecretUsage, SessionRecord, UserSelector};
 
 /// Candidates that are told of an ambiguous name.
 const CANDIDATES_MAX: i64 = 20;
@@ -15,7 +15,7 @@ const CANDIDATES_MAX: i64 = 20;
 
 impl Postgres {
     /// Accounts by their `user_id`.
-    pub async fn accounts(&self, filter: &Filter) -> Result<Vec<Account>, StoreError> {
+    pub async fn accounts(&self, filter: &AccountFilter) -> Result<Vec<Account>, StoreError> {
         let statement = format!(
             "{} WHERE ($1::text IS NULL OR a.issuer = $1) AND ($2::text IS NULL OR u.user_role = $2) \
              AND (NOT $3 OR a.blocked_at IS NOT NULL OR coalesce(u.metadata->'scim_active' = 'false'::jsonb, false) \
@@ -36,17 +36,17 @@ impl Postgres {
     }
 
     /// The accounts that somebody can mean: none, one, or the candidates among whom they must choose.
-    pub async fn find(&self, who: &Who) -> Result<Vec<Account>, StoreError> {
+    pub async fn find(&self, who: &UserSelector) -> Result<Vec<Account>, StoreError> {
         let select = self.select_accounts();
         let (statement, one, two) = match who {
-            Who::Name(name) => (
+            UserSelector::Name(name) => (
                 format!(
                     "{select} WHERE a.user_id = $1 OR lower(u.user_email) = lower($2) ORDER BY a.user_id LIMIT {CANDIDATES_MAX}"
                 ),
                 name,
                 name,
             ),
-            Who::Person { issuer, subject } => {
+            UserSelector::Identity { issuer, subject } => {
                 (format!("{select} WHERE a.issuer = $1 AND a.subject = $2"), issuer, subject)
             }
         };
@@ -63,7 +63,7 @@ impl Postgres {
     }
 
     /// Living sessions, of one account or of all.
-    pub async fn sessions(&self, account_id: Option<&str>) -> Result<Vec<Session>, StoreError> {
+    pub async fn sessions(&self, account_id: Option<&str>) -> Result<Vec<SessionRecord>, StoreError> {
         let statement = format!(
             "SELECT s.id, a.user_id, s.kind, s.current, k.token IS NOT NULL AS has_key, coalesce(k.blocked, false) AS blocked, \
              {created} AS created_at, {expires} AS expires_at, s.secret_id, s.account_id \
@@ -83,7 +83,7 @@ impl Postgres {
     }
 
     /// Which secrets the living sessions were made with.
-    pub async fn secrets_in_use(&self) -> Result<Vec<SecretUse>, StoreError> {
+    pub async fn secrets_in_use(&self) -> Result<Vec<SecretUsage>, StoreError> {
         let statement = format!(
             "SELECT secret_id, count(*) AS sessions, {last} AS last FROM {own}.session WHERE expires_at > now() \
              GROUP BY secret_id ORDER BY secret_id",
@@ -93,7 +93,7 @@ impl Postgres {
         self.reading(async |on| {
             let rows: Vec<(String, i64, Option<String>)> =
                 sqlx::query_as(AssertSqlSafe(statement.as_str())).persistent(false).fetch_all(on).await?;
-            let used = |(secret_id, sessions, last_expires_at)| SecretUse { secret_id, sessions, last_expires_at };
+            let used = |(secret_id, sessions, last_expires_at)| SecretUsage { secret_id, sessions, last_expires_at };
             Ok(rows.into_iter().map(used).collect())
         })
         .await
@@ -150,13 +150,13 @@ fn account(row: &PgRow) -> Result<Account, sqlx::Error> {
     })
 }
 
-fn session(row: &PgRow) -> Result<Session, sqlx::Error> {
+fn session(row: &PgRow) -> Result<SessionRecord, sqlx::Error> {
     let key = match (row.try_get("has_key")?, row.try_get("blocked")?) {
         (false, _) => "gone",
         (true, true) => "blocked",
         (true, false) => "there",
     };
-    Ok(Session {
+    Ok(SessionRecord {
         session_id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
         kind: row.try_get("kind")?,

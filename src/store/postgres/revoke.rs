@@ -5,18 +5,18 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
+use super::audit::LogSubject;
 use super::change::Outcome;
 use super::retry::Fault;
-use super::trail::Named;
 use crate::litellm::tables::quoted;
-use crate::store::audit::{Event, Happening, event};
-use crate::store::books::{Ended, Order, Tokens, Which};
+use crate::store::admin::{ChangeOptions, KeyTokens, RevocationReport, SessionSelector};
+use crate::store::audit::{AuditEvent, EventKind, event};
 
 /// Sessions of one transaction.
 const REVOKE_BATCH: i64 = 500;
 
 /// A session that was ended.
-pub(super) struct EndedSession {
+pub(super) struct RevokedSession {
     pub(super) id: String,
     pub(super) token: String,
     pub(super) account_id: String,
@@ -27,7 +27,7 @@ pub(super) struct EndedSession {
 
 // === impl EndedSession ===
 
-impl EndedSession {
+impl RevokedSession {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.try_get("id")?,
@@ -40,13 +40,13 @@ impl EndedSession {
     }
 
     /// Whose it was, for the log.
-    pub(super) fn named(&self) -> Named<'_> {
-        Named { issuer: &self.issuer, subject: &self.subject, user_id: Some(&self.user_id) }
+    pub(super) fn log_subject(&self) -> LogSubject<'_> {
+        LogSubject { issuer: &self.issuer, subject: &self.subject, user_id: Some(&self.user_id) }
     }
 
     /// What the audit says of it.
-    pub(super) fn revoked(&self) -> Event {
-        event(Happening::SessionRevoked, json!({ "session": self.id }))
+    pub(super) fn revoked(&self) -> AuditEvent {
+        event(EventKind::SessionRevoked, json!({ "session": self.id }))
     }
 }
 
@@ -54,32 +54,37 @@ impl EndedSession {
 
 impl Postgres {
     /// Ends sessions, in batches of their own transactions. Whoever comes again gets a new one: this is no block.
-    pub async fn revoke(&self, which: &Which, order: &Order) -> Outcome<Ended> {
-        let mut ended = Ended { in_litellm: true, ..Ended::default() };
+    pub async fn revoke(&self, selector: &SessionSelector, options: &ChangeOptions) -> Outcome<RevocationReport> {
+        let mut ended = RevocationReport { in_litellm: true, ..RevocationReport::default() };
         loop {
             let batch = self
-                .changing(&[], order.dry_run, async |on| {
-                    let sessions = self.end_sessions(on, which, order.keep_keys).await?;
+                .changing(&[], options.dry_run, async |on| {
+                    let sessions = self.end_sessions(on, selector, options.keep_keys).await?;
                     for session in &sessions {
-                        self.write_audit(on, Some(&session.account_id), &order.actor, &[session.revoked()]).await?;
+                        self.write_audit(on, Some(&session.account_id), &options.actor, &[session.revoked()]).await?;
                     }
                     Ok(Ok(sessions))
                 })
                 .await?;
             let batch = match batch {
                 Ok(batch) => batch,
-                Err(cannot) => return Ok(Err(cannot)),
+                Err(conflict) => return Ok(Err(conflict)),
             };
             let is_last = batch.len() < usize::try_from(REVOKE_BATCH).unwrap_or(usize::MAX);
             for session in batch {
-                if !order.dry_run {
-                    self.tell(&session.named(), Some(&session.account_id), &order.actor, &[session.revoked()]);
+                if !options.dry_run {
+                    self.log_events(
+                        &session.log_subject(),
+                        Some(&session.account_id),
+                        &options.actor,
+                        &[session.revoked()],
+                    );
                 }
                 ended.sessions.push(session.id);
                 ended.keys.0.push(session.token);
             }
             // A dry run would meet the same batch for ever.
-            if is_last || order.dry_run {
+            if is_last || options.dry_run {
                 return Ok(Ok(ended));
             }
         }
@@ -91,14 +96,14 @@ impl Postgres {
     pub(super) async fn end_sessions(
         &self,
         on: &mut PgConnection,
-        which: &Which,
+        selector: &SessionSelector,
         keep_keys: bool,
-    ) -> Result<Vec<EndedSession>, Fault> {
+    ) -> Result<Vec<RevokedSession>, Fault> {
         let own = quoted(&self.own_schema);
-        let (condition, id) = match which {
-            Which::Account(id) => ("s.account_id = $1", id.as_str()),
-            Which::Session(id) => ("s.id = $1", id.as_str()),
-            Which::All => ("$1 = ''", ""),
+        let (condition, id) = match selector {
+            SessionSelector::Account(id) => ("s.account_id = $1", id.as_str()),
+            SessionSelector::Id(id) => ("s.id = $1", id.as_str()),
+            SessionSelector::All => ("$1 = ''", ""),
         };
         let (sessions, keys) = if keep_keys {
             (
@@ -122,11 +127,11 @@ impl Postgres {
             key = self.statements.litellm.key
         );
         let rows = sqlx::query(AssertSqlSafe(statement)).bind(id).persistent(false).fetch_all(on).await?;
-        Ok(rows.iter().map(EndedSession::from_row).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(RevokedSession::from_row).collect::<Result<_, _>>()?)
     }
 
     /// One try to remove ended sessions and what is left of their keys, once LiteLLM has been told.
-    pub(super) async fn remove_ended_once(&self, keys: &Tokens) -> Result<(), Fault> {
+    pub(super) async fn remove_ended_once(&self, keys: &KeyTokens) -> Result<(), Fault> {
         let own = quoted(&self.own_schema);
         let statement = format!(
             "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.token = ANY ($1) AND s.expires_at <= now() \

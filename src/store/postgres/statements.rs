@@ -36,7 +36,7 @@ pub(super) struct Statements {
     /// One batch of the audit's lines that were kept long enough.
     pub(super) sweep_audit: String,
     /// Who was turned away.
-    pub(super) turned_away: String,
+    pub(super) record_denials: String,
     /// The secrets that living sessions were made with.
     pub(super) living_secrets: String,
 }
@@ -93,7 +93,7 @@ impl Statements {
                 "DELETE FROM {own}.audit WHERE id IN (SELECT id FROM {own}.audit \
                  WHERE at < now() - make_interval(secs => $2) ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED)"
             ),
-            turned_away: turned_away(&own),
+            record_denials: record_denials(&own),
             living_secrets: format!("SELECT DISTINCT secret_id FROM {own}.session WHERE expires_at > now()"),
             litellm,
         }
@@ -184,7 +184,7 @@ fn sweep(litellm: &Tables, own: &str) -> String {
 }
 
 /// `$1` the people, as JSON. Once a person, code and minute, whichever replica was asked.
-fn turned_away(own: &str) -> String {
+fn record_denials(own: &str) -> String {
     format!(
         "INSERT INTO {own}.audit (account_id, event, detail) SELECT a.id, 'refused', jsonb_build_object('code', r.code, \
          'issuer', r.issuer, 'subject', r.subject) FROM jsonb_to_recordset($1::jsonb) AS r(issuer text, subject text, code text) \

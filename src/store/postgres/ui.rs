@@ -6,19 +6,19 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
+use super::audit::LogSubject;
 use super::retry::Fault;
-use super::trail::Named;
 use crate::litellm::tables::quoted;
 use crate::secret::SessionKind;
-use crate::store::audit::{Event, Happening, OURSELVES, event};
-use crate::store::books::{Tokens, Which};
+use crate::store::admin::{KeyTokens, SessionSelector};
+use crate::store::audit::{AuditEvent, EventKind, SYSTEM_ACTOR, event};
 use crate::store::lending::Of;
 use crate::store::{StoreError, UiSession};
 
 /// Browsers of one person.
 const UI_SESSIONS_MAX: usize = 10;
 /// In the audit: the person whose session it is.
-const THEMSELVES: &str = "person";
+const USER_ACTOR: &str = "person";
 
 // === impl Postgres ===
 
@@ -50,8 +50,8 @@ impl Postgres {
             self.open_session(&mut transaction, &of, SessionKind::Ui, json!({ "kind": "ui" }), &mut told).await?;
         transaction.commit().await?;
         lease.give_back();
-        let who = Named { issuer: &issuer, subject: &subject, user_id: Some(&user_id) };
-        self.tell(&who, Some(account_id), OURSELVES, &told);
+        let who = LogSubject { issuer: &issuer, subject: &subject, user_id: Some(&user_id) };
+        self.log_events(&who, Some(account_id), SYSTEM_ACTOR, &told);
         let expires_in = Duration::try_from_secs_f64(held.left_seconds).unwrap_or_default();
         Ok(UiSession { session_id: held.id, key: held.key, expires_in })
     }
@@ -68,29 +68,29 @@ impl Postgres {
         );
         let gone: Vec<(String,)> =
             sqlx::query_as(AssertSqlSafe(statement)).bind(account_id).persistent(false).fetch_all(&mut *on).await?;
-        let ended: Vec<Event> = gone
+        let ended: Vec<AuditEvent> = gone
             .into_iter()
-            .map(|(id,)| event(Happening::SessionRevoked, json!({ "session": id, "reason": "too_many_browsers" })))
+            .map(|(id,)| event(EventKind::SessionRevoked, json!({ "session": id, "reason": "too_many_browsers" })))
             .collect();
-        self.write_audit(on, Some(account_id), OURSELVES, &ended).await
+        self.write_audit(on, Some(account_id), SYSTEM_ACTOR, &ended).await
     }
 
     /// One try to end sessions for the person whose they are.
-    pub(super) async fn sign_out_once(&self, session_ids: &[String], keep_keys: bool) -> Result<Tokens, Fault> {
+    pub(super) async fn sign_out_once(&self, session_ids: &[String], keep_keys: bool) -> Result<KeyTokens, Fault> {
         let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_writing()).await?;
         let mut ended = Vec::new();
         for id in session_ids {
-            ended.extend(self.end_sessions(&mut transaction, &Which::Session(id.clone()), keep_keys).await?);
+            ended.extend(self.end_sessions(&mut transaction, &SessionSelector::Id(id.clone()), keep_keys).await?);
         }
         for session in &ended {
-            self.write_audit(&mut transaction, Some(&session.account_id), THEMSELVES, &[session.revoked()]).await?;
+            self.write_audit(&mut transaction, Some(&session.account_id), USER_ACTOR, &[session.revoked()]).await?;
         }
         transaction.commit().await?;
         lease.give_back();
         for session in &ended {
-            self.tell(&session.named(), Some(&session.account_id), THEMSELVES, &[session.revoked()]);
+            self.log_events(&session.log_subject(), Some(&session.account_id), USER_ACTOR, &[session.revoked()]);
         }
-        Ok(Tokens(ended.into_iter().map(|session| session.token).collect()))
+        Ok(KeyTokens(ended.into_iter().map(|session| session.token).collect()))
     }
 }

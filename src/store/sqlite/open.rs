@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::{Sqlite, away, statements as sql, write_audit};
 use crate::config::{Role, Terms};
 use crate::secret::{self, SessionKind};
-use crate::store::audit::{Happening, event};
+use crate::store::audit::{EventKind, event};
 use crate::store::identify::{Way, check_user_id, choose, wanted_user_id};
 use crate::store::lending::{Fresh, Held, no_randomness};
 use crate::store::plan::{self, AccountPlan, SessionPlan, TOKEN_MISMATCH, user_row};
@@ -64,7 +64,7 @@ impl Sqlite {
             .bind(terms.role.as_str())
             .bind(terms.allowance.as_ref().map(plan::allowance_text));
         run(on, account).await?;
-        let made = event(Happening::Created, json!({ "user_id": row.user_id, "role": row.user_role }));
+        let made = event(EventKind::Created, json!({ "user_id": row.user_id, "role": row.user_role }));
         write_audit(on, &account_id, &[made]).await?;
         read(on, person).await?.ok_or_else(|| away(sqlx::Error::RowNotFound))
     }
@@ -81,7 +81,7 @@ impl Sqlite {
                 let left_seconds = self.lending.longer(lent.age_seconds);
                 run(on, sqlx::query(sql::EXTEND_SESSION).bind(&lent.id).bind(left_seconds)).await?;
                 run(on, sqlx::query(sql::EXPIRE_KEY).bind(&lent.token).bind(left_seconds)).await?;
-                let renewed = event(Happening::SessionRenewed, json!({ "session": lent.id }));
+                let renewed = event(EventKind::SessionRenewed, json!({ "session": lent.id }));
                 write_audit(on, &standing.account_id, &[renewed]).await?;
                 return Ok(Held { id: lent.id.clone(), key, left_seconds });
             }
@@ -123,7 +123,7 @@ impl Sqlite {
         if let Some(members) = detail.as_object_mut() {
             members.insert("session".to_owned(), held.id.as_str().into());
         }
-        write_audit(on, &standing.account_id, &[event(Happening::SessionMade, detail)]).await?;
+        write_audit(on, &standing.account_id, &[event(EventKind::SessionMade, detail)]).await?;
         Ok(held)
     }
 }
@@ -143,7 +143,7 @@ async fn reconcile(
             row.user_email = None;
         }
         run(on, sqlx::query(sql::INSERT_USER).bind(text(&row))).await?;
-        plan.events.push(event(Happening::Remade, json!({ "user_id": row.user_id, "role": row.user_role })));
+        plan.events.push(event(EventKind::Remade, json!({ "user_id": row.user_id, "role": row.user_role })));
         lowered = standing.role.as_deref().is_some_and(|had| plan::lowers(Some(had), terms.role));
     } else {
         if let Some(change) = &plan.change {

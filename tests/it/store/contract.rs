@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use vestibule::config::{Allowance, Role, RoleSync, SessionRules, Terms};
 use vestibule::secret::SessionSecrets;
-use vestibule::store::audit::TurnedAway;
+use vestibule::store::audit::Denial;
 use vestibule::store::sqlite::Sqlite;
 use vestibule::store::{Opened, Person, Store, StoreError};
 
@@ -435,9 +435,9 @@ async fn a_sweep_takes_what_is_over_and_leaves_a_blocked_key<B: Books>() {
 
 async fn who_is_turned_away_is_written_once_a_minute<B: Books>() {
     let mut books = B::fresh(|_| {}).await;
-    let away = |code| TurnedAway { issuer: "default".to_owned(), subject: "mallory's \"x\"".to_owned(), code };
+    let away = |code| Denial { issuer: "default".to_owned(), subject: "mallory's \"x\"".to_owned(), code };
     for _ in 0..2 {
-        books.store().turned_away(&[away("no_role"), away("not_admitted")]).await.unwrap();
+        books.store().record_denials(&[away("no_role"), away("not_admitted")]).await.unwrap();
     }
     assert_eq!(events(&mut books).await, "refused,refused");
     let own = B::OWN;
@@ -445,7 +445,7 @@ async fn who_is_turned_away_is_written_once_a_minute<B: Books>() {
     assert_eq!(books.one(&subject).await, "mallory's \"x\"");
     let (_, before) = B::after(-61);
     books.run(&format!("UPDATE {own}audit SET at = {before}")).await;
-    books.store().turned_away(&[away("no_role")]).await.unwrap();
+    books.store().record_denials(&[away("no_role")]).await.unwrap();
     assert_eq!(events(&mut books).await, "refused,refused,refused");
 }
 

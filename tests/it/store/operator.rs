@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use vestibule::config::Role;
-use vestibule::store::audit::{Happening, TurnedAway, Wanted};
-use vestibule::store::books::{Account, Filter, Order, Which, Who};
+use vestibule::store::admin::{Account, AccountFilter, ChangeOptions, SessionSelector, UserSelector};
+use vestibule::store::audit::{AuditFilter, Denial, EventKind};
 use vestibule::store::postgres::Postgres;
 use vestibule::store::{Store, StoreError};
 
 use super::{person, ready, refused, terms, user_by_hand, viewer};
 
-fn order() -> Order {
-    Order { actor: "operator:test@here".to_owned(), dry_run: false, keep_keys: false }
+fn change_options() -> ChangeOptions {
+    ChangeOptions { actor: "operator:test@here".to_owned(), dry_run: false, keep_keys: false }
 }
 
 async fn account(store: &Postgres, name: &str) -> Account {
-    let mut found = store.find(&Who::Name(name.to_owned())).await.unwrap();
+    let mut found = store.find(&UserSelector::Name(name.to_owned())).await.unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
 }
 
-fn wanted(limit: i64) -> Wanted {
-    Wanted { limit, ..Wanted::default() }
+fn wanted(limit: i64) -> AuditFilter {
+    AuditFilter { limit, ..AuditFilter::default() }
 }
 
 #[tokio::test]
@@ -35,24 +35,24 @@ async fn a_role_with_the_least_rights_does_all_that_an_operator_does() {
         .await;
     database.run(&user_by_hand("carol", None, None, "proxy_admin")).await;
     for keep_keys in [false, true] {
-        let order = Order { keep_keys, ..order() };
+        let change_options = ChangeOptions { keep_keys, ..change_options() };
         let alice = account(&store, "alice@example.com").await;
-        let ended = store.block(&alice, Some("why"), &order).await.unwrap().unwrap();
+        let ended = store.block(&alice, Some("why"), &change_options).await.unwrap().unwrap();
         assert_eq!((ended.sessions.len(), ended.blocked.0.len(), ended.switches_off), (1, 1, true));
         store.remove_ended(&ended.keys).await.unwrap();
-        let lifted = store.unblock(&alice, &order).await.unwrap().unwrap();
+        let lifted = store.unblock(&alice, &change_options).await.unwrap().unwrap();
         assert_eq!((lifted.keys, lifted.switches_on, lifted.still_off), (1, true, false));
         store.open(&person("alice"), &viewer()).await.unwrap();
-        let ended = store.revoke(&Which::All, &order).await.unwrap().unwrap();
+        let ended = store.revoke(&SessionSelector::All, &change_options).await.unwrap().unwrap();
         store.remove_ended(&ended.keys).await.unwrap();
         assert_eq!(database.one::<i64>("SELECT count(*) FROM \"LiteLLM_VerificationToken\"").await, 1);
         store.open(&person("alice"), &viewer()).await.unwrap();
     }
     let alice = account(&store, "alice").await;
-    store.move_account(&alice, "default", "alice-2", &order()).await.unwrap().unwrap();
-    store.link("default", "carol-1", "carol", &order()).await.unwrap().unwrap();
-    store.turned_away(&[TurnedAway { issuer: "default".into(), subject: "x".into(), code: "no_role" }]).await.unwrap();
-    assert_eq!(store.accounts(&Filter::default()).await.unwrap().len(), 2);
+    store.move_account(&alice, "default", "alice-2", &change_options()).await.unwrap().unwrap();
+    store.link("default", "carol-1", "carol", &change_options()).await.unwrap().unwrap();
+    store.record_denials(&[Denial { issuer: "default".into(), subject: "x".into(), code: "no_role" }]).await.unwrap();
+    assert_eq!(store.accounts(&AccountFilter::default()).await.unwrap().len(), 2);
     assert_eq!(store.sessions(None).await.unwrap().len(), 0);
     assert!(store.secrets_in_use().await.unwrap().is_empty());
     assert!(store.audit(&wanted(1000)).await.unwrap().len() > 10);
@@ -66,16 +66,16 @@ async fn a_dry_run_tells_the_same_and_does_nothing() {
     let store = settings.connect();
     store.open(&person("alice"), &viewer()).await.unwrap();
     let alice = account(&store, "alice").await;
-    let dry = Order { dry_run: true, ..order() };
+    let dry = ChangeOptions { dry_run: true, ..change_options() };
     let rows = "SELECT concat((SELECT string_agg(a::text, '') FROM vestibule.account a), (SELECT string_agg(s::text, '') FROM \
                 vestibule.session s), (SELECT count(*) FROM vestibule.audit), (SELECT string_agg(u::text, '') FROM \
                 \"LiteLLM_UserTable\" u), (SELECT string_agg(k::text, '') FROM \"LiteLLM_VerificationToken\" k))";
     let before: String = database.one(rows).await;
     let would = store.block(&alice, None, &dry).await.unwrap().unwrap();
-    store.revoke(&Which::All, &dry).await.unwrap().unwrap();
+    store.revoke(&SessionSelector::All, &dry).await.unwrap().unwrap();
     store.move_account(&alice, "default", "a2", &dry).await.unwrap().unwrap();
     assert_eq!(database.one::<String>(rows).await, before);
-    let did = store.block(&alice, None, &order()).await.unwrap().unwrap();
+    let did = store.block(&alice, None, &change_options()).await.unwrap().unwrap();
     assert_eq!(would.sessions, did.sessions);
 }
 
@@ -94,9 +94,13 @@ async fn a_block_in_the_midst_of_requests_leaves_no_session_behind() {
             tasks.spawn(async move { store.open(&person("alice"), &terms(role)).await.map(drop) });
         }
         if round % 2 == 0 {
-            store.block(&alice, None, &order()).await.unwrap().unwrap();
+            store.block(&alice, None, &change_options()).await.unwrap().unwrap();
         } else {
-            store.revoke(&Which::Account(alice.account_id.clone()), &order()).await.unwrap().unwrap();
+            store
+                .revoke(&SessionSelector::Account(alice.account_id.clone()), &change_options())
+                .await
+                .unwrap()
+                .unwrap();
         }
         while let Some(done) = tasks.join_next().await {
             match done.unwrap() {
@@ -109,7 +113,7 @@ async fn a_block_in_the_midst_of_requests_leaves_no_session_behind() {
         if round % 2 == 0 {
             assert_eq!((sessions, keys), (0, 0), "after the block nothing is lent");
             assert!(matches!(refused(store.open(&person("alice"), &viewer()).await), StoreError::Blocked { .. }));
-            store.unblock(&alice, &order()).await.unwrap().unwrap();
+            store.unblock(&alice, &change_options()).await.unwrap().unwrap();
         } else {
             assert_eq!(sessions, keys, "no key without its session");
         }
@@ -121,8 +125,8 @@ async fn keys_kept_for_litellm_are_expired_and_swept_where_it_never_deletes_them
     let (database, settings) = ready().await;
     let store = settings.connect();
     let first = store.open(&person("alice"), &viewer()).await.unwrap();
-    let keep = Order { keep_keys: true, ..order() };
-    store.revoke(&Which::All, &keep).await.unwrap().unwrap();
+    let keep = ChangeOptions { keep_keys: true, ..change_options() };
+    store.revoke(&SessionSelector::All, &keep).await.unwrap().unwrap();
     let dead: bool =
         database.one("SELECT bool_and(expires <= now() AT TIME ZONE 'UTC') FROM \"LiteLLM_VerificationToken\"").await;
     assert!(dead);
@@ -139,11 +143,11 @@ async fn an_account_that_moved_since_it_was_looked_up_is_left_alone() {
     let store = settings.connect();
     store.open(&person("alice"), &viewer()).await.unwrap();
     let before = account(&store, "alice").await;
-    store.move_account(&before, "default", "a2", &order()).await.unwrap().unwrap();
-    let Err(cannot) = store.block(&before, None, &order()).await.unwrap() else { panic!("it was blocked") };
+    store.move_account(&before, "default", "a2", &change_options()).await.unwrap().unwrap();
+    let Err(cannot) = store.block(&before, None, &change_options()).await.unwrap() else { panic!("it was blocked") };
     assert!(cannot.to_string().contains("look again"), "{cannot}");
-    assert!(store.unblock(&before, &order()).await.unwrap().is_err());
-    assert!(store.move_account(&before, "default", "a3", &order()).await.unwrap().is_err());
+    assert!(store.unblock(&before, &change_options()).await.unwrap().is_err());
+    assert!(store.move_account(&before, "default", "a3", &change_options()).await.unwrap().is_err());
 }
 
 #[tokio::test]
@@ -193,14 +197,14 @@ async fn the_audit_is_read_by_person_kind_age_and_number() {
         store.open(&person(name), &viewer()).await.unwrap();
     }
     database.run("UPDATE vestibule.audit SET at = now() - interval '2 hours' WHERE id = 1").await;
-    let ids = async |wanted: Wanted| -> Vec<i64> {
+    let ids = async |wanted: AuditFilter| -> Vec<i64> {
         store.audit(&wanted).await.unwrap().into_iter().map(|entry| entry.id).collect()
     };
     assert_eq!(ids(wanted(100)).await, [1, 2, 3, 4]);
     assert_eq!(ids(wanted(2)).await, [3, 4]);
-    assert_eq!(ids(Wanted { after: Some(2), ..wanted(100) }).await, [3, 4]);
-    assert_eq!(ids(Wanted { since_seconds: Some(3600.0), ..wanted(100) }).await, [2, 3, 4]);
-    assert_eq!(ids(Wanted { events: vec![Happening::Created], ..wanted(100) }).await, [1, 3]);
+    assert_eq!(ids(AuditFilter { after: Some(2), ..wanted(100) }).await, [3, 4]);
+    assert_eq!(ids(AuditFilter { since_seconds: Some(3600.0), ..wanted(100) }).await, [2, 3, 4]);
+    assert_eq!(ids(AuditFilter { events: vec![EventKind::Created], ..wanted(100) }).await, [1, 3]);
     let bob = account(&store, "bob").await.account_id;
-    assert_eq!(ids(Wanted { account_id: Some(bob), ..wanted(100) }).await, [3, 4]);
+    assert_eq!(ids(AuditFilter { account_id: Some(bob), ..wanted(100) }).await, [3, 4]);
 }

@@ -8,11 +8,11 @@ use super::open::text;
 use super::people::utc;
 use super::retry::Fault;
 use crate::litellm::tables::quoted;
-use crate::store::audit::{Entry, Event, Happening, OURSELVES, TurnedAway, Wanted, event};
+use crate::store::audit::{AuditEntry, AuditEvent, AuditFilter, Denial, EventKind, SYSTEM_ACTOR, event};
 use crate::store::{Person, StoreError};
 
 /// Whom the log is told about.
-pub(super) struct Named<'a> {
+pub(super) struct LogSubject<'a> {
     pub(super) issuer: &'a str,
     pub(super) subject: &'a str,
     /// LiteLLM's `user_id`, where there is one.
@@ -21,7 +21,7 @@ pub(super) struct Named<'a> {
 
 // === impl Named ===
 
-impl<'a> Named<'a> {
+impl<'a> LogSubject<'a> {
     pub(super) fn of(person: &'a Person, user_id: &'a str) -> Self {
         Self { issuer: &person.issuer, subject: &person.subject, user_id: Some(user_id) }
     }
@@ -36,7 +36,7 @@ impl Postgres {
         on: &mut PgConnection,
         account_id: Option<&str>,
         actor: &str,
-        events: &[Event],
+        events: &[AuditEvent],
     ) -> Result<(), Fault> {
         if !events.is_empty() {
             sqlx::query(AssertSqlSafe(self.statements.audit.as_str()))
@@ -51,7 +51,13 @@ impl Postgres {
     }
 
     /// Tells the log, after the commit. What could name somebody is told only where people are logged in clear.
-    pub(super) fn tell(&self, who: &Named<'_>, account_id: Option<&str>, actor: &str, events: &[Event]) {
+    pub(super) fn log_events(
+        &self,
+        who: &LogSubject<'_>,
+        account_id: Option<&str>,
+        actor: &str,
+        events: &[AuditEvent],
+    ) {
         if events.is_empty() {
             return;
         }
@@ -60,11 +66,11 @@ impl Postgres {
             (true, None) => who.subject.to_owned(),
             (false, _) => self.lending.secrets.pseudonym(who.issuer, who.subject),
         };
-        for Event { event, detail } in events {
+        for AuditEvent { event, detail } in events {
             let member = |name: &str| detail.get(name).and_then(Value::as_str);
             let role = |name: &str| if event.is_of_roles() { member(name) } else { None };
             let count = |name: &str| detail.get(name).and_then(Value::as_u64);
-            let is_ours = !matches!(event, Happening::Blocked);
+            let is_ours = !matches!(event, EventKind::Blocked);
             tracing::info!(
                 target: "vestibule::audit",
                 event = event.as_str(),
@@ -86,7 +92,7 @@ impl Postgres {
     }
 
     /// Lines of the trail, oldest first.
-    pub async fn audit(&self, wanted: &Wanted) -> Result<Vec<Entry>, StoreError> {
+    pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
         let own = quoted(&self.own_schema);
         let statement = format!(
             "SELECT * FROM (SELECT l.id, {at} AS at, l.event, l.actor, l.account_id, a.user_id, l.detail::text AS detail \
@@ -96,20 +102,20 @@ impl Postgres {
              ORDER BY l.id DESC LIMIT $5) newest ORDER BY id",
             at = utc("l.at"),
         );
-        let events: Vec<String> = wanted.events.iter().map(|event| event.as_str().to_owned()).collect();
+        let events: Vec<String> = filter.events.iter().map(|event| event.as_str().to_owned()).collect();
         self.reading(async |on| {
             let rows = sqlx::query(AssertSqlSafe(statement.as_str()))
-                .bind(&wanted.account_id)
+                .bind(&filter.account_id)
                 .bind(&events)
-                .bind(wanted.since_seconds)
-                .bind(wanted.after)
-                .bind(wanted.limit)
+                .bind(filter.since_seconds)
+                .bind(filter.after)
+                .bind(filter.limit)
                 .persistent(false)
                 .fetch_all(on)
                 .await?;
-            let entry = |row: &sqlx::postgres::PgRow| -> Result<Entry, sqlx::Error> {
+            let entry = |row: &sqlx::postgres::PgRow| -> Result<AuditEntry, sqlx::Error> {
                 let detail: String = row.try_get("detail")?;
-                Ok(Entry {
+                Ok(AuditEntry {
                     id: row.try_get("id")?,
                     at: row.try_get("at")?,
                     event: row.try_get("event")?,
@@ -125,11 +131,11 @@ impl Postgres {
     }
 
     /// One try to write down who was turned away.
-    pub(super) async fn turned_away_once(&self, people: &[TurnedAway]) -> Result<(), Fault> {
+    pub(super) async fn record_denials_once(&self, people: &[Denial]) -> Result<(), Fault> {
         let mut lease = self.lease().await?;
         let mut transaction = lease.begin(self.begin_writing()).await?;
         let written: Vec<(Option<String>, String, String, String)> =
-            sqlx::query_as(AssertSqlSafe(self.statements.turned_away.as_str()))
+            sqlx::query_as(AssertSqlSafe(self.statements.record_denials.as_str()))
                 .bind(text(&people))
                 .persistent(false)
                 .fetch_all(&mut *transaction)
@@ -137,9 +143,9 @@ impl Postgres {
         transaction.commit().await?;
         lease.give_back();
         for (account_id, issuer, subject, code) in written {
-            let who = Named { issuer: &issuer, subject: &subject, user_id: None };
-            let refused = event(Happening::Refused, serde_json::json!({ "code": code }));
-            self.tell(&who, account_id.as_deref(), OURSELVES, &[refused]);
+            let who = LogSubject { issuer: &issuer, subject: &subject, user_id: None };
+            let refused = event(EventKind::Refused, serde_json::json!({ "code": code }));
+            self.log_events(&who, account_id.as_deref(), SYSTEM_ACTOR, &[refused]);
         }
         Ok(())
     }

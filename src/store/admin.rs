@@ -48,7 +48,7 @@ pub struct Account {
 
 /// One living session.
 #[derive(Debug, Clone, Serialize)]
-pub struct Session {
+pub struct SessionRecord {
     /// Our id.
     pub session_id: String,
     /// LiteLLM's `user_id`.
@@ -71,7 +71,7 @@ pub struct Session {
 
 /// Living sessions of one secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SecretUse {
+pub struct SecretUsage {
     /// Which secret.
     pub secret_id: String,
     /// How many.
@@ -82,11 +82,11 @@ pub struct SecretUse {
 
 /// Whom somebody means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
+pub enum UserSelector {
     /// A `user_id` or an e-mail.
     Name(String),
-    /// Exactly one person.
-    Person {
+    /// Exactly one identity.
+    Identity {
         /// The sign-in source.
         issuer: String,
         /// The id there.
@@ -96,7 +96,7 @@ pub enum Who {
 
 /// Which accounts are wanted; all that is set must hold.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct AccountFilter {
     /// Of this sign-in source.
     pub issuer: Option<String>,
     /// Only those who are kept out, by a block here or in LiteLLM.
@@ -107,18 +107,18 @@ pub struct Filter {
 
 /// Which sessions are to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
+pub enum SessionSelector {
     /// All of an account.
     Account(String),
     /// One.
-    Session(String),
+    Id(String),
     /// All there are.
     All,
 }
 
 /// How a change is to be made.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct ChangeOptions {
     /// Who orders it, for the audit.
     pub actor: String,
     /// Look what would be done, and do nothing.
@@ -130,22 +130,22 @@ pub struct Order {
 
 /// LiteLLM's names for keys. They have neither Debug nor Serialize: no hash of a key is ever printed.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Tokens(pub Vec<String>);
+pub struct KeyTokens(pub Vec<String>);
 
 /// Why a change can't be made, in words for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Cannot(pub String);
+pub struct Conflict(pub String);
 
 /// What a block or a revocation did, or would do.
 #[derive(Default)]
-pub struct Ended {
+pub struct RevocationReport {
     /// Our ids of the sessions that end.
     pub sessions: Vec<String>,
     /// Their keys.
-    pub keys: Tokens,
+    pub keys: KeyTokens,
     /// Other keys of the person that are blocked by it.
-    pub blocked: Tokens,
+    pub blocked: KeyTokens,
     /// `metadata.scim_active` is set to false by it.
     pub switches_off: bool,
     /// It was blocked before.
@@ -157,7 +157,7 @@ pub struct Ended {
 /// What the lifting of a block did, or would do.
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own that scripts ask for")]
-pub struct Lifted {
+pub struct UnblockReport {
     /// There was a block.
     pub was_blocked: bool,
     /// Keys that work again.
@@ -172,7 +172,7 @@ pub struct Lifted {
 
 /// What a link did, or would do.
 #[derive(Debug, Clone, Default)]
-pub struct Linked {
+pub struct LinkReport {
     /// Our id of the new account.
     pub account_id: String,
     /// The row's role.
