@@ -6,7 +6,6 @@
 mod check;
 pub mod document;
 mod excerpt;
-mod finding;
 mod load;
 mod pattern;
 pub mod presets;
@@ -14,20 +13,17 @@ pub mod problem;
 mod raw;
 mod reload;
 mod report;
-mod role;
 mod shape;
 #[cfg(test)]
 mod tests;
 mod variables;
 
-pub use self::finding::{Finding, State};
 #[cfg(test)]
 pub(crate) use self::load::testing;
 pub use self::load::{Source, admin, holds_secret, load};
 pub use self::pattern::Pattern;
 pub use self::problem::{Problem, Problems};
 pub use self::reload::{Books, NeedsRestart};
-pub use self::role::Role;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -39,6 +35,7 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use crate::litellm::role::Role;
 use crate::secret::SessionSecrets;
 
 /// A duration as the configuration writes it, such as `90m`; `None` for what is none.
@@ -156,6 +153,11 @@ impl PublicUrl {
     /// As `Origin` writes it (RFC 6454 section 6.2).
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.https { "https" } else { "http" }, self.authority)
+    }
+
+    /// As people type it.
+    pub fn whole(&self) -> String {
+        format!("{}{}", self.origin(), self.prefix)
     }
 
     /// A path as the browser has to ask for it, whether what stands between takes the prefix off or leaves it on.

@@ -7,10 +7,11 @@
 //! ```
 //!
 //! A module uses those further in, never those further out: `cli`, `server`, `face`, `gate`, then `store` and
-//! `upstream`, `litellm`, `config`, and innermost `http`, `secret`, `telemetry`.
+//! `upstream`, `config`, `litellm`, and innermost `http`, `secret`, `telemetry`, `diagnostic`.
 
 pub mod cli;
 pub mod config;
+pub mod diagnostic;
 pub mod face;
 pub mod gate;
 pub mod http;

@@ -6,8 +6,12 @@
 pub mod api;
 mod blocks;
 pub mod credentials;
+pub mod database_url;
 pub mod doors;
 pub mod probe;
+pub mod public_paths;
+pub mod reserved;
+pub mod role;
 pub mod routes;
 pub mod tables;
 pub mod ui;

@@ -1,94 +1,23 @@
 //! The store: who has which account and which session, in LiteLLM's tables and our own, one transaction a change.
 //!
-//! In go a [`Person`] and the [`Terms`] that the rules gave them; out comes what may be lent to them: an account with
+//! In go a [`UserProfile`] and the [`Terms`] that the rules gave them; out comes what may be lent to them: an account with
 //! its settled state and a session key. The store decides nothing about who may come in; it refuses what the books
-//! refuse: a block, a row that belongs to somebody else, a store that does not answer.
+//! refuse: a block, a row that belongs to somebody else, a database that does not answer.
 
 pub mod admin;
 pub mod audit;
-mod identify;
-mod lending;
-mod plan;
+mod decide;
+mod model;
 pub mod postgres;
+mod rows;
 pub mod sqlite;
-mod standing;
 pub(crate) mod text;
 
-use std::sync::Arc;
-use std::time::Duration;
+pub use self::model::{OpenedSession, SweepReport, UiSession, UserProfile};
 
-use admin::KeyTokens;
-use audit::Denial;
-
+use self::admin::KeyTokens;
+use self::audit::Denial;
 use crate::config::Terms;
-use crate::secret::SessionKey;
-
-/// Who somebody is, in LiteLLM's own OpenID shape (`id, email, first_name, last_name, display_name, picture, provider`)
-/// with what vestibule adds. Plain data: only the gate can make an `Identity` of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
-    /// The operator's name for the sign-in source.
-    pub issuer: Arc<str>,
-    /// The stable id at that source.
-    pub subject: String,
-    /// Lower-case, exactly one `@`.
-    pub email: Option<String>,
-    /// A name to sign in with.
-    pub preferred_username: Option<String>,
-    /// Given name.
-    pub first_name: Option<String>,
-    /// Family name.
-    pub last_name: Option<String>,
-    /// Full name, else made of what there is.
-    pub display_name: Option<String>,
-    /// An https address.
-    pub picture: Option<String>,
-    /// What LiteLLM shows as the provider.
-    pub provider: String,
-    /// Sorted, each once.
-    pub groups: Vec<String>,
-}
-
-/// What the books say of a person, and the key lent to them.
-#[derive(Clone)]
-pub struct Opened {
-    /// Our id of the account.
-    pub account_id: String,
-    /// LiteLLM's `user_id`.
-    pub user_id: String,
-    /// How long ago a role was lowered, by the database's clock.
-    pub lowered_ago: Option<Duration>,
-    /// Our id of the session.
-    pub session_id: String,
-    /// The key.
-    pub key: SessionKey,
-    /// How long the key lives if nobody renews it, by the database's clock.
-    pub expires_in: Duration,
-    /// The role in LiteLLM's row.
-    pub role: Option<String>,
-    /// The living sessions of their browsers.
-    pub ui: Vec<UiSession>,
-}
-
-/// A browser's session in the admin UI.
-#[derive(Clone)]
-pub struct UiSession {
-    /// Our id of the session.
-    pub session_id: String,
-    /// The key.
-    pub key: SessionKey,
-    /// How long it lives, by the database's clock.
-    pub expires_in: Duration,
-}
-
-/// What a sweep removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Session rows with their keys.
-    pub sessions: u64,
-    /// Lines of the audit that were kept long enough.
-    pub audit: u64,
-}
 
 /// Why the store gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -131,45 +60,45 @@ pub enum StoreError {
 }
 
 /// A future of the store's, boxed so that a test can stand in for a distant machine.
-pub type Answer<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+pub type StoreFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Accounts and sessions, wherever they are kept.
 pub trait Store: Send + Sync + 'static {
     /// Makes the books agree with the person and their terms, and lends the key. It reads first and writes only what
     /// differs: a first sight makes user, account, session and key in one transaction; a known person costs one read.
     /// Rows removed by hand are made again, keys near their end renewed, blocks seen.
-    fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened>;
+    fn open<'a>(&'a self, profile: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession>;
 
     /// Makes a session for one more browser of an account, and ends the oldest where there are too many.
-    fn open_ui<'a>(&'a self, account_id: &'a str) -> Answer<'a, UiSession> {
+    fn open_ui<'a>(&'a self, account_id: &'a str) -> StoreFuture<'a, UiSession> {
         let _ = account_id;
         no_browsers()
     }
 
     /// Ends sessions at the wish of the person whose they are; gives LiteLLM's names of their keys. With `keep_keys` the
     /// keys stay in LiteLLM's table, expired, for its own API to delete: it forgets only what it finds there.
-    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> Answer<'a, KeyTokens> {
+    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> StoreFuture<'a, KeyTokens> {
         let _ = (session_ids, keep_keys);
         no_browsers()
     }
 
     /// Removes what is left of ended sessions, once LiteLLM has been told.
-    fn remove_ended<'a>(&'a self, keys: &'a KeyTokens) -> Answer<'a, ()> {
+    fn remove_ended<'a>(&'a self, keys: &'a KeyTokens) -> StoreFuture<'a, ()> {
         let _ = keys;
         no_browsers()
     }
 
     /// Migrates our own tables where that is allowed and needed, and looks whether LiteLLM's are there.
-    fn prepare(&self) -> Answer<'_, ()>;
+    fn prepare(&self) -> StoreFuture<'_, ()>;
 
     /// Removes vestibule's own sessions that are over, and what of the audit was kept long enough.
-    fn sweep(&self) -> Answer<'_, Swept>;
+    fn sweep(&self) -> StoreFuture<'_, SweepReport>;
 
     /// Writes down who was turned away: at most once a person, code and minute, whoever else writes.
-    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> Answer<'a, ()>;
+    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> StoreFuture<'a, ()>;
 }
 
 /// Where nobody signs in to the admin UI.
-fn no_browsers<'a, T: Send + 'a>() -> Answer<'a, T> {
+fn no_browsers<'a, T: Send + 'a>() -> StoreFuture<'a, T> {
     Box::pin(async { Err(StoreError::NotReady("no browsers' sessions are kept here".into())) })
 }

@@ -11,10 +11,10 @@ const ORDER: [&[&str]; 9] = [
     &["face"],
     &["gate"],
     &["store", "upstream"],
-    &["litellm"],
     &["config"],
+    &["litellm"],
     &["http", "secret"],
-    &["telemetry"],
+    &["diagnostic", "telemetry"],
 ];
 
 /// The only places that may name a crate.

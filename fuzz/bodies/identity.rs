@@ -14,7 +14,7 @@ use vestibule::gate::identity::Reader;
 use vestibule::gate::peer::Peer;
 use vestibule::gate::refusal::Code;
 use vestibule::gate::trust::Trust;
-use vestibule::store::Person;
+use vestibule::store::UserProfile;
 
 use super::lines;
 
@@ -65,7 +65,7 @@ pub fn holds(bytes: &[u8]) {
 }
 
 /// The person that is read, when all holds that must.
-pub fn person(bytes: &[u8]) -> Result<Person, Code> {
+pub fn person(bytes: &[u8]) -> Result<UserProfile, Code> {
     let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (first, text) = bytes.split_at(line);
     let setup = Setup::read(first);
@@ -159,7 +159,7 @@ impl Setup {
         })
     }
 
-    fn person(self, headers: &HeaderMap) -> Result<Person, Code> {
+    fn person(self, headers: &HeaderMap) -> Result<UserProfile, Code> {
         let rules = TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
         let (trust, peer) = (Trust::new(rules, false), Peer::Unix { uid: 1 });
         let speaker = trust.admit(&peer, headers).expect("this peer is trusted");
@@ -178,8 +178,8 @@ fn reversed(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Nothing hidden, nothing odd, one form only.
-fn canonical(person: &Person, setup: Setup) {
-    let Person { issuer, subject, email, provider, groups, picture, .. } = person;
+fn canonical(person: &UserProfile, setup: Setup) {
+    let UserProfile { issuer, subject, email, provider, groups, picture, .. } = person;
     assert_eq!((&**issuer, provider.as_str()), ("issuer", "provider"));
     for id in [Some(subject), person.preferred_username.as_ref()].into_iter().flatten() {
         assert!(is_nfc(id), "{id:?} has another form");
@@ -219,7 +219,7 @@ fn canonical(person: &Person, setup: Setup) {
 }
 
 /// Written in any decoding, and its groups as any list that can hold them, it is the same person.
-fn rewritten(person: &Person, setup: Setup) {
+fn rewritten(person: &UserProfile, setup: Setup) {
     let lists = [Separator::Json, Separator::Quoted, Separator::Char(b','), Separator::Char(b'|')];
     for (decoding, separator) in DECODINGS.iter().flat_map(|(_, decoding)| lists.map(|list| (*decoding, list))) {
         // Room for the longest encoding.
@@ -229,7 +229,7 @@ fn rewritten(person: &Person, setup: Setup) {
     }
 }
 
-fn written(person: &Person, setup: Setup) -> Option<HeaderMap> {
+fn written(person: &UserProfile, setup: Setup) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (attribute, name) in NAMES {
         let text = match attribute {

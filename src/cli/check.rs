@@ -18,7 +18,8 @@ use super::table::count;
 use super::{EXIT_CONFIG, errand};
 use crate::config::document::read_file;
 use crate::config::problem::{Origin, Severity};
-use crate::config::{Config, Finding, Problem, Problems, Source, State, load};
+use crate::config::{Config, Problem, Problems, Source, load};
+use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::server::process;
 use crate::store::postgres::Postgres;
 use crate::telemetry::logs::chain;
@@ -66,7 +67,7 @@ const PROBE_COOKIE: &str = "VESTIBULE_PROBE_COOKIE";
 struct Found {
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
-    findings: Vec<Finding>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -80,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok((config, warnings)) => {
             found.warnings = warnings;
             match arguments.ask(&config) {
-                Ok(findings) => found.findings = findings,
+                Ok(diagnostics) => found.diagnostics = diagnostics,
                 Err(failure) => return failure.told(),
             }
         }
@@ -99,24 +100,24 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 impl Arguments {
     /// Looks at what was asked for.
-    fn ask(&self, config: &Config) -> Result<Vec<Finding>, errand::Failure> {
+    fn ask(&self, config: &Config) -> Result<Vec<Diagnostic>, errand::Failure> {
         let cookie = self.probe.as_ref().map(|_| self.cookie()).transpose()?.flatten();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| errand::Failure::from(chain(&error)))?;
         Ok(runtime.block_on(async {
-            let mut findings = Vec::new();
+            let mut diagnostics = Vec::new();
             if self.connect {
                 let admin = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
                 let (of_books, of_litellm, of_sign_in) =
                     tokio::join!(admin.inspect(), litellm::ask(config), sign_in::ask(config));
-                findings.extend(of_books);
-                findings.extend(of_litellm);
-                findings.extend(of_sign_in);
+                diagnostics.extend(of_books);
+                diagnostics.extend(of_litellm);
+                diagnostics.extend(of_sign_in);
             }
             if let Some(address) = &self.probe {
-                findings.extend(probe::probe(config, address, self.probe_ca.as_deref(), cookie.as_ref()).await);
+                diagnostics.extend(probe::probe(config, address, self.probe_ca.as_deref(), cookie.as_ref()).await);
             }
-            findings
+            diagnostics
         }))
     }
 
@@ -136,11 +137,11 @@ impl Arguments {
 
 impl Found {
     fn exit_code(&self, strict: bool) -> u8 {
-        let worst = self.findings.iter().map(|finding| finding.state).max();
+        let worst = self.diagnostics.iter().map(|diagnostic| diagnostic.state).max();
         if !self.errors.is_empty() || strict && !self.warnings.is_empty() {
             EXIT_CONFIG
         } else {
-            u8::from(worst == Some(State::Problem) || strict && worst == Some(State::Warning))
+            u8::from(worst == Some(DiagnosticState::Problem) || strict && worst == Some(DiagnosticState::Warning))
         }
     }
 
@@ -157,12 +158,12 @@ impl Found {
             let what = if self.warnings.is_empty() { "nothing is wrong with" } else { "`serve` would start with" };
             let _ = writeln!(text, "{state} configuration: {what} {name}");
         }
-        for finding in &self.findings {
-            let _ = writeln!(text, "{finding}");
+        for diagnostic in &self.diagnostics {
+            let _ = writeln!(text, "{diagnostic}");
         }
-        let number = |state| self.findings.iter().filter(|finding| finding.state == state).count();
-        let problems = self.errors.len() + number(State::Problem);
-        let warnings = self.warnings.len() + number(State::Warning);
+        let number = |state| self.diagnostics.iter().filter(|diagnostic| diagnostic.state == state).count();
+        let problems = self.errors.len() + number(DiagnosticState::Problem);
+        let warnings = self.warnings.len() + number(DiagnosticState::Warning);
         let gap = if self.errors.is_empty() { "\n" } else { "" };
         let _ = write!(text, "{gap}{}, {}", count(problems, "problem"), count(warnings, "warning"));
         text.push_str(match (self.errors.is_empty(), connected) {
@@ -175,17 +176,17 @@ impl Found {
 
     fn document(&self, is_fine: bool) -> Value {
         let problems = self.errors.iter().chain(&self.warnings).map(problem);
-        let findings = self.findings.iter().map(|finding| {
-            json!({ "state": finding.state.as_str(), "about": finding.about, "message": finding.message, "remedy": finding.remedy })
+        let diagnostics = self.diagnostics.iter().map(|diagnostic| {
+            json!({ "state": diagnostic.state.as_str(), "about": diagnostic.about, "message": diagnostic.message, "remedy": diagnostic.remedy })
         });
-        json!({ "ok": is_fine, "findings": problems.chain(findings).collect::<Vec<_>>() })
+        json!({ "ok": is_fine, "findings": problems.chain(diagnostics).collect::<Vec<_>>() })
     }
 }
 
 fn problem(problem: &Problem) -> Value {
     let state = match problem.severity {
-        Severity::Error => State::Problem,
-        Severity::Warning => State::Warning,
+        Severity::Error => DiagnosticState::Problem,
+        Severity::Warning => DiagnosticState::Warning,
     };
     let file = match &problem.origin {
         Origin::File(name) => Some(name),

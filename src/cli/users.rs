@@ -11,7 +11,7 @@ use serde_json::json;
 use super::errand::{Configured, Errand, Failure, answer, answer_json};
 use super::table::{facts, or_dash, table};
 use super::{sessions, who};
-use crate::config::Role;
+use crate::litellm::role::Role;
 use crate::store::admin::{Account, AccountFilter};
 
 /// Shows, blocks, links and moves people: the accounts that sign-ins have made.

@@ -11,7 +11,7 @@ use super::refusal::{Code, Refusal};
 use super::trust::TrustedPeer;
 use crate::config::{Attribute, HeaderRule, IdentityRules};
 use crate::http::names;
-use crate::store::{Person, text};
+use crate::store::{UserProfile, text};
 
 /// As many attributes as there are.
 pub const ATTRIBUTES_MAX: usize = Attribute::ALL.len();
@@ -19,7 +19,7 @@ pub const ATTRIBUTES_MAX: usize = Attribute::ALL.len();
 /// Somebody, as a trusted peer says. Only [`Reader::read`] makes one.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    person: Person,
+    person: UserProfile,
 }
 
 /// Reads identities by the configured rules.
@@ -32,7 +32,7 @@ pub struct Reader {
 
 impl Identity {
     /// The person.
-    pub fn person(&self) -> &Person {
+    pub fn person(&self) -> &UserProfile {
         &self.person
     }
 }
@@ -96,7 +96,7 @@ impl Reader {
             .or_else(|| Some(subject.clone()));
         let picture = name(Attribute::Picture)?.filter(|picture| text::is_picture(picture));
         Ok(Identity {
-            person: Person {
+            person: UserProfile {
                 issuer: self.rules.issuer.clone(),
                 subject,
                 email,
@@ -180,7 +180,7 @@ fn one<'a>(headers: &'a HeaderMap, rule: &HeaderRule) -> Result<Option<&'a [u8]>
 #[cfg(test)]
 impl Identity {
     /// A test's way to an identity, without headers.
-    pub(crate) fn of(person: Person) -> Self {
+    pub(crate) fn of(person: UserProfile) -> Self {
         Self { person }
     }
 }

@@ -100,10 +100,11 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     use super::*;
-    use crate::config::{self, Attribute, Decoding, HeaderRule, IdentityRules, Role, Rules, Separator};
+    use crate::config::{self, Attribute, Decoding, HeaderRule, IdentityRules, Rules, Separator};
     use crate::gate::peer::Peer;
     use crate::gate::refusal::Code;
     use crate::gate::trust::Trust;
+    use crate::litellm::role::Role;
 
     fn recognition() -> Recognition {
         let rule =

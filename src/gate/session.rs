@@ -27,7 +27,7 @@ use super::refusal::{Code, Refusal};
 use crate::litellm::credentials::KeyHeaders;
 use crate::litellm::routes;
 use crate::secret::SessionSecrets;
-use crate::store::{Opened, Person, Store, StoreError};
+use crate::store::{OpenedSession, Store, StoreError, UserProfile};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, SlotState};
 use browser::Browser;
@@ -54,9 +54,9 @@ pub struct Session {
 /// What the registry said of a person, and what it was asked.
 pub(crate) struct Standing {
     fingerprint: u64,
-    person: Person,
+    person: UserProfile,
     grant: Grant,
-    opened: Opened,
+    opened: OpenedSession,
     key: KeyHeaders,
     browsers: Vec<Browser>,
     read_at: Instant,
@@ -137,7 +137,7 @@ impl Session {
     }
 
     /// Who it is.
-    pub fn person(&self) -> &Person {
+    pub fn person(&self) -> &UserProfile {
         &self.standing.person
     }
 
@@ -155,7 +155,7 @@ impl Session {
     pub fn settled_for(&self, path: &str) -> Result<(), Refusal> {
         match self.settling() {
             Some(left) if !routes::is_model_route(path) => {
-                let Person { issuer, subject, .. } = &self.standing.person;
+                let UserProfile { issuer, subject, .. } = &self.standing.person;
                 Err(Refusal::from(Code::RoleSettling).retry_after(left).of(issuer, subject))
             }
             Some(_) | None => Ok(()),
@@ -258,7 +258,7 @@ impl Sessions {
         Ok(is_new.then(|| Session { slot: slot.clone(), standing: current, browser: None }))
     }
 
-    fn slot(&self, person: &Person) -> Arc<Slot> {
+    fn slot(&self, person: &UserProfile) -> Arc<Slot> {
         let Shared { slots, secrets, .. } = &*self.shared;
         let key = PersonRef { issuer: &person.issuer, subject: &person.subject };
         if let Some(slot) = slots.get(&key) {
@@ -277,12 +277,12 @@ impl Sessions {
     }
 
     /// Over what decides what is written: the e-mail, and the terms in which the groups have had their say already.
-    fn fingerprint(&self, person: &Person, grant: &Grant) -> u64 {
+    fn fingerprint(&self, person: &UserProfile, grant: &Grant) -> u64 {
         self.shared.hasher.hash_one((&person.email, grant.digest()))
     }
 
     /// Joins the flight of this fingerprint, or starts one.
-    fn fly(&self, slot: &Arc<Slot>, fingerprint: u64, person: &Person, grant: &Grant) -> Landing {
+    fn fly(&self, slot: &Arc<Slot>, fingerprint: u64, person: &UserProfile, grant: &Grant) -> Landing {
         slot.flight(fingerprint, |started_at| {
             let (land, landing) = watch::channel(None);
             let shared = self.shared.clone();
@@ -300,7 +300,7 @@ impl Sessions {
 // === impl Shared ===
 
 impl Shared {
-    async fn ask(&self, slot: &Slot, fingerprint: u64, person: &Person, grant: &Grant) -> Outcome {
+    async fn ask(&self, slot: &Slot, fingerprint: u64, person: &UserProfile, grant: &Grant) -> Outcome {
         if slot.disagrees(fingerprint, grant.terms().role, self.ages.refresh) {
             self.metrics.role_flaps.inc();
             tracing::warn!(person = %slot.pseudonym, code = "role_flap", "two sign-ins of one person disagree");
@@ -332,9 +332,9 @@ impl Shared {
     fn standing(
         &self,
         fingerprint: u64,
-        person: &Person,
+        person: &UserProfile,
         grant: &Grant,
-        opened: Opened,
+        opened: OpenedSession,
     ) -> Result<Standing, StoreError> {
         let key = KeyHeaders::of(&opened.key)
             .ok_or_else(|| StoreError::NotReady("a session key can't stand in a header".into()))?;
@@ -365,7 +365,7 @@ fn code_of(error: &StoreError) -> Code {
 }
 
 /// The log has had the cause when it arose; a request's line names the code alone.
-fn refuse(error: &StoreError, person: &Person) -> Refusal {
+fn refuse(error: &StoreError, person: &UserProfile) -> Refusal {
     let code = code_of(error);
     let refusal = Refusal::from(code).of(&person.issuer, &person.subject);
     if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::assembly::Books;
-use crate::store::{Store, StoreError, Swept};
+use crate::store::{Store, StoreError, SweepReport};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -153,7 +153,7 @@ impl Keeper {
         match store.sweep().await {
             Ok(swept) => {
                 self.metrics.swept.inc_by(swept.sessions);
-                if swept != Swept::default() {
+                if swept != SweepReport::default() {
                     tracing::info!(sessions = swept.sessions, audit = swept.audit, "swept");
                 }
             }

@@ -25,21 +25,21 @@
 //!               updated_at, created_by) ON public."LiteLLM_VerificationToken" TO vestibule;
 //! ```
 
+mod accounts;
 mod audit;
 mod block;
 mod change;
 mod connect;
-mod enrol;
+mod connection;
+mod create_account;
 mod inspect;
-mod lease;
-mod lend;
 mod link;
 mod migrate;
 mod open;
-mod people;
 mod retry;
 mod revoke;
 mod schema;
+mod sessions;
 mod statements;
 mod ui;
 
@@ -53,14 +53,14 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Semaphore;
 
-use self::lease::Lease;
-use self::retry::{Fault, RETRIES_MAX, pause};
+use self::connection::ConnectionGuard;
+use self::retry::{AttemptError, RETRIES_MAX, pause};
 use self::statements::Statements;
 use crate::config::{AccountRules, Database, Litellm, SessionRules, Terms};
 use crate::store::admin::KeyTokens;
 use crate::store::audit::Denial;
-use crate::store::plan::Lending;
-use crate::store::{Answer, Opened, Person, Store, StoreError, Swept, UiSession};
+use crate::store::decide::KeyPolicy;
+use crate::store::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, UiSession, UserProfile};
 
 /// Rows of one sweeping transaction.
 const SWEEP_BATCH: i64 = 500;
@@ -73,14 +73,12 @@ pub struct Postgres {
     /// In words, why there is no pool: the URL can't be read.
     pool: Result<PgPool, String>,
     /// As many as the pool has connections.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     statements: Statements,
     own_schema: String,
     litellm_schema: String,
     account: AccountRules,
-    lending: Lending,
-    /// LiteLLM's cache time.
-    settle_seconds: f64,
+    key_policy: KeyPolicy,
     reserved_ids: Vec<String>,
     connect_timeout: Duration,
     statement_timeout: Duration,
@@ -103,13 +101,12 @@ impl Postgres {
         });
         Self {
             pool,
-            places: Arc::new(Semaphore::new(database.pool.max(1) as usize)),
+            permits: Arc::new(Semaphore::new(database.pool.max(1) as usize)),
             statements: Statements::new(&litellm.schema, &database.schema),
             own_schema: database.schema.clone(),
             litellm_schema: litellm.schema.clone(),
             account: account.clone(),
-            lending: Lending::new(litellm, account, session),
-            settle_seconds: litellm.cache_ttl.as_secs_f64(),
+            key_policy: KeyPolicy::new(litellm, account, session),
             reserved_ids: litellm.proxy_admin_id.iter().cloned().collect(),
             connect_timeout: database.connect_timeout,
             statement_timeout: database.statement_timeout,
@@ -126,24 +123,24 @@ impl Postgres {
 
     /// Makes our own tables, or brings them to this program's version, and looks at nothing else: the owner's part.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        self.patiently(|| self.migrate_once()).await
+        self.with_retry(|| self.migrate_once()).await
     }
 
     /// Works until it is done, tries again what may pass, and gives up when the time is over.
-    async fn patiently<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
+    async fn with_retry<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<T, Fault>>,
+        F: Future<Output = Result<T, AttemptError>>,
     {
         let tries = async {
             let mut retry = 0;
             loop {
                 match work().await {
-                    Err(fault) if retry < RETRIES_MAX && fault.worth_another_try() => {
+                    Err(fault) if retry < RETRIES_MAX && fault.is_transient() => {
                         retry += 1;
                         tracing::debug!(retry, cause = %fault.code(), "the database is asked again");
                         tokio::time::sleep(pause(retry)).await;
                     }
-                    outcome => return outcome.map_err(Fault::into_error),
+                    outcome => return outcome.map_err(AttemptError::into_error),
                 }
             }
         };
@@ -158,9 +155,9 @@ impl Postgres {
         self.pool.as_ref().map_err(|words| StoreError::NotReady(words.clone()))
     }
 
-    async fn lease(&self) -> Result<Lease, Fault> {
+    async fn connection(&self) -> Result<ConnectionGuard, AttemptError> {
         // Behind others, a place is free again after a statement or two of theirs.
-        Ok(Lease::new(self.pool()?, &self.places, self.statement_timeout).await?)
+        Ok(ConnectionGuard::new(self.pool()?, &self.permits, self.statement_timeout).await?)
     }
 
     /// Begins a transaction that writes nothing.
@@ -183,7 +180,7 @@ impl Postgres {
     async fn sweep_all(&self, statement: &str, older_than: Duration) -> Result<u64, StoreError> {
         let mut all = 0;
         for _ in 0..SWEEP_BATCHES_MAX {
-            let gone = self.patiently(|| self.sweep_batch(statement, older_than)).await?;
+            let gone = self.with_retry(|| self.sweep_batch(statement, older_than)).await?;
             all += gone;
             if gone < SWEEP_BATCH.unsigned_abs() {
                 break;
@@ -192,9 +189,9 @@ impl Postgres {
         Ok(all)
     }
 
-    async fn sweep_batch(&self, statement: &str, older_than: Duration) -> Result<u64, Fault> {
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_writing()).await?;
+    async fn sweep_batch(&self, statement: &str, older_than: Duration) -> Result<u64, AttemptError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin(self.begin_writing()).await?;
         let gone = sqlx::query(AssertSqlSafe(statement))
             .bind(SWEEP_BATCH)
             .bind(older_than.as_secs_f64())
@@ -203,33 +200,33 @@ impl Postgres {
             .await?
             .rows_affected();
         transaction.commit().await?;
-        lease.give_back();
+        connection.release();
         Ok(gone)
     }
 }
 
 impl Store for Postgres {
-    fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened> {
-        Box::pin(self.patiently(|| self.open_once(person, terms)))
+    fn open<'a>(&'a self, profile: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession> {
+        Box::pin(self.with_retry(|| self.open_once(profile, terms)))
     }
 
-    fn open_ui<'a>(&'a self, account_id: &'a str) -> Answer<'a, UiSession> {
-        Box::pin(self.patiently(move || self.open_ui_once(account_id)))
+    fn open_ui<'a>(&'a self, account_id: &'a str) -> StoreFuture<'a, UiSession> {
+        Box::pin(self.with_retry(move || self.open_ui_once(account_id)))
     }
 
-    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> Answer<'a, KeyTokens> {
-        Box::pin(self.patiently(move || self.sign_out_once(session_ids, keep_keys)))
+    fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> StoreFuture<'a, KeyTokens> {
+        Box::pin(self.with_retry(move || self.sign_out_once(session_ids, keep_keys)))
     }
 
-    fn remove_ended<'a>(&'a self, keys: &'a KeyTokens) -> Answer<'a, ()> {
-        Box::pin(self.patiently(move || self.remove_ended_once(keys)))
+    fn remove_ended<'a>(&'a self, keys: &'a KeyTokens) -> StoreFuture<'a, ()> {
+        Box::pin(self.with_retry(move || self.remove_ended_once(keys)))
     }
 
-    fn prepare(&self) -> Answer<'_, ()> {
-        Box::pin(self.patiently(|| self.prepare_once()))
+    fn prepare(&self) -> StoreFuture<'_, ()> {
+        Box::pin(self.with_retry(|| self.prepare_once()))
     }
 
-    fn sweep(&self) -> Answer<'_, Swept> {
+    fn sweep(&self) -> StoreFuture<'_, SweepReport> {
         Box::pin(async {
             let sessions = self.sweep_all(&self.statements.sweep, Duration::ZERO).await?;
             let audit = if self.audit_retention.is_zero() {
@@ -237,11 +234,11 @@ impl Store for Postgres {
             } else {
                 self.sweep_all(&self.statements.sweep_audit, self.audit_retention).await?
             };
-            Ok(Swept { sessions, audit })
+            Ok(SweepReport { sessions, audit })
         })
     }
 
-    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> Answer<'a, ()> {
-        Box::pin(self.patiently(|| self.record_denials_once(people)))
+    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> StoreFuture<'a, ()> {
+        Box::pin(self.with_retry(|| self.record_denials_once(people)))
     }
 }

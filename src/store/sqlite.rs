@@ -1,6 +1,6 @@
 //! The store in SQLite, in this process's memory alone: for `vestibule demo`, which has no Postgres and no LiteLLM.
 //!
-//! It keeps the laws of the other one, and shares with it whatever is decided (`plan`, `identify`, `lending`); only the
+//! It keeps the laws of the other one, and shares with it whatever is decided (`decide`); only the
 //! SQL is its own. One connection does one transaction after the other, so there are no locks, no retries and no pool.
 //! It begins empty and ends with the process, so there is one version of its tables. Nobody else writes to them, so no
 //! row is ever adopted: `account.adopt` is not read, and a row that vestibule did not make is a conflict.
@@ -16,8 +16,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::statements as sql;
 use super::audit::{AuditEvent, Denial};
-use super::plan::Lending;
-use super::{Answer, Opened, Person, Store, StoreError, Swept};
+use super::decide::KeyPolicy;
+use super::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, UserProfile};
 use crate::config::{AccountRules, Litellm, SessionRules, Terms};
 use crate::secret;
 
@@ -29,9 +29,7 @@ pub struct Sqlite {
     connection: Mutex<SqliteConnection>,
     address: String,
     account: AccountRules,
-    lending: Lending,
-    /// LiteLLM's cache time.
-    settle_seconds: f64,
+    key_policy: KeyPolicy,
     reserved_ids: Vec<String>,
 }
 
@@ -75,8 +73,7 @@ impl Sqlite {
             connection: Mutex::new(connection),
             address,
             account: account.clone(),
-            lending: Lending::new(litellm, account, session),
-            settle_seconds: litellm.cache_ttl.as_secs_f64(),
+            key_policy: KeyPolicy::new(litellm, account, session),
             reserved_ids: litellm.proxy_admin_id.iter().cloned().collect(),
         })
     }
@@ -126,7 +123,7 @@ impl Sqlite {
         outcome
     }
 
-    async fn sweep_once(&self) -> Result<Swept, StoreError> {
+    async fn sweep_once(&self) -> Result<SweepReport, StoreError> {
         self.change(async |on| {
             let over = sqlx::query(sql::OVER).fetch_all(&mut *on).await.map_err(away)?;
             for row in &over {
@@ -135,7 +132,7 @@ impl Sqlite {
                 sqlx::query(sql::DELETE_SESSION).bind(id).execute(&mut *on).await.map_err(away)?;
                 sqlx::query(sql::DELETE_KEY).bind(token).execute(&mut *on).await.map_err(away)?;
             }
-            Ok(Swept { sessions: over.len() as u64, audit: 0 })
+            Ok(SweepReport { sessions: over.len() as u64, audit: 0 })
         })
         .await
     }
@@ -153,20 +150,20 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened> {
-        Box::pin(self.change(async move |on| self.settle(on, person, terms).await))
+    fn open<'a>(&'a self, profile: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession> {
+        Box::pin(self.change(async move |on| self.settle(on, profile, terms).await))
     }
 
-    fn prepare(&self) -> Answer<'_, ()> {
+    fn prepare(&self) -> StoreFuture<'_, ()> {
         // The tables were made when it was opened.
         Box::pin(async { Ok(()) })
     }
 
-    fn sweep(&self) -> Answer<'_, Swept> {
+    fn sweep(&self) -> StoreFuture<'_, SweepReport> {
         Box::pin(self.sweep_once())
     }
 
-    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> Answer<'a, ()> {
+    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> StoreFuture<'a, ()> {
         Box::pin(self.record_denials_once(people))
     }
 }

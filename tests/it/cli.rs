@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::books::Books;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Ended, SESSION_SECRET, Setup, binary, ended};
@@ -181,9 +181,9 @@ async fn flags_alone_serve_a_request() {
     ];
     let vestibule = setup.start_with(&words).await;
     vestibule.ready().await;
-    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     assert_eq!(books.user("alice").await.expect("her row").user_role.as_deref(), Some("internal_user"));
-    let stranger = vestibule.client().get("/v1/models").from(&Person::named("bob").in_groups("x")).send().await;
+    let stranger = vestibule.client().get("/v1/models").from(&UserProfile::named("bob").in_groups("x")).send().await;
     assert_eq!(stranger.refusal().as_deref(), Some("no_role"));
 }
 

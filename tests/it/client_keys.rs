@@ -1,6 +1,6 @@
 //! A caller's own key, without identity.
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 
 const OWN: &str = "sk-own-0123456789";
@@ -77,7 +77,7 @@ async fn an_identity_beats_an_own_key() {
     let answer = stage
         .client()
         .get("/v1/models")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("Authorization", format!("Bearer {OWN}"))
         .send()
         .await;
@@ -91,7 +91,7 @@ async fn an_identity_beats_an_own_key() {
 #[tokio::test]
 async fn an_own_key_does_not_launder_a_strangers_identity() {
     let stage = passing().await;
-    for (name, value) in Person::named("alice").headers() {
+    for (name, value) in UserProfile::named("alice").headers() {
         let answer = stage
             .stranger()
             .get("/v1/models")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::herd::{calls, count_from_here, stampede, statements};
 use crate::support::books::Books;
-use crate::support::client::{Person, Request};
+use crate::support::client::{Request, UserProfile};
 use crate::support::eventually;
 use crate::support::postgres::server::Server;
 use crate::support::upstream::Upstream;
@@ -51,7 +51,7 @@ impl Clock {
 }
 
 fn everybody(vestibule: &Vestibule) -> Vec<Request> {
-    let people = (0..PEOPLE).map(|number| Person::named(&format!("person-{number}")));
+    let people = (0..PEOPLE).map(|number| UserProfile::named(&format!("person-{number}")));
     people.map(|person| vestibule.client().get("/v1/models").from(&person)).collect()
 }
 

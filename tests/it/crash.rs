@@ -1,7 +1,7 @@
 //! `kill -9` in the middle of a first sight: the next process heals what the last one left.
 
 use crate::support::books::Books;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::proxy::{Hold, Proxy};
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::Setup;
@@ -19,7 +19,7 @@ async fn kill_at_each(hold: impl Fn(usize) -> Hold) -> usize {
     for number in 1..MOST {
         let vestibule = setup.start().await;
         let name = format!("person-{number}");
-        let request = vestibule.client().get("/v1/models").from(&Person::named(&name));
+        let request = vestibule.client().get("/v1/models").from(&UserProfile::named(&name));
         proxy.hold(hold(number));
         let mut asking = tokio::spawn(async move {
             let mut wire = vestibule.client().connect().await;
@@ -40,7 +40,7 @@ async fn kill_at_each(hold: impl Fn(usize) -> Hold) -> usize {
         let _ = asking.await;
         proxy.release();
         assert_eq!(books.orphan_keys().await, 0, "killed at {number} of {:#?}", proxy.statements());
-        let answer = witness.client().get("/v1/models").from(&Person::named(&name)).send().await;
+        let answer = witness.client().get("/v1/models").from(&UserProfile::named(&name)).send().await;
         assert_eq!(answer.status, 200, "after a kill at {number} of {:#?}: {}", proxy.statements(), answer.text());
         let people = i64::try_from(number).expect("small");
         assert_eq!((books.user_count().await, books.key_count().await), (people, people), "killed at {number}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::books::Books;
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
 use crate::support::eventually;
 use crate::support::postgres::server::Server;
 use crate::support::proxy::Proxy;
@@ -48,7 +48,7 @@ impl Scene {
 
 /// One request after the other, until told to end: how many there were.
 fn asking(client: &Client, name: &str, end: &Arc<AtomicBool>) -> tokio::task::JoinHandle<u64> {
-    let (request, end) = (client.get("/v1/models").from(&Person::named(name)), Arc::clone(end));
+    let (request, end) = (client.get("/v1/models").from(&UserProfile::named(name)), Arc::clone(end));
     tokio::spawn(async move {
         let mut count = 0;
         while !end.load(Ordering::Relaxed) {
@@ -63,7 +63,7 @@ fn asking(client: &Client, name: &str, end: &Arc<AtomicBool>) -> tokio::task::Jo
 async fn a_standby_is_promoted_and_whoever_was_known_never_notices() {
     let scene = scene().await;
     let Scene { vestibule, upstream, way, primary, standby, .. } = &scene;
-    let request = |name: &str| vestibule.client().get("/v1/models").from(&Person::named(name));
+    let request = |name: &str| vestibule.client().get("/v1/models").from(&UserProfile::named(name));
     request("alice").send().await.expect_ok();
     scene.caught_up().await;
     let end = Arc::new(AtomicBool::new(false));
@@ -105,7 +105,7 @@ async fn a_standby_is_promoted_and_whoever_was_known_never_notices() {
 async fn what_the_standby_never_got_is_made_again() {
     let scene = scene().await;
     let Scene { vestibule, upstream, way, books, primary, standby } = &scene;
-    let request = vestibule.client().get("/v1/models").from(&Person::named("carol"));
+    let request = vestibule.client().get("/v1/models").from(&UserProfile::named("carol"));
     scene.caught_up().await;
     let behind = Books::at(&standby.url("postgres")).await;
     behind.run("ALTER SYSTEM SET primary_conninfo = ''").await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
-use crate::support::client::{Answer, Person, Request};
+use crate::support::client::{Answer, Request, UserProfile};
 use crate::support::proxy::Proxy;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -61,7 +61,7 @@ async fn a_thousand_first_requests_of_one_person_make_one_row_and_one_key() {
     let stage = Stage::plain().await;
     let second = stage.setup.start().await;
     count_from_here(&stage.books).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let clients = [stage.client(), second.client()];
     let answers =
         stampede((0..HERD).map(|number| clients[number % 2].post("/v1/chat/completions", "{}").from(&alice)).collect())
@@ -90,8 +90,8 @@ async fn a_thousand_different_people_make_a_thousand_rows() {
             .await;
     let second = stage.setup.start().await;
     let clients = [stage.client(), second.client()];
-    let requests =
-        (0..HERD).map(|number| clients[number % 2].get("/v1/models").from(&Person::named(&format!("person-{number}"))));
+    let requests = (0..HERD)
+        .map(|number| clients[number % 2].get("/v1/models").from(&UserProfile::named(&format!("person-{number}"))));
     for answer in stampede(requests.collect()).await {
         answer.expect_ok();
     }
@@ -108,7 +108,7 @@ async fn a_fresh_slot_never_waits_for_the_database() {
     let upstream = Upstream::json().await;
     let database = Proxy::postgres(books.url()).await;
     let vestibule = Setup::new(&upstream.url, &books.url_through(database.address)).start().await;
-    let request = vestibule.client().get("/v1/models").from(&Person::named("alice"));
+    let request = vestibule.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     let waited = vestibule.metric("vestibule_slots_total{state=\"waited\"").await;
     let fresh = vestibule.metric("vestibule_slots_total{state=\"fresh\"").await;
@@ -129,7 +129,7 @@ async fn a_stale_slot_is_served_while_it_is_read_again() {
     let database = Proxy::postgres(books.url()).await;
     let setup = Setup::new(&upstream.url, &books.url_through(database.address)).with("account.refresh", "1s");
     let vestibule = setup.start().await;
-    let request = vestibule.client().get("/v1/models").from(&Person::named("alice"));
+    let request = vestibule.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     database.stall();
     let waited = vestibule.metric("vestibule_slots_total{state=\"waited\"").await;
@@ -151,7 +151,7 @@ async fn three_replicas_can_start_at_once_on_an_empty_database() {
     let setup = Setup::new(&upstream.url, books.url());
     let (first, second, third) = tokio::join!(setup.start(), setup.start(), setup.start());
     for replica in [&first, &second, &third] {
-        replica.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+        replica.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     }
     assert_eq!((books.user_count().await, books.key_count().await, upstream.keys().len()), (1, 1, 1));
 }

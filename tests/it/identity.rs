@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::client::{Person, Request};
+use crate::support::client::{Request, UserProfile};
 use crate::support::stage::Stage;
 
 fn with_headers(request: Request, headers: &[(&str, &str)]) -> Request {
@@ -326,8 +326,8 @@ async fn the_user_header_can_hold_the_email() {
 async fn the_same_subject_of_two_issuers_is_two_people() {
     let stage = Stage::plain().await;
     let other = stage.setup.clone().with("identity.issuer", "partner").start().await;
-    let here = Person::named("alice");
-    let there = Person { email: "alice@partner.example".to_owned(), ..here.clone() }.in_groups("llm-admins");
+    let here = UserProfile::named("alice");
+    let there = UserProfile { email: "alice@partner.example".to_owned(), ..here.clone() }.in_groups("llm-admins");
     stage.client().get("/v1/models").from(&here).send().await.expect_ok();
     let row = stage.books.user("alice").await.expect("the first one has the plain id");
     other.client().get("/v1/models").from(&there).send().await.expect_ok();
@@ -348,10 +348,10 @@ async fn the_same_subject_of_two_issuers_is_two_people() {
 async fn the_same_email_at_two_issuers_is_a_conflict() {
     let stage = Stage::plain().await;
     let other = stage.setup.clone().with("identity.issuer", "partner").start().await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     let before = stage.books.users().await;
     for user in ["alice", "somebody-else"] {
-        let there = Person { user: user.to_owned(), ..Person::named("alice") };
+        let there = UserProfile { user: user.to_owned(), ..UserProfile::named("alice") };
         other.client().get("/v1/models").from(&there).send().await.expect_refusal(403, "account_conflict");
     }
     assert_eq!(stage.books.users().await, before);
@@ -367,7 +367,7 @@ async fn a_row_that_somebody_else_made_is_left_alone() {
     stage.books.add_key("sk-bobs-own-key", "bob").await;
     let before = stage.books.users().await;
     for name in ["bob", "carol", "dave"] {
-        let answer = stage.client().get("/v1/models").from(&Person::named(name)).send().await;
+        let answer = stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await;
         answer.expect_refusal(403, "account_conflict");
         assert!(
             !answer.text().contains("native-") && !answer.text().contains("root@"),
@@ -389,13 +389,19 @@ async fn a_row_of_native_sign_in_is_adopted_where_the_setting_says_so() {
     stage.books.add_user("erin", "internal_user_viewer", None, None).await;
     stage.books.add_user("frank", "proxy_admin", None, None).await;
     for (name, user_id) in [("carol", "native-1"), ("dave", "native-2"), ("erin", "erin")] {
-        stage.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await.expect_ok();
         let key = stage.upstream.last().head.value("x-litellm-api-key").expect("a key");
         assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some(user_id), "{name}");
         assert_eq!(stage.books.role(user_id).await.as_deref(), Some("internal_user"), "{name}");
     }
     // A row with an admin role is never taken over this way.
-    stage.client().get("/v1/models").from(&Person::named("frank")).send().await.expect_refusal(403, "account_conflict");
+    stage
+        .client()
+        .get("/v1/models")
+        .from(&UserProfile::named("frank"))
+        .send()
+        .await
+        .expect_refusal(403, "account_conflict");
     assert_eq!(stage.books.role("frank").await.as_deref(), Some("proxy_admin"));
     assert_eq!(stage.books.user_count().await, 4);
 }

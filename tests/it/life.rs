@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, binary, field};
@@ -28,7 +28,7 @@ fn serve(setup: &Setup, mut command: Command) -> Process {
 async fn without_descriptors_it_serves_whom_it_has_and_takes_more_when_there_are_some() {
     const DESCRIPTORS: usize = 128;
     let stage = Stage::with(|setup| setup.with("workers", 1).descriptors(DESCRIPTORS)).await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     let mut kept = stage.client().connect().await;
     kept.send(request.bytes()).await;
     kept.answer("GET").await.expect_ok();
@@ -72,7 +72,7 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     });
     let (address, _log) = address.await.expect("the log is read");
     let client = Client::tcp(address);
-    let request = client.get("/v1/models").from(&Person::named("alice"));
+    let request = client.get("/v1/models").from(&UserProfile::named("alice"));
     eventually("the database to be ready", async || (request.send().await.status == 200).then_some(())).await;
     let mut wire = client.connect().await;
     // Some hundred bytes each: many times what a pipe holds.
@@ -92,7 +92,7 @@ async fn without_a_place_to_log_to_it_serves() {
     command.env_clear().arg("-c").arg("exec \"$0\" \"$@\" 2>&-").arg(binary().get_program());
     let _process = serve(&setup, command);
     eventually("its socket", async || socket.exists().then_some(())).await;
-    let request = Client::unix(socket.clone()).get("/v1/models").from(&Person::named("alice"));
+    let request = Client::unix(socket.clone()).get("/v1/models").from(&UserProfile::named("alice"));
     eventually("an answer", async || (request.send().await.status == 200).then_some(())).await;
 }
 
@@ -117,7 +117,7 @@ async fn ten_thousand_connections_that_come_to_nothing_leave_nothing_behind() {
     const CONNECTIONS: usize = 10_000;
     const AT_ONCE: usize = 50;
     let stage = Stage::plain().await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     let open = async || stage.vestibule.metric("vestibule_connections").await;
     let before = open().await;
@@ -162,7 +162,7 @@ async fn a_stream_outlives_its_key_and_the_next_request_has_a_fresh_one() {
         }
     });
     let stage = Stage::of(upstream.await, |setup| setup.with("account.refresh", "1s")).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let (_, mut stream) = stage.client().get("/stream").from(&alice).open().await;
     assert_eq!(within("the first chunk", stream.read_chunk()).await, Ok(Some(b"before".to_vec())));
     stage.books.run("UPDATE vestibule.session SET expires_at = now() - interval '1 second'").await;

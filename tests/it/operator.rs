@@ -7,7 +7,7 @@ mod replicas;
 
 use std::process::Command;
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::operate;
 use crate::support::stage::Stage;
 use crate::support::vestibule::{Ended, binary, ended};
@@ -16,7 +16,7 @@ use crate::support::vestibule::{Ended, binary, ended};
 async fn two_people() -> Stage {
     let stage = Stage::plain().await;
     for name in ["alice", "bob"] {
-        stage.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await.expect_ok();
     }
     stage
 }

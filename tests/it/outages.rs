@@ -3,7 +3,7 @@
 
 use crate::herd::stampede;
 use crate::support::books::Books;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::proxy::Proxy;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -30,7 +30,7 @@ async fn what_postgres_refuses_for_the_moment_is_tried_again_unseen() {
     for code in ["40001", "40P01", "23505", "57P01", "08006"] {
         let stage = Stage::plain().await;
         fail(&stage.books, code, 2).await;
-        stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
         assert_eq!(
             stage.books.number("SELECT last_value FROM failures").await,
             3,
@@ -46,7 +46,7 @@ async fn what_postgres_refuses_for_good_is_a_503_in_words_of_our_own_and_heals()
     for code in ["25006", "53300", "42501", "23514", "57P01"] {
         let stage = Stage::plain().await;
         fail(&stage.books, code, 1000).await;
-        let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+        let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
         let answer = request.send().await;
         answer.expect_refusal(503, "store_unavailable");
         assert!(answer.head.value("retry-after").is_some(), "{code}");
@@ -82,7 +82,7 @@ async fn a_backend_that_is_killed_within_each_write_of_a_first_sight_leaves_noth
                  CREATE TRIGGER die AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION die();"
             ))
             .await;
-        stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
         assert!(stage.books.number("SELECT last_value FROM deaths").await > 2, "{table}: two deaths");
         let rows = "SELECT concat_ws(' ', (SELECT count(*) FROM \"LiteLLM_UserTable\"), \
              (SELECT count(*) FROM \"LiteLLM_VerificationToken\"), (SELECT count(*) FROM vestibule.account), \
@@ -94,7 +94,7 @@ async fn a_backend_that_is_killed_within_each_write_of_a_first_sight_leaves_noth
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_of_two_serves_two_hundred_new_people_or_says_503() {
     let stage = Stage::with(|setup| setup.with("database.pool", 2).with("database.connect_timeout", "1s")).await;
-    let people = (0..200).map(|number| Person::named(&format!("person-{number}")));
+    let people = (0..200).map(|number| UserProfile::named(&format!("person-{number}")));
     let requests: Vec<_> = people.map(|person| stage.client().get("/v1/models").from(&person)).collect();
     let answers = stampede(requests.clone()).await;
     for answer in &answers {
@@ -122,7 +122,7 @@ async fn a_database_that_answers_a_byte_at_a_time_is_served_by() {
     let vestibule = Setup::new(&upstream.url, &books.url_through(database.address)).start().await;
     database.dribble();
     for name in ["alice", "bob"] {
-        vestibule.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+        vestibule.client().get("/v1/models").from(&UserProfile::named(name)).send().await.expect_ok();
     }
     assert_eq!((books.user_count().await, books.orphan_keys().await), (2, 0));
 }

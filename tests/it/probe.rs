@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::check::{count, findings};
 use crate::support::books::Books;
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
 use crate::support::upstream::{Exchange, Upstream};
 use crate::support::vestibule::{Ended, Setup, Vestibule, binary, ended};
 
@@ -75,9 +75,9 @@ async fn pass(front: Front, exchange: Exchange, vestibule: Client, questions: Cl
         }
     }
     if is_asked {
-        request = request.header("X-Vestibule-Proof", PROOF).from(&Person::named("alice"));
+        request = request.header("X-Vestibule-Proof", PROOF).from(&UserProfile::named("alice"));
     } else {
-        let alice = Person::named("alice");
+        let alice = UserProfile::named("alice");
         let forged_user = head.value("x-forwarded-user").is_some();
         let came = head.value("x-forwarded-groups").is_some();
         for (name, value) in alice.headers() {

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 
 /// The role in LiteLLM's table after this person's first request, or the refusal's code.
-async fn outcome(stage: &Stage, person: &Person) -> String {
+async fn outcome(stage: &Stage, person: &UserProfile) -> String {
     let answer = stage.client().get("/v1/models").from(person).send().await;
     match answer.refusal() {
         Some(code) => code,
@@ -14,8 +14,8 @@ async fn outcome(stage: &Stage, person: &Person) -> String {
     }
 }
 
-fn person(user: &str, email: &str, groups: &str) -> Person {
-    Person { user: user.to_owned(), email: email.to_owned(), groups: groups.to_owned() }
+fn person(user: &str, email: &str, groups: &str) -> UserProfile {
+    UserProfile { user: user.to_owned(), email: email.to_owned(), groups: groups.to_owned() }
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_rule_writes_models_and_budgets_when_the_row_is_made() {
         "models": ["gpt-4o-mini", "o3"], "max_budget": 50.5, "budget_duration": "30d", "tpm_limit": 100_000, "rpm_limit": 100,
     });
     let stage = Stage::with(|setup| setup.with("rules", granting(&grants))).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     assert_eq!(outcome(&stage, &alice).await, "internal_user");
     let user = stage.books.user("alice").await.expect("alice has a row");
     assert_eq!(user.models, Some(vec!["gpt-4o-mini".to_owned(), "o3".to_owned()]));
@@ -129,7 +129,7 @@ async fn a_rule_that_always_grants_is_followed_from_rule_to_rule() {
             json!({ "when": { "group": group }, "role": "internal_user", "grants": grants })
         };
         let stage = Stage::with(|setup| setup.with("rules", json!([rule("small", 5.0), rule("large", 50.0)]))).await;
-        let alice = Person::named("alice");
+        let alice = UserProfile::named("alice");
         assert_eq!(outcome(&stage, &alice.clone().in_groups("small")).await, "internal_user");
         stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET rpm_limit = 7"#).await;
         assert_eq!(outcome(&stage, &alice.in_groups("large")).await, "internal_user");
@@ -143,7 +143,7 @@ async fn a_rule_that_always_grants_is_followed_from_rule_to_rule() {
 #[tokio::test]
 async fn a_changed_group_changes_the_role_at_once() {
     let stage = Stage::with(|setup| setup.with("litellm.cache_ttl", 0)).await;
-    let bob = Person::named("bob");
+    let bob = UserProfile::named("bob");
     for (groups, role) in
         [("llm-users", "internal_user"), ("llm-admins", "proxy_admin"), ("nothing", "internal_user_viewer")]
     {
@@ -155,7 +155,7 @@ async fn a_changed_group_changes_the_role_at_once() {
 #[tokio::test]
 async fn a_lowered_role_settles_on_every_replica() {
     let stage = Stage::plain().await;
-    let bob = Person::named("bob");
+    let bob = UserProfile::named("bob");
     stage.client().get("/user/list").from(&bob.clone().in_groups("llm-admins")).send().await.expect_ok();
     let lowered = bob.in_groups("llm-users");
     stage.client().get("/user/list").from(&lowered).send().await.expect_refusal(503, "role_settling");
@@ -167,8 +167,8 @@ async fn a_lowered_role_settles_on_every_replica() {
 #[tokio::test]
 async fn a_lowered_role_settles_before_management_calls_pass() {
     let stage = Stage::with(|setup| setup.with("litellm.cache_ttl", "2s")).await;
-    let admin = Person::named("bob").in_groups("llm-admins");
-    let lowered = Person::named("bob").in_groups("llm-users");
+    let admin = UserProfile::named("bob").in_groups("llm-admins");
+    let lowered = UserProfile::named("bob").in_groups("llm-users");
     stage.client().get("/user/list").from(&admin).send().await.expect_ok();
     let answer = stage.client().get("/user/list").from(&lowered).send().await;
     answer.expect_refusal(503, "role_settling");
@@ -188,8 +188,8 @@ async fn a_lowered_role_settles_before_management_calls_pass() {
 #[tokio::test]
 async fn a_raised_role_need_not_settle() {
     let stage = Stage::plain().await;
-    stage.client().get("/user/list").from(&Person::named("bob")).send().await.expect_ok();
-    stage.client().get("/user/list").from(&Person::named("bob").in_groups("llm-admins")).send().await.expect_ok();
+    stage.client().get("/user/list").from(&UserProfile::named("bob")).send().await.expect_ok();
+    stage.client().get("/user/list").from(&UserProfile::named("bob").in_groups("llm-admins")).send().await.expect_ok();
     assert_eq!(stage.books.role("bob").await.as_deref(), Some("proxy_admin"));
 }
 
@@ -201,7 +201,7 @@ async fn who_wins_over_a_role_is_a_setting() {
         ("create", "proxy_admin_viewer", "proxy_admin_viewer"),
     ] {
         let stage = Stage::with(|setup| setup.with("account.role_sync", sync).with("litellm.cache_ttl", 0)).await;
-        let bob = Person::named("bob");
+        let bob = UserProfile::named("bob");
         assert_eq!(outcome(&stage, &bob).await, "internal_user");
         stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET user_role = 'proxy_admin_viewer'"#).await;
         // The same role from the rules, seen by a process that knows nothing yet.
@@ -216,7 +216,7 @@ async fn who_wins_over_a_role_is_a_setting() {
 #[tokio::test]
 async fn an_account_that_an_admin_blocked_stays_out() {
     let stage = Stage::plain().await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     stage.client().get("/v1/models").from(&alice).send().await.expect_ok();
     stage.books.run(r#"UPDATE "LiteLLM_VerificationToken" SET blocked = true"#).await;
     let fresh = stage.setup.start().await;
@@ -228,7 +228,7 @@ async fn an_account_that_an_admin_blocked_stays_out() {
 async fn sign_ins_that_disagree_are_counted_and_logged() {
     let stage = Stage::plain().await;
     for groups in ["llm-users", "llm-admins", "llm-users", "llm-admins"] {
-        let answer = stage.client().get("/v1/models").from(&Person::named("bob").in_groups(groups)).send().await;
+        let answer = stage.client().get("/v1/models").from(&UserProfile::named("bob").in_groups(groups)).send().await;
         answer.expect_ok();
     }
     assert!(stage.vestibule.metric("vestibule_role_flaps_total").await >= 1);

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::books::Books;
-use crate::support::client::{Answer, Person};
+use crate::support::client::{Answer, UserProfile};
 use crate::support::operator::{MASTER_KEY, done};
 use crate::support::postgres::server;
 use crate::support::proxy::Proxy;
@@ -77,7 +77,7 @@ async fn asked(vestibule: &Vestibule) -> String {
         ("canary-proof-that-is-wrong-0123456789", "Bearer canary-bearer".into()),
     ];
     for (proof, authorization) in proofs {
-        let request = vestibule.client().get("/v1/models?key=canary-query").from(&Person::named("alice"));
+        let request = vestibule.client().get("/v1/models?key=canary-query").from(&UserProfile::named("alice"));
         let request = request.header("X-Vestibule-Proof", proof).header("Authorization", authorization);
         let request = request.header("Cookie", "_oauth2_proxy=canary-cookie").header("x-api-key", "sk-canary-bearer");
         text += &shown(&request.send().await);
@@ -133,7 +133,8 @@ async fn no_secret_is_in_any_log_answer_metric_or_command_line() {
 async fn a_dump_of_the_database_holds_no_secret_and_no_key() {
     let stage = Stage::with(|setup| with_canaries(setup).without("trust.basic_auth_password")).await;
     let ask = async |name: &str| {
-        let request = stage.client().get("/v1/models").from(&Person::named(name)).header("X-Vestibule-Proof", PROOF);
+        let request =
+            stage.client().get("/v1/models").from(&UserProfile::named(name)).header("X-Vestibule-Proof", PROOF);
         request.send().await.expect_ok();
     };
     for name in ["alice", "bob", "carol"] {

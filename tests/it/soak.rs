@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::support::books::Books;
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
 use crate::support::proxy::Proxy;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, Vestibule};
@@ -52,7 +52,7 @@ async fn load(client: Client, number: u64, tally: Arc<Tally>) {
         loop {
             ticks.tick().await;
             turn += 1;
-            let person = Person::named(&format!("p{}", turn % PEOPLE));
+            let person = UserProfile::named(&format!("p{}", turn % PEOPLE));
             let request = client.post("/v1/chat/completions", r#"{"stream":false}"#).from(&person);
             if !wire.send(request.bytes()).await {
                 break;

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule::config::{
-    AccountRules, AdoptBy, Database, Litellm, Role, RoleSync, SessionRules, Terms, UpstreamUrl, UserIdFrom,
+    AccountRules, AdoptBy, Database, Litellm, RoleSync, SessionRules, Terms, UpstreamUrl, UserIdFrom,
 };
+use vestibule::litellm::role::Role;
 use vestibule::secret::SessionSecrets;
 use vestibule::store::postgres::Postgres;
-use vestibule::store::{Opened, Person, Store, StoreError};
+use vestibule::store::{OpenedSession, Store, StoreError, UserProfile};
 
 use crate::support::postgres::TestDatabase;
 
@@ -91,8 +92,8 @@ pub(crate) async fn ready() -> (TestDatabase, Settings) {
     (database, settings)
 }
 
-pub(crate) fn person(subject: &str) -> Person {
-    Person {
+pub(crate) fn person(subject: &str) -> UserProfile {
+    UserProfile {
         issuer: "default".into(),
         subject: subject.to_owned(),
         email: Some(format!("{subject}@example.com")),
@@ -115,7 +116,7 @@ pub(crate) fn viewer() -> Terms {
 }
 
 /// The refusal that was met.
-pub(crate) fn refused(outcome: Result<Opened, StoreError>) -> StoreError {
+pub(crate) fn refused(outcome: Result<OpenedSession, StoreError>) -> StoreError {
     match outcome {
         Ok(opened) => panic!("a key was lent to {}", opened.user_id),
         Err(error) => error,

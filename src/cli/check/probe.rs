@@ -7,7 +7,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::config::{Config, Finding, Gateway, State};
+use crate::config::{Config, Gateway};
+use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::gate::refusal::{self, Code};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY};
 use crate::secret;
@@ -62,7 +63,7 @@ pub(super) async fn probe(
     address: &str,
     authorities: Option<&Path>,
     cookie: Option<&SecretString>,
-) -> Vec<Finding> {
+) -> Vec<Diagnostic> {
     let visitor = match Visitor::new(address, authorities) {
         Ok(visitor) => visitor,
         Err(error) => return vec![away(address, &error)],
@@ -75,44 +76,49 @@ pub(super) async fn probe(
         }
         Some(Err(_)) => {
             let remedy = "give what the browser sends behind `Cookie:`, in one line";
-            return vec![Finding::new(State::Problem, ABOUT, "the cookie is none that a header can hold", remedy)];
+            return vec![Diagnostic::new(
+                DiagnosticState::Problem,
+                ABOUT,
+                "the cookie is none that a header can hold",
+                remedy,
+            )];
         }
     };
     let random = secret::fresh().map(|secret| secret.expose_secret().chars().take(12).collect::<String>());
     let nonce = format!("vestibule-probe-{}", random.unwrap_or_default());
     let probe = Probe { config, visitor, cookie, nonce };
-    let mut findings = Vec::new();
-    if let Err(error) = probe.all(&mut findings).await {
-        findings.push(away(address, &error));
+    let mut diagnostics = Vec::new();
+    if let Err(error) = probe.all(&mut diagnostics).await {
+        diagnostics.push(away(address, &error));
     }
-    findings
+    diagnostics
 }
 
-fn away(address: &str, error: &VisitError) -> Finding {
+fn away(address: &str, error: &VisitError) -> Diagnostic {
     let remedy = "give the address that people type into the browser, from where they do; `--probe-ca FILE` for a private authority";
     problem(format!("{address}: {}", chain(error)), remedy)
 }
 
-fn problem(message: impl Into<String>, remedy: &str) -> Finding {
-    Finding::new(State::Problem, ABOUT, message, remedy)
+fn problem(message: impl Into<String>, remedy: &str) -> Diagnostic {
+    Diagnostic::new(DiagnosticState::Problem, ABOUT, message, remedy)
 }
 
-fn unknown(message: impl Into<String>, remedy: &str) -> Finding {
-    Finding::new(State::Unknown, ABOUT, message, remedy)
+fn unknown(message: impl Into<String>, remedy: &str) -> Diagnostic {
+    Diagnostic::new(DiagnosticState::Unknown, ABOUT, message, remedy)
 }
 
 // === impl Probe ===
 
 impl Probe<'_> {
     /// What was found stays found when a later visit fails.
-    async fn all(&self, findings: &mut Vec<Finding>) -> Result<(), VisitError> {
-        findings.push(self.stranger().await?);
-        findings.push(self.endpoint().await?);
+    async fn all(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<(), VisitError> {
+        diagnostics.push(self.stranger().await?);
+        diagnostics.push(self.endpoint().await?);
         if self.cookie.is_none() {
             let remedy = "sign in with a browser, and put the `Cookie` that it sends into VESTIBULE_PROBE_COOKIE, or into a file \
                           for --probe-cookie-file";
             let message = "what a signed-in person can forge was not tried: there is no sign-in to try it with";
-            findings.push(unknown(message, remedy));
+            diagnostics.push(unknown(message, remedy));
             return Ok(());
         }
         let whoami = self.whoami();
@@ -121,20 +127,20 @@ impl Probe<'_> {
                 "what a signed-in person can forge was not tried: {whoami} does not say who the cookie's owner is"
             );
             let remedy = "is the cookie a living sign-in, and does the gateway send that page to vestibule?";
-            findings.push(unknown(message, remedy));
+            diagnostics.push(unknown(message, remedy));
             return Ok(());
         }
-        findings.push(self.forged().await?);
-        findings.push(self.nominated().await?);
+        diagnostics.push(self.forged().await?);
+        diagnostics.push(self.nominated().await?);
         if (200..300).contains(&self.outcome(MODELS, &[], true).await?.status) {
-            findings.push(self.cross_site().await?);
-            findings.push(self.keys().await?);
+            diagnostics.push(self.cross_site().await?);
+            diagnostics.push(self.keys().await?);
         } else {
             let message = format!(
                 "whether another site's requests and a client's own keys pass was not tried: {MODELS} is not answered to the \
                  cookie's owner"
             );
-            findings.push(unknown(message, "may this person list models? See the answer in a browser"));
+            diagnostics.push(unknown(message, "may this person list models? See the answer in a browser"));
         }
         Ok(())
     }
@@ -144,7 +150,7 @@ impl Probe<'_> {
     }
 
     /// Without a sign-in, with forged identity.
-    async fn stranger(&self) -> Result<Finding, VisitError> {
+    async fn stranger(&self) -> Result<Diagnostic, VisitError> {
         let remedy = "let the sign-in proxy or the gateway turn away whoever is not signed in, and set or remove these headers \
                       itself; see docs/trust.md and docs/forward-auth.md";
         for path in [self.whoami(), MODELS.to_owned()] {
@@ -161,17 +167,17 @@ impl Probe<'_> {
                 }
             }
             for lines in self.forgeries() {
-                if let Some(finding) = judge(&plain, &self.outcome(&path, &lines, false).await?, &lines, remedy) {
-                    return Ok(finding);
+                if let Some(diagnostic) = judge(&plain, &self.outcome(&path, &lines, false).await?, &lines, remedy) {
+                    return Ok(diagnostic);
                 }
             }
         }
-        Ok(Finding::ok(ABOUT, "nobody comes in without a sign-in, whatever identity headers they send"))
+        Ok(Diagnostic::ok(ABOUT, "nobody comes in without a sign-in, whatever identity headers they send"))
     }
 
     /// The endpoint for gateways, by whatever spelling, may not be asked from outside. Where it can be, it answers with a key,
     /// or with a refusal of its own: on the other listener there is no such page.
-    async fn endpoint(&self) -> Result<Finding, VisitError> {
+    async fn endpoint(&self) -> Result<Diagnostic, VisitError> {
         let own = &self.config.own_prefix;
         let asks = [("uri", MODELS), ("method", "GET"), ("host", self.visitor.host())];
         let kinds = |(what, value): (&str, &str)| {
@@ -204,28 +210,28 @@ impl Probe<'_> {
                 }
             }
         }
-        Ok(Finding::ok(ABOUT, "the endpoint for gateways can't be asked from outside"))
+        Ok(Diagnostic::ok(ABOUT, "the endpoint for gateways can't be asked from outside"))
     }
 
     /// With a sign-in, and forged identity beside it: on vestibule's own page, and on a path of LiteLLM's, which may go another
     /// way.
-    async fn forged(&self) -> Result<Finding, VisitError> {
+    async fn forged(&self) -> Result<Diagnostic, VisitError> {
         let remedy = "the sign-in proxy or the gateway must overwrite or remove this header on every request; until then take it \
                       out of `identity.reads`, or set `identity.source: check`";
         for path in [self.whoami(), INFO.to_owned()] {
             let plain = self.outcome(&path, &[], true).await?;
             for lines in self.forgeries() {
-                if let Some(finding) = judge(&plain, &self.outcome(&path, &lines, true).await?, &lines, remedy) {
-                    return Ok(finding);
+                if let Some(diagnostic) = judge(&plain, &self.outcome(&path, &lines, true).await?, &lines, remedy) {
+                    return Ok(diagnostic);
                 }
             }
         }
         let count = self.config.identity.reads.len();
-        Ok(Finding::ok(ABOUT, format!("forged copies of {count} identity headers and their twins change nothing")))
+        Ok(Diagnostic::ok(ABOUT, format!("forged copies of {count} identity headers and their twins change nothing")))
     }
 
     /// `Connection` may not take an identity header away.
-    async fn nominated(&self) -> Result<Finding, VisitError> {
+    async fn nominated(&self) -> Result<Diagnostic, VisitError> {
         let remedy = "have the sign-in proxy or the gateway drop what clients write into `Connection`; set \
                       `identity.groups_required` where rules hang on groups";
         for path in [self.whoami(), INFO.to_owned()] {
@@ -238,11 +244,11 @@ impl Probe<'_> {
                 }
             }
         }
-        Ok(Finding::ok(ABOUT, "`Connection` takes no identity header away"))
+        Ok(Diagnostic::ok(ABOUT, "`Connection` takes no identity header away"))
     }
 
     /// A request that a browser marks as another site's.
-    async fn cross_site(&self) -> Result<Finding, VisitError> {
+    async fn cross_site(&self) -> Result<Diagnostic, VisitError> {
         let line = |name: &'static str, value: &str| (HeaderName::from_static(name), value.to_owned());
         for lines in [
             vec![
@@ -259,11 +265,11 @@ impl Probe<'_> {
                 return Ok(problem(message, remedy));
             }
         }
-        Ok(Finding::ok(ABOUT, "another site's requests are refused"))
+        Ok(Diagnostic::ok(ABOUT, "another site's requests are refused"))
     }
 
     /// A key that a client sends may not be the one that LiteLLM goes by: the person's own is, or the request is refused.
-    async fn keys(&self) -> Result<Finding, VisitError> {
+    async fn keys(&self) -> Result<Diagnostic, VisitError> {
         let litellm = &self.config.litellm;
         for name in CREDENTIALS.iter().chain(&litellm.key_header).chain(&litellm.pass_through_key_headers) {
             let answer = self.visit(MODELS, &[(name.clone(), format!("Bearer sk-{}", self.nonce))], true).await?;
@@ -275,7 +281,7 @@ impl Probe<'_> {
                 return Ok(problem(message, remedy));
             }
         }
-        Ok(Finding::ok(ABOUT, "LiteLLM goes by no key that a client sends in a header"))
+        Ok(Diagnostic::ok(ABOUT, "LiteLLM goes by no key that a client sends in a header"))
     }
 
     /// Each header that is read, and its twin with `_`, with a name that nobody has; then all of them at once.
@@ -315,7 +321,7 @@ impl Probe<'_> {
 }
 
 /// What a forgery has changed, if anything; a refusal of its form is as good as nothing.
-fn judge(plain: &Outcome, forged: &Outcome, lines: &Lines, remedy: &str) -> Option<Finding> {
+fn judge(plain: &Outcome, forged: &Outcome, lines: &Lines, remedy: &str) -> Option<Diagnostic> {
     let is_refused_as_such = match &forged.code {
         Some(code) => is_one_of(&FORM, code),
         None => forged.status == 400,

@@ -6,13 +6,13 @@ use crate::config::{AccountRules, Config, Litellm, Terms};
 use crate::secret::{self, SessionKind, SessionSecrets};
 use crate::store::audit::Denial;
 use crate::store::postgres::planned_user_id;
-use crate::store::{Answer, Opened, Person, Store, StoreError, Swept};
+use crate::store::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, UserProfile};
 
 /// Who came, and what a new row of theirs would hold.
 #[derive(Debug, Clone)]
 pub(super) struct Planned {
     pub(super) user_id: String,
-    pub(super) person: Person,
+    pub(super) person: UserProfile,
     pub(super) terms: Terms,
 }
 
@@ -44,7 +44,7 @@ impl Imagined {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn plan(&self, person: &Person, terms: &Terms) -> Result<Opened, StoreError> {
+    fn plan(&self, person: &UserProfile, terms: &Terms) -> Result<OpenedSession, StoreError> {
         let user_id = planned_user_id(person, &self.account, &self.litellm)?;
         // A key of the right form over a nonce that is thrown away: it opens nothing.
         let nonce = secret::nonce().unwrap_or_default();
@@ -52,7 +52,7 @@ impl Imagined {
         let key = key.ok_or_else(|| StoreError::NotReady("there is no session secret".to_owned()))?;
         let planned = Planned { user_id: user_id.clone(), person: person.clone(), terms: terms.clone() };
         *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
-        Ok(Opened {
+        Ok(OpenedSession {
             account_id: "explain".to_owned(),
             user_id,
             lowered_ago: None,
@@ -66,19 +66,19 @@ impl Imagined {
 }
 
 impl Store for Imagined {
-    fn open<'a>(&'a self, person: &'a Person, terms: &'a Terms) -> Answer<'a, Opened> {
+    fn open<'a>(&'a self, person: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession> {
         Box::pin(async { self.plan(person, terms) })
     }
 
-    fn prepare(&self) -> Answer<'_, ()> {
+    fn prepare(&self) -> StoreFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn sweep(&self) -> Answer<'_, Swept> {
-        Box::pin(async { Ok(Swept::default()) })
+    fn sweep(&self) -> StoreFuture<'_, SweepReport> {
+        Box::pin(async { Ok(SweepReport::default()) })
     }
 
-    fn record_denials<'a>(&'a self, _people: &'a [Denial]) -> Answer<'a, ()> {
+    fn record_denials<'a>(&'a self, _people: &'a [Denial]) -> StoreFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -7,7 +7,7 @@ use crate::gate::identity::{Identity, Reader};
 use crate::gate::peer::Peer;
 use crate::gate::refusal::{Code, Refusal};
 use crate::gate::trust::Trust;
-use crate::store::Person;
+use crate::store::UserProfile;
 use crate::telemetry::logs::chain;
 
 /// What is known before the gate is asked: why the peer is trusted, what the headers say, and where the rules stand.
@@ -90,7 +90,7 @@ fn why_not(config: &Config, refusal: &Refusal) -> String {
     peers.or(uids).map_or_else(|| chain(refusal), |listed| format!("{refusal}, {listed} alone"))
 }
 
-fn value(attribute: Attribute, person: &Person) -> Option<String> {
+fn value(attribute: Attribute, person: &UserProfile) -> Option<String> {
     let groups = |is_role: bool| {
         let of = |group: &&String| group.starts_with("role:") == is_role;
         Some(person.groups.iter().filter(of).cloned().collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())

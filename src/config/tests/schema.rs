@@ -9,9 +9,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::{Uncomment, example, files};
-use crate::config::Role;
 use crate::config::document::{Document, read_file};
 use crate::config::raw::Raw;
+use crate::litellm::role::Role;
 
 const SCHEMA: &str = "docs/config.schema.json";
 const REFERENCE: &str = "docs/configuration.md";

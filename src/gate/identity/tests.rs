@@ -34,7 +34,7 @@ fn rules() -> IdentityRules {
     }
 }
 
-fn read(rules: IdentityRules, lines: Lines<'_>) -> Result<Person, Code> {
+fn read(rules: IdentityRules, lines: Lines<'_>) -> Result<UserProfile, Code> {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Ages, Landing, Outcome, STALE_WAIT, Standing, is_away};
-use crate::config::Role;
+use crate::litellm::role::Role;
 use crate::store::StoreError;
 
 /// How long a "no" of the registry is repeated without asking again.

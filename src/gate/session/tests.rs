@@ -8,7 +8,7 @@ use crate::config::{Rules, Terms};
 use crate::gate::grant::Granter;
 use crate::secret::{SessionKind, nonce};
 use crate::store::audit::Denial;
-use crate::store::{Answer, Swept};
+use crate::store::{StoreFuture, SweepReport};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const AGES: Ages =
@@ -25,7 +25,7 @@ struct Told {
 }
 
 impl Store for Told {
-    fn open<'a>(&'a self, person: &'a Person, _: &'a Terms) -> Answer<'a, Opened> {
+    fn open<'a>(&'a self, person: &'a UserProfile, _: &'a Terms) -> StoreFuture<'a, OpenedSession> {
         *self.opens.lock().unwrap() += 1;
         Box::pin(async {
             self.gate.acquire().await.unwrap().forget();
@@ -39,19 +39,19 @@ impl Store for Told {
             let expires_in = Duration::from_hours(24);
             let account_id = "acc".to_owned();
             let user_id = person.subject.clone();
-            Ok(Opened { account_id, user_id, lowered_ago, session_id, key, expires_in, role: None, ui: vec![] })
+            Ok(OpenedSession { account_id, user_id, lowered_ago, session_id, key, expires_in, role: None, ui: vec![] })
         })
     }
 
-    fn prepare(&self) -> Answer<'_, ()> {
+    fn prepare(&self) -> StoreFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn sweep(&self) -> Answer<'_, Swept> {
-        Box::pin(async { Ok(Swept::default()) })
+    fn sweep(&self) -> StoreFuture<'_, SweepReport> {
+        Box::pin(async { Ok(SweepReport::default()) })
     }
 
-    fn record_denials<'a>(&'a self, _: &'a [Denial]) -> Answer<'a, ()> {
+    fn record_denials<'a>(&'a self, _: &'a [Denial]) -> StoreFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -75,7 +75,7 @@ fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, StoreError>>)
 }
 
 fn somebody(email: &str) -> (Identity, Grant) {
-    let identity = Identity::of(Person {
+    let identity = Identity::of(UserProfile {
         issuer: "default".into(),
         subject: "alice".into(),
         email: Some(email.to_owned()),
@@ -87,8 +87,12 @@ fn somebody(email: &str) -> (Identity, Grant) {
         provider: "test".into(),
         groups: vec![],
     });
-    let rules =
-        Rules { deny: vec![], allow: vec![], rules: vec![], default_role: Some(crate::config::Role::InternalUser) };
+    let rules = Rules {
+        deny: vec![],
+        allow: vec![],
+        rules: vec![],
+        default_role: Some(crate::litellm::role::Role::InternalUser),
+    };
     let grant = Granter::new(rules).grant(&identity).unwrap();
     (identity, grant)
 }

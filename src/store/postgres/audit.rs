@@ -4,12 +4,12 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
-use super::open::text;
-use super::people::utc;
-use super::retry::Fault;
+use super::accounts::utc;
+use super::retry::AttemptError;
 use crate::litellm::tables::quoted;
 use crate::store::audit::{AuditEntry, AuditEvent, AuditFilter, Denial, EventKind, SYSTEM_ACTOR, event};
-use crate::store::{Person, StoreError};
+use crate::store::rows::json_text;
+use crate::store::{StoreError, UserProfile};
 
 /// Whom the log is told about.
 pub(super) struct LogSubject<'a> {
@@ -22,8 +22,8 @@ pub(super) struct LogSubject<'a> {
 // === impl Named ===
 
 impl<'a> LogSubject<'a> {
-    pub(super) fn of(person: &'a Person, user_id: &'a str) -> Self {
-        Self { issuer: &person.issuer, subject: &person.subject, user_id: Some(user_id) }
+    pub(super) fn of(profile: &'a UserProfile, user_id: &'a str) -> Self {
+        Self { issuer: &profile.issuer, subject: &profile.subject, user_id: Some(user_id) }
     }
 }
 
@@ -37,12 +37,12 @@ impl Postgres {
         account_id: Option<&str>,
         actor: &str,
         events: &[AuditEvent],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), AttemptError> {
         if !events.is_empty() {
             sqlx::query(AssertSqlSafe(self.statements.audit.as_str()))
                 .bind(account_id)
                 .bind(actor)
-                .bind(text(&events))
+                .bind(json_text(&events))
                 .persistent(false)
                 .execute(on)
                 .await?;
@@ -64,7 +64,7 @@ impl Postgres {
         let person = match (self.is_person_in_clear, who.user_id) {
             (true, Some(user_id)) => user_id.to_owned(),
             (true, None) => who.subject.to_owned(),
-            (false, _) => self.lending.secrets.pseudonym(who.issuer, who.subject),
+            (false, _) => self.key_policy.secrets.pseudonym(who.issuer, who.subject),
         };
         for AuditEvent { event, detail } in events {
             let member = |name: &str| detail.get(name).and_then(Value::as_str);
@@ -131,17 +131,17 @@ impl Postgres {
     }
 
     /// One try to write down who was turned away.
-    pub(super) async fn record_denials_once(&self, people: &[Denial]) -> Result<(), Fault> {
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_writing()).await?;
+    pub(super) async fn record_denials_once(&self, people: &[Denial]) -> Result<(), AttemptError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin(self.begin_writing()).await?;
         let written: Vec<(Option<String>, String, String, String)> =
             sqlx::query_as(AssertSqlSafe(self.statements.record_denials.as_str()))
-                .bind(text(&people))
+                .bind(json_text(&people))
                 .persistent(false)
                 .fetch_all(&mut *transaction)
                 .await?;
         transaction.commit().await?;
-        lease.give_back();
+        connection.release();
         for (account_id, issuer, subject, code) in written {
             let who = LogSubject { issuer: &issuer, subject: &subject, user_id: None };
             let refused = event(EventKind::Refused, serde_json::json!({ "code": code }));

@@ -8,17 +8,18 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
 use super::audit::LogSubject;
-use super::change::{Outcome, gone};
-use super::open::{lock_id, text};
-use super::retry::Fault;
+use super::change::{ChangeResult, gone};
+use super::open::lock_id;
+use super::retry::AttemptError;
 use crate::litellm::tables::quoted;
 use crate::store::admin::{Account, ChangeOptions, KeyTokens, RevocationReport, SessionSelector, UnblockReport};
 use crate::store::audit::{EventKind, event};
+use crate::store::rows::json_text;
 
 /// What a block did, as the account row remembers it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Block {
+struct BlockRecord {
     by: String,
     reason: Option<String>,
     /// It was this block that set `metadata.scim_active` to false…
@@ -44,7 +45,7 @@ impl Postgres {
         account: &Account,
         reason: Option<&str>,
         options: &ChangeOptions,
-    ) -> Outcome<RevocationReport> {
+    ) -> ChangeResult<RevocationReport> {
         let lock = lock_id(&account.issuer, &account.subject);
         let outcome = self
             .changing(&[lock], options.dry_run, async |on| {
@@ -89,7 +90,7 @@ impl Postgres {
             .await?;
         Ok(outcome.map(|(report, reason, is_news)| {
             if is_news && !options.dry_run {
-                let block = Block { reason, ..Block::default() };
+                let block = BlockRecord { reason, ..BlockRecord::default() };
                 self.log_events(
                     &log_subject(account),
                     Some(&account.account_id),
@@ -102,7 +103,7 @@ impl Postgres {
     }
 
     /// Lifts a block: what it did is undone where nobody has changed it since.
-    pub async fn unblock(&self, account: &Account, options: &ChangeOptions) -> Outcome<UnblockReport> {
+    pub async fn unblock(&self, account: &Account, options: &ChangeOptions) -> ChangeResult<UnblockReport> {
         let lock = lock_id(&account.issuer, &account.subject);
         let outcome = self
             .changing(&[lock], options.dry_run, async |on| {
@@ -140,9 +141,9 @@ impl Postgres {
         &self,
         on: &mut PgConnection,
         account: &Account,
-        block: &Block,
+        block: &BlockRecord,
         report: &mut UnblockReport,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), AttemptError> {
         let litellm = &self.statements.litellm;
         if block.scim_set {
             let was = (!block.scim_was.is_null()).then(|| block.scim_was.to_string());
@@ -156,7 +157,7 @@ impl Postgres {
         }
         report.keys = sqlx::query(AssertSqlSafe(litellm.unblock_keys()))
             .bind(&account.user_id)
-            .bind(text(&block.keys))
+            .bind(json_text(&block.keys))
             .persistent(false)
             .execute(on)
             .await?
@@ -165,7 +166,11 @@ impl Postgres {
     }
 
     /// Locks the account's row: whether it is blocked, and what that did. `None` when it is another person's by now.
-    async fn lock_account(&self, on: &mut PgConnection, account: &Account) -> Result<Option<(bool, Block)>, Fault> {
+    async fn lock_account(
+        &self,
+        on: &mut PgConnection,
+        account: &Account,
+    ) -> Result<Option<(bool, BlockRecord)>, AttemptError> {
         let statement = format!(
             "SELECT blocked_at IS NOT NULL OR block IS NOT NULL AS blocked, block::text AS block FROM {}.account \
              WHERE id = $1 AND issuer = $2 AND subject = $3 FOR UPDATE",
@@ -185,7 +190,11 @@ impl Postgres {
     }
 
     /// Whether LiteLLM's row is switched off; `None` where there is none.
-    pub(super) async fn is_switched_off(&self, on: &mut PgConnection, user_id: &str) -> Result<Option<bool>, Fault> {
+    pub(super) async fn is_switched_off(
+        &self,
+        on: &mut PgConnection,
+        user_id: &str,
+    ) -> Result<Option<bool>, AttemptError> {
         let row = sqlx::query(AssertSqlSafe(self.statements.litellm.look_at_user()))
             .bind(user_id)
             .persistent(false)
@@ -194,7 +203,7 @@ impl Postgres {
         Ok(row.map(|row| row.try_get("scim_off")).transpose()?)
     }
 
-    async fn block_keys(&self, on: &mut PgConnection, account: &Account) -> Result<Vec<BlockedKey>, Fault> {
+    async fn block_keys(&self, on: &mut PgConnection, account: &Account) -> Result<Vec<BlockedKey>, AttemptError> {
         let ours = format!("{}.session", quoted(&self.own_schema));
         let rows: Vec<(String, Option<bool>)> =
             sqlx::query_as(AssertSqlSafe(self.statements.litellm.block_keys(&ours)))
@@ -205,7 +214,12 @@ impl Postgres {
         Ok(rows.into_iter().map(|(token, was)| BlockedKey { token, was }).collect())
     }
 
-    async fn write_block(&self, on: &mut PgConnection, account: &Account, block: Option<&Block>) -> Result<(), Fault> {
+    async fn write_block(
+        &self,
+        on: &mut PgConnection,
+        account: &Account,
+        block: Option<&BlockRecord>,
+    ) -> Result<(), AttemptError> {
         let statement = format!(
             "UPDATE {}.account SET blocked_at = CASE WHEN $2::text IS NULL THEN NULL ELSE coalesce(blocked_at, now()) END, \
              block = $2::jsonb WHERE id = $1",
@@ -213,7 +227,7 @@ impl Postgres {
         );
         sqlx::query(AssertSqlSafe(statement))
             .bind(&account.account_id)
-            .bind(block.map(text))
+            .bind(block.map(json_text))
             .persistent(false)
             .execute(on)
             .await?;
@@ -221,7 +235,7 @@ impl Postgres {
     }
 }
 
-fn blocked_event(block: &Block, report: &RevocationReport) -> crate::store::audit::AuditEvent {
+fn blocked_event(block: &BlockRecord, report: &RevocationReport) -> crate::store::audit::AuditEvent {
     let detail = json!({
         "reason": block.reason,
         "sessions": report.sessions.len(),

@@ -3,12 +3,12 @@
 use sqlx::PgConnection;
 
 use super::Postgres;
-use super::retry::Fault;
+use super::retry::AttemptError;
 use crate::store::StoreError;
 use crate::store::admin::{Account, Conflict};
 
 /// What an operator's work comes to: what was done, or why it can't be.
-pub(super) type Outcome<T> = Result<Result<T, Conflict>, StoreError>;
+pub(super) type ChangeResult<T> = Result<Result<T, Conflict>, StoreError>;
 
 // === impl Postgres ===
 
@@ -16,14 +16,14 @@ impl Postgres {
     /// Runs reads in one transaction that writes nothing.
     pub(super) async fn reading<T>(
         &self,
-        work: impl AsyncFn(&mut PgConnection) -> Result<T, Fault>,
+        work: impl AsyncFn(&mut PgConnection) -> Result<T, AttemptError>,
     ) -> Result<T, StoreError> {
-        self.patiently(|| async {
-            let mut lease = self.lease().await?;
-            let mut transaction = lease.begin(self.begin_reading()).await?;
+        self.with_retry(|| async {
+            let mut connection = self.connection().await?;
+            let mut transaction = connection.begin(self.begin_reading()).await?;
             let outcome = work(&mut transaction).await?;
             transaction.rollback().await?;
-            lease.give_back();
+            connection.release();
             Ok(outcome)
         })
         .await
@@ -34,24 +34,24 @@ impl Postgres {
         &self,
         locks: &[i64],
         dry_run: bool,
-        work: impl AsyncFn(&mut PgConnection) -> Result<Result<T, Conflict>, Fault>,
-    ) -> Outcome<T> {
+        work: impl AsyncFn(&mut PgConnection) -> Result<Result<T, Conflict>, AttemptError>,
+    ) -> ChangeResult<T> {
         // Sorted, so that two who take the same locks can't wait for each other.
         let mut locks = locks.to_vec();
         locks.sort_unstable();
         locks.dedup();
         let locks: Vec<String> = locks.iter().map(|lock| format!("; SELECT pg_advisory_xact_lock({lock})")).collect();
         let locks = locks.concat();
-        self.patiently(|| async {
-            let mut lease = self.lease().await?;
-            let mut transaction = lease.begin(self.begin_writing() + &locks).await?;
+        self.with_retry(|| async {
+            let mut connection = self.connection().await?;
+            let mut transaction = connection.begin(self.begin_writing() + &locks).await?;
             let outcome = work(&mut transaction).await;
             match &outcome {
                 Ok(Ok(_)) if !dry_run => transaction.commit().await?,
-                Ok(_) | Err(Fault::Refused(_) | Fault::Again) => transaction.rollback().await?,
-                Err(Fault::Database(_)) => return outcome,
+                Ok(_) | Err(AttemptError::Refused(_) | AttemptError::Again) => transaction.rollback().await?,
+                Err(AttemptError::Database(_)) => return outcome,
             }
-            lease.give_back();
+            connection.release();
             outcome
         })
         .await

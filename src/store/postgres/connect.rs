@@ -7,30 +7,14 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::config::{Database, Litellm};
 
-/// The parameters of the URL that mean the same to us as to Prisma. LiteLLM's own URL is written for Prisma: its other
-/// parameters (`schema`, `connection_limit`, `pgbouncer`, `sslpassword`, …) are nothing to us, and a value among them
-/// may be a secret that the driver would log as not understood.
-const PARAMETERS: &[&str] = &[
-    "sslmode",
-    "sslrootcert",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
-
 /// The options, or in words why there are none. The words hold nothing of the URL.
 pub(super) fn options(database: &Database, litellm: &Litellm) -> Result<PgConnectOptions, String> {
-    let url = plain(litellm.database_url.expose_secret());
+    let url = litellm.database_url.expose_secret();
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err("the database URL does not begin with `postgresql://`".to_owned());
     }
     // The driver's own words could repeat a part of the URL.
-    let mut options = PgConnectOptions::from_str(&url).map_err(|_| "the database URL can't be read".to_owned())?;
+    let mut options = PgConnectOptions::from_str(url).map_err(|_| "the database URL can't be read".to_owned())?;
     if options.get_application_name().is_none() {
         options = options.application_name("vestibule");
     }
@@ -43,28 +27,4 @@ pub(super) fn options(database: &Database, litellm: &Litellm) -> Result<PgConnec
     }
     // PgBouncer in transaction mode knows neither this start-up parameter nor statements prepared under a name.
     Ok(options.extra_float_digits(None).statement_cache_capacity(0))
-}
-
-fn plain(url: &str) -> String {
-    let url = url.trim();
-    let Some((address, query)) = url.split_once('?') else { return url.to_owned() };
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|pair| PARAMETERS.contains(&pair.split_once('=').map_or(*pair, |(name, _)| name)))
-        .collect();
-    if kept.is_empty() { address.to_owned() } else { format!("{address}?{}", kept.join("&")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_of_prisma_are_left_out() {
-        assert_eq!(
-            plain("postgresql://u:p@h:1/d?schema=public&sslmode=require&sslpassword=x"),
-            "postgresql://u:p@h:1/d?sslmode=require"
-        );
-        assert_eq!(plain("postgresql://h/d?schema=a"), "postgresql://h/d");
-    }
 }

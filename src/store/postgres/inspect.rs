@@ -6,19 +6,20 @@ use tokio::time::timeout;
 
 use super::Postgres;
 use super::migrate::VERSION;
-use super::retry::Fault;
-use super::schema::{Lack, litellm_asked};
-use crate::config::{AccountRules, Finding, Litellm, State, written};
+use super::retry::AttemptError;
+use super::schema::{Missing, litellm_rights};
+use crate::config::{AccountRules, Litellm, written};
+use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::litellm::tables::quoted;
-use crate::store::identify::{check_user_id, wanted_user_id};
-use crate::store::{Person, StoreError};
+use crate::store::decide::{check_user_id, wanted_user_id};
+use crate::store::{StoreError, UserProfile};
 
 const ABOUT: &str = "postgres";
 
 /// The `user_id` that a new person would get, as far as it can be said without the books: another one where the plain one
 /// belongs to somebody else.
-pub fn planned_user_id(person: &Person, account: &AccountRules, litellm: &Litellm) -> Result<String, StoreError> {
-    let wanted = wanted_user_id(person, account)?;
+pub fn planned_user_id(profile: &UserProfile, account: &AccountRules, litellm: &Litellm) -> Result<String, StoreError> {
+    let wanted = wanted_user_id(profile, account)?;
     check_user_id(wanted, litellm.proxy_admin_id.as_slice())?;
     Ok(wanted.to_owned())
 }
@@ -27,13 +28,13 @@ pub fn planned_user_id(person: &Person, account: &AccountRules, litellm: &Litell
 
 impl Postgres {
     /// Looks at the server, at LiteLLM's tables and at ours, and changes nothing.
-    pub async fn inspect(&self) -> Vec<Finding> {
+    pub async fn inspect(&self) -> Vec<Diagnostic> {
         // The pool would say that it waited in vain, and not why.
-        if let Err(why) = self.knock().await {
+        if let Err(why) = self.test_connection().await {
             return vec![why];
         }
-        let mut findings = match self.reading(async |on| server(on).await).await {
-            Ok(findings) => findings,
+        let mut diagnostics = match self.reading(async |on| server(on).await).await {
+            Ok(diagnostics) => diagnostics,
             Err(error) => return vec![away(&error)],
         };
         let parts = [
@@ -41,13 +42,13 @@ impl Postgres {
             self.reading(async |on| self.own_tables(on).await).await,
         ];
         for part in parts {
-            findings.extend(part.unwrap_or_else(|error| vec![away(&error)]));
+            diagnostics.extend(part.unwrap_or_else(|error| vec![away(&error)]));
         }
-        findings
+        diagnostics
     }
 
     /// One connection beside the pool's.
-    async fn knock(&self) -> Result<(), Finding> {
+    async fn test_connection(&self) -> Result<(), Diagnostic> {
         let options = self.pool().map_err(|error| from_words(&error.to_string()))?.connect_options();
         let connecting = timeout(self.connect_timeout, PgConnection::connect_with(&options));
         let late = || format!("no connection within {} (`database.connect_timeout`)", written(self.connect_timeout));
@@ -58,23 +59,23 @@ impl Postgres {
         Ok(())
     }
 
-    async fn litellm_tables(&self, on: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
+    async fn litellm_tables(&self, on: &mut PgConnection) -> Result<Vec<Diagnostic>, AttemptError> {
         let schema = &self.litellm_schema;
-        let lacks = together(self.lacks(on, schema, &litellm_asked()).await?);
-        if lacks.is_empty() {
-            return Ok(vec![Finding::ok(
+        let missing = together(self.missing(on, schema, &litellm_rights()).await?);
+        if missing.is_empty() {
+            return Ok(vec![Diagnostic::ok(
                 ABOUT,
                 format!("LiteLLM's tables are in schema `{schema}`, with every column and right that is needed"),
             )]);
         }
-        Ok(lacks.iter().map(|lack| from_words(&lack.words(schema))).collect())
+        Ok(missing.iter().map(|missing| from_words(&missing.words(schema))).collect())
     }
 
-    async fn own_tables(&self, on: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
+    async fn own_tables(&self, on: &mut PgConnection) -> Result<Vec<Diagnostic>, AttemptError> {
         let schema = &self.own_schema;
         let outcome = match self.version(on).await {
             Ok(had) => Ok((had, had < VERSION)),
-            Err(Fault::Refused(error)) => Err(error),
+            Err(AttemptError::Refused(error)) => Err(error),
             Err(fault) => return Err(fault),
         };
         let (had, is_behind) = match outcome {
@@ -84,17 +85,17 @@ impl Postgres {
         if is_behind {
             return Ok(vec![self.to_be_made(on, had).await?]);
         }
-        if let Err(fault) = self.look_at_own(on).await {
+        if let Err(fault) = self.check_own_tables(on).await {
             return refused(fault);
         }
-        if let Err(fault) = self.look_at_secrets(on).await {
+        if let Err(fault) = self.check_secrets(on).await {
             return refused(fault);
         }
-        Ok(vec![Finding::ok(ABOUT, format!("vestibule's own tables in schema `{schema}` are of version {had}"))])
+        Ok(vec![Diagnostic::ok(ABOUT, format!("vestibule's own tables in schema `{schema}` are of version {had}"))])
     }
 
     /// Our tables are not there, or of an older version: whether `serve` may make them.
-    async fn to_be_made(&self, on: &mut PgConnection, had: usize) -> Result<Finding, Fault> {
+    async fn to_be_made(&self, on: &mut PgConnection, had: usize) -> Result<Diagnostic, AttemptError> {
         let schema = &self.own_schema;
         let (there, may, owns): (bool, bool, bool) = sqlx::query_as(
             "SELECT s.oid IS NOT NULL, \
@@ -110,7 +111,7 @@ impl Postgres {
         let state = if had == 0 { "are not there yet" } else { "are of an older version" };
         let what = format!("vestibule's own tables (schema `{schema}`) {state}");
         if may && owns {
-            return Ok(Finding::ok(ABOUT, format!("{what}: the first start of `vestibule serve` makes them")));
+            return Ok(Diagnostic::ok(ABOUT, format!("{what}: the first start of `vestibule serve` makes them")));
         }
         let right = if there {
             format!("GRANT USAGE, CREATE ON SCHEMA {} TO …, or run it as the tables' owner", quoted(schema))
@@ -121,12 +122,12 @@ impl Postgres {
             "`vestibule migrate --print` prints the {} steps that are missing, for whoever may run them; or: {right}",
             VERSION - had
         );
-        Ok(Finding::new(State::Problem, ABOUT, format!("{what}, and this role may not make them"), remedy))
+        Ok(Diagnostic::new(DiagnosticState::Problem, ABOUT, format!("{what}, and this role may not make them"), remedy))
     }
 }
 
 /// Who answers, and as whom we are there.
-async fn server(on: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
+async fn server(on: &mut PgConnection) -> Result<Vec<Diagnostic>, AttemptError> {
     let (version, database, role, is_standby, is_read_only): (String, String, String, bool, bool) = sqlx::query_as(
         "SELECT current_setting('server_version'), current_database()::text, current_user::text, pg_is_in_recovery(), \
          current_setting('default_transaction_read_only') = 'on'",
@@ -134,52 +135,62 @@ async fn server(on: &mut PgConnection) -> Result<Vec<Finding>, Fault> {
     .persistent(false)
     .fetch_one(on)
     .await?;
-    let mut findings =
-        vec![Finding::ok(ABOUT, format!("PostgreSQL {version} answers: database `{database}`, role `{role}`"))];
+    let mut diagnostics =
+        vec![Diagnostic::ok(ABOUT, format!("PostgreSQL {version} answers: database `{database}`, role `{role}`"))];
     if is_standby || is_read_only {
         let what = if is_standby { "this server is a standby" } else { "this role's transactions are read only" };
         let remedy = "`litellm.database_url` must lead to the database that is written to, the one that LiteLLM uses";
-        findings.push(Finding::new(State::Problem, ABOUT, format!("{what}: nothing can be written"), remedy));
+        diagnostics.push(Diagnostic::new(
+            DiagnosticState::Problem,
+            ABOUT,
+            format!("{what}: nothing can be written"),
+            remedy,
+        ));
     }
-    Ok(findings)
+    Ok(diagnostics)
 }
 
 /// Rights on one table of one kind become one; what is said of each column is said once.
-fn together(lacks: Vec<Lack>) -> Vec<Lack> {
-    let mut kept: Vec<Lack> = Vec::new();
-    for lack in lacks {
-        if let Some(known) = kept.iter_mut().find_map(|known| known.columns_of(&lack)) {
-            known.extend(lack.into_columns());
-        } else if !kept.contains(&lack) {
-            kept.push(lack);
+fn together(missing: Vec<Missing>) -> Vec<Missing> {
+    let mut kept: Vec<Missing> = Vec::new();
+    for missing in missing {
+        if let Some(known) = kept.iter_mut().find_map(|known| known.columns_of(&missing)) {
+            known.extend(missing.into_columns());
+        } else if !kept.contains(&missing) {
+            kept.push(missing);
         }
     }
     kept
 }
 
 /// What a refusal of the books says; another fault stays one.
-fn refused(fault: Fault) -> Result<Vec<Finding>, Fault> {
+fn refused(fault: AttemptError) -> Result<Vec<Diagnostic>, AttemptError> {
     match fault {
-        Fault::Refused(error) => Ok(vec![from_words(&error.to_string())]),
-        Fault::Database(_) | Fault::Again => Err(fault),
+        AttemptError::Refused(error) => Ok(vec![from_words(&error.to_string())]),
+        AttemptError::Database(_) | AttemptError::Again => Err(fault),
     }
 }
 
 /// What the store says when it is not ready: what is wrong, a full stop, what to do.
-fn from_words(words: &str) -> Finding {
+fn from_words(words: &str) -> Diagnostic {
     let (what, remedy) = words.split_once(". ").unwrap_or((words, "see docs/database.md"));
-    Finding::new(State::Problem, ABOUT, what, remedy)
+    Diagnostic::new(DiagnosticState::Problem, ABOUT, what, remedy)
 }
 
-fn away(error: &StoreError) -> Finding {
+fn away(error: &StoreError) -> Diagnostic {
     // The driver's own words hold their cause already.
     unreachable(&std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string))
 }
 
-fn unreachable(cause: &str) -> Finding {
+fn unreachable(cause: &str) -> Diagnostic {
     let remedy =
         "see `litellm.database_url` and `database.connect_timeout`; LiteLLM's own `DATABASE_URL` works here too";
-    Finding::new(State::Problem, ABOUT, format!("the database does not answer, or refuses: {cause}"), remedy)
+    Diagnostic::new(
+        DiagnosticState::Problem,
+        ABOUT,
+        format!("the database does not answer, or refuses: {cause}"),
+        remedy,
+    )
 }
 
 #[cfg(test)]
@@ -188,20 +199,20 @@ mod tests {
 
     #[test]
     fn the_rights_of_one_statement_are_one_finding() {
-        let right = |table: &str, column: &str, privilege: &str| Lack::Right {
+        let right = |table: &str, column: &str, privilege: &str| Missing::Right {
             table: table.into(),
             columns: vec![column.into()],
             privilege: privilege.into(),
             role: "r".into(),
         };
-        let lacks = vec![
+        let missing = vec![
             right("T", "a", "SELECT"),
             right("T", "b", "SELECT"),
             right("T", "a", "UPDATE"),
-            Lack::Table("U".into()),
-            Lack::Table("U".into()),
+            Missing::Table("U".into()),
+            Missing::Table("U".into()),
         ];
-        let words: Vec<_> = together(lacks).iter().map(|lack| from_words(&lack.words("s"))).collect();
+        let words: Vec<_> = together(missing).iter().map(|missing| from_words(&missing.words("s"))).collect();
         assert_eq!(words.len(), 3);
         assert_eq!(words[0].remedy.as_deref(), Some("As the owner: GRANT SELECT (a, b) ON \"s\".\"T\" TO \"r\""));
     }

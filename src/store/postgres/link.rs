@@ -7,15 +7,15 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::Postgres;
 use super::audit::LogSubject;
 use super::block::log_subject;
-use super::change::{Outcome, gone};
+use super::change::{ChangeResult, gone};
 use super::open::lock_id;
-use super::retry::Fault;
+use super::retry::AttemptError;
 use crate::litellm::tables::quoted;
 use crate::secret;
 use crate::store::admin::{Account, ChangeOptions, Conflict, LinkReport, RevocationReport, SessionSelector};
 use crate::store::audit::{EventKind, event};
-use crate::store::identify::check_user_id;
-use crate::store::lending::no_randomness;
+use crate::store::decide::check_user_id;
+use crate::store::decide::no_randomness;
 use crate::store::text;
 
 // === impl Postgres ===
@@ -28,7 +28,7 @@ impl Postgres {
         subject: &str,
         user_id: &str,
         options: &ChangeOptions,
-    ) -> Outcome<LinkReport> {
+    ) -> ChangeResult<LinkReport> {
         if let Err(conflict) = check_person(issuer, subject) {
             return Ok(Err(conflict));
         }
@@ -66,7 +66,7 @@ impl Postgres {
                     .execute(&mut *on)
                     .await?;
                 if made.rows_affected() == 0 {
-                    return Err(Fault::Again);
+                    return Err(AttemptError::Again);
                 }
                 self.write_audit(on, Some(&account_id), &options.actor, std::slice::from_ref(&linked)).await?;
                 Ok(Ok(LinkReport {
@@ -93,7 +93,7 @@ impl Postgres {
         issuer: &str,
         subject: &str,
         options: &ChangeOptions,
-    ) -> Outcome<RevocationReport> {
+    ) -> ChangeResult<RevocationReport> {
         if let Err(conflict) = check_person(issuer, subject) {
             return Ok(Err(conflict));
         }
@@ -148,7 +148,12 @@ impl Postgres {
     }
 
     /// Why a person can't be given an account: they have one.
-    async fn taken(&self, on: &mut PgConnection, issuer: &str, subject: &str) -> Result<Option<Conflict>, Fault> {
+    async fn taken(
+        &self,
+        on: &mut PgConnection,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Option<Conflict>, AttemptError> {
         let statement =
             format!("SELECT user_id FROM {}.account WHERE issuer = $1 AND subject = $2", quoted(&self.own_schema));
         let row: Option<(String,)> = sqlx::query_as(AssertSqlSafe(statement))
@@ -169,7 +174,7 @@ impl Postgres {
         }))
     }
 
-    async fn owner(&self, on: &mut PgConnection, user_id: &str) -> Result<Option<String>, Fault> {
+    async fn owner(&self, on: &mut PgConnection, user_id: &str) -> Result<Option<String>, AttemptError> {
         let statement = format!("SELECT issuer, subject FROM {}.account WHERE user_id = $1", quoted(&self.own_schema));
         let row: Option<(String, String)> =
             sqlx::query_as(AssertSqlSafe(statement)).bind(user_id).persistent(false).fetch_optional(on).await?;

@@ -7,7 +7,7 @@
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::Postgres;
-use super::retry::Fault;
+use super::retry::AttemptError;
 use super::schema::is_denied;
 use crate::litellm::tables::{self, quoted};
 use crate::store::StoreError;
@@ -49,21 +49,21 @@ pub struct Versions {
 
 impl Postgres {
     /// One try to bring our own tables to this program's version.
-    pub(super) async fn migrate_once(&self) -> Result<(), Fault> {
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_reading()).await?;
+    pub(super) async fn migrate_once(&self) -> Result<(), AttemptError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin(self.begin_reading()).await?;
         let version = self.version(&mut transaction).await?;
         transaction.rollback().await?;
         if version < MIGRATIONS.len() {
             let mut transaction =
-                lease.begin(format!("{}; SELECT pg_advisory_xact_lock({LOCK})", self.begin_writing())).await?;
+                connection.begin(format!("{}; SELECT pg_advisory_xact_lock({LOCK})", self.begin_writing())).await?;
             let version = self.version(&mut transaction).await?;
             if version < MIGRATIONS.len() {
                 self.apply(&mut transaction, version).await.map_err(|error| self.denied(error))?;
             }
             transaction.commit().await?;
         }
-        lease.give_back();
+        connection.release();
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl Postgres {
 
     /// The version of our tables; 0 = there are none. Refuses a standby, and tables that only a newer program can work
     /// with.
-    pub(super) async fn version(&self, on: &mut PgConnection) -> Result<usize, Fault> {
+    pub(super) async fn version(&self, on: &mut PgConnection) -> Result<usize, AttemptError> {
         let (is_standby, there, usage): (bool, bool, bool) = sqlx::query_as(
             "SELECT pg_catalog.pg_is_in_recovery(), c.oid IS NOT NULL, \
              coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \
@@ -152,7 +152,11 @@ impl Postgres {
         );
         let newest: Option<(i32, Option<i32>)> =
             sqlx::query_as(AssertSqlSafe(statement)).persistent(false).fetch_optional(on).await.map_err(|error| {
-                if is_denied(&error) { self.not_granted("SELECT on `_migrations`").into() } else { Fault::from(error) }
+                if is_denied(&error) {
+                    self.not_granted("SELECT on `_migrations`").into()
+                } else {
+                    AttemptError::from(error)
+                }
             })?;
         let Some((version, compatible_from)) = newest else { return Ok(0) };
         let version = usize::try_from(version).unwrap_or(0);
@@ -183,7 +187,7 @@ impl Postgres {
         Ok(())
     }
 
-    fn denied(&self, error: sqlx::Error) -> Fault {
+    fn denied(&self, error: sqlx::Error) -> AttemptError {
         if is_denied(&error) {
             return StoreError::NotReady(format!(
                 "vestibule's own tables are not there or of an older version, and this role may not make them in schema \

@@ -13,7 +13,7 @@ const JITTER_MS: u64 = 20;
 
 /// Why a piece of work came to nothing.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum AttemptError {
     /// The database, or the way to it.
     Database(sqlx::Error),
     /// The books refuse; the connection is sound.
@@ -22,13 +22,13 @@ pub(super) enum Fault {
     Again,
 }
 
-impl From<sqlx::Error> for Fault {
+impl From<sqlx::Error> for AttemptError {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error)
     }
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for AttemptError {
     fn from(error: StoreError) -> Self {
         Self::Refused(error)
     }
@@ -36,10 +36,10 @@ impl From<StoreError> for Fault {
 
 // === impl Fault ===
 
-impl Fault {
+impl AttemptError {
     /// Whether the whole transaction may run again. A commit whose answer was lost is among these: the next try reads
     /// first, and finds what was written.
-    pub(super) fn worth_another_try(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Database(error) => passing(error),
             Self::Again => true,
@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn a_lost_connection_is_worth_another_try_and_a_refusal_is_not() {
         let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
-        assert!(Fault::from(lost).worth_another_try());
-        assert!(!Fault::from(sqlx::Error::PoolTimedOut).worth_another_try());
-        assert!(!Fault::from(StoreError::ReservedId("x".into())).worth_another_try());
+        assert!(AttemptError::from(lost).is_transient());
+        assert!(!AttemptError::from(sqlx::Error::PoolTimedOut).is_transient());
+        assert!(!AttemptError::from(StoreError::ReservedId("x".into())).is_transient());
     }
 
     #[test]

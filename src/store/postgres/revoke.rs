@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
 use super::audit::LogSubject;
-use super::change::Outcome;
-use super::retry::Fault;
+use super::change::ChangeResult;
+use super::retry::AttemptError;
 use crate::litellm::tables::quoted;
 use crate::store::admin::{ChangeOptions, KeyTokens, RevocationReport, SessionSelector};
 use crate::store::audit::{AuditEvent, EventKind, event};
@@ -54,7 +54,7 @@ impl RevokedSession {
 
 impl Postgres {
     /// Ends sessions, in batches of their own transactions. Whoever comes again gets a new one: this is no block.
-    pub async fn revoke(&self, selector: &SessionSelector, options: &ChangeOptions) -> Outcome<RevocationReport> {
+    pub async fn revoke(&self, selector: &SessionSelector, options: &ChangeOptions) -> ChangeResult<RevocationReport> {
         let mut ended = RevocationReport { in_litellm: true, ..RevocationReport::default() };
         loop {
             let batch = self
@@ -98,7 +98,7 @@ impl Postgres {
         on: &mut PgConnection,
         selector: &SessionSelector,
         keep_keys: bool,
-    ) -> Result<Vec<RevokedSession>, Fault> {
+    ) -> Result<Vec<RevokedSession>, AttemptError> {
         let own = quoted(&self.own_schema);
         let (condition, id) = match selector {
             SessionSelector::Account(id) => ("s.account_id = $1", id.as_str()),
@@ -131,18 +131,18 @@ impl Postgres {
     }
 
     /// One try to remove ended sessions and what is left of their keys, once LiteLLM has been told.
-    pub(super) async fn remove_ended_once(&self, keys: &KeyTokens) -> Result<(), Fault> {
+    pub(super) async fn remove_ended_once(&self, keys: &KeyTokens) -> Result<(), AttemptError> {
         let own = quoted(&self.own_schema);
         let statement = format!(
             "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.token = ANY ($1) AND s.expires_at <= now() \
              AND NOT s.current ORDER BY s.id FOR UPDATE), k AS ({}) DELETE FROM {own}.session s USING over WHERE s.id = over.id",
             self.statements.litellm.delete_keys("over")
         );
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_writing()).await?;
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin(self.begin_writing()).await?;
         sqlx::query(AssertSqlSafe(statement)).bind(&keys.0).persistent(false).execute(&mut *transaction).await?;
         transaction.commit().await?;
-        lease.give_back();
+        connection.release();
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
-use super::retry::Fault;
+use super::retry::AttemptError;
 use crate::litellm::tables::{self, quoted};
 use crate::store::StoreError;
 
@@ -25,7 +25,7 @@ const LOOK: &str = "SELECT n.relation, n.attribute, n.privilege, s.oid IS NOT NU
      AND NOT a.attisdropped ORDER BY n.place";
 
 /// One right that is asked about.
-pub(super) struct Asked {
+pub(super) struct RequiredRight {
     table: &'static str,
     column: &'static str,
     privilege: &'static str,
@@ -33,7 +33,7 @@ pub(super) struct Asked {
 
 /// One thing that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Lack {
+pub(super) enum Missing {
     /// There is no such schema.
     Schema,
     /// There is no such table.
@@ -48,7 +48,7 @@ pub(super) enum Lack {
 
 // === impl Lack ===
 
-impl Lack {
+impl Missing {
     /// What is wrong, and what to do, for LiteLLM's schema.
     pub(super) fn words(&self, schema: &str) -> String {
         match self {
@@ -102,86 +102,99 @@ impl Lack {
 
 impl Postgres {
     /// One try to make everything ready.
-    pub(super) async fn prepare_once(&self) -> Result<(), Fault> {
+    pub(super) async fn prepare_once(&self) -> Result<(), AttemptError> {
         self.migrate_once().await?;
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_reading()).await?;
-        let outcome = self.look_around(&mut transaction).await;
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin(self.begin_reading()).await?;
+        let outcome = self.check_everything(&mut transaction).await;
         match outcome {
-            Err(Fault::Database(error)) => return Err(error.into()),
+            Err(AttemptError::Database(error)) => return Err(error.into()),
             _ => transaction.rollback().await?,
         }
-        lease.give_back();
+        connection.release();
         outcome
     }
 
     /// Whether everything that `open` and `sweep` need is there and allowed, and every living session's secret known.
-    async fn look_around(&self, on: &mut PgConnection) -> Result<(), Fault> {
-        self.look_at_own(on).await?;
-        if let Some(missing) = self.missing(on, &self.litellm_schema, &litellm_asked()).await? {
-            return Err(StoreError::NotReady(missing).into());
+    async fn check_everything(&self, on: &mut PgConnection) -> Result<(), AttemptError> {
+        self.check_own_tables(on).await?;
+        if let Some(first_missing) = self.first_missing(on, &self.litellm_schema, &litellm_rights()).await? {
+            return Err(StoreError::NotReady(first_missing).into());
         }
-        self.look_at_secrets(on).await
+        self.check_secrets(on).await
     }
 
     /// Whether the role may use our own tables.
-    pub(super) async fn look_at_own(&self, on: &mut PgConnection) -> Result<(), Fault> {
+    pub(super) async fn check_own_tables(&self, on: &mut PgConnection) -> Result<(), AttemptError> {
         let own = ["SELECT", "INSERT", "UPDATE", "DELETE"];
-        let asked: Vec<Asked> =
-            OWN_TABLES.iter().flat_map(|table| own.map(|privilege| Asked { table, column: "", privilege })).collect();
-        if self.lacks(on, &self.own_schema, &asked).await?.is_empty() {
+        let rights: Vec<RequiredRight> = OWN_TABLES
+            .iter()
+            .flat_map(|table| own.map(|privilege| RequiredRight { table, column: "", privilege }))
+            .collect();
+        if self.missing(on, &self.own_schema, &rights).await?.is_empty() {
             return Ok(());
         }
         Err(self.not_granted("SELECT, INSERT, UPDATE, DELETE on all tables").into())
     }
 
     /// Whether every living session's secret is known.
-    pub(super) async fn look_at_secrets(&self, on: &mut PgConnection) -> Result<(), Fault> {
+    pub(super) async fn check_secrets(&self, on: &mut PgConnection) -> Result<(), AttemptError> {
         let living: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(self.statements.living_secrets.as_str()))
             .persistent(false)
             .fetch_all(on)
             .await?;
-        match living.into_iter().find(|(id,)| !self.lending.secrets.knows(id)) {
+        match living.into_iter().find(|(id,)| !self.key_policy.secrets.knows(id)) {
             Some((unknown,)) => Err(StoreError::SecretMismatch(unknown).into()),
             None => Ok(()),
         }
     }
 
     /// In words, the first thing of a list that is missing.
-    async fn missing(&self, on: &mut PgConnection, schema: &str, asked: &[Asked]) -> Result<Option<String>, Fault> {
-        Ok(self.lacks(on, schema, asked).await?.first().map(|lack| lack.words(schema)))
+    async fn first_missing(
+        &self,
+        on: &mut PgConnection,
+        schema: &str,
+        rights: &[RequiredRight],
+    ) -> Result<Option<String>, AttemptError> {
+        Ok(self.missing(on, schema, rights).await?.first().map(|missing| missing.words(schema)))
     }
 
     /// Every thing of a list that is missing, in the list's order.
-    pub(super) async fn lacks(&self, on: &mut PgConnection, schema: &str, asked: &[Asked]) -> Result<Vec<Lack>, Fault> {
-        let column =
-            |of: fn(&Asked) -> &'static str| asked.iter().map(|asked| of(asked).to_owned()).collect::<Vec<_>>();
+    pub(super) async fn missing(
+        &self,
+        on: &mut PgConnection,
+        schema: &str,
+        rights: &[RequiredRight],
+    ) -> Result<Vec<Missing>, AttemptError> {
+        let column = |of: fn(&RequiredRight) -> &'static str| {
+            rights.iter().map(|rights| of(rights).to_owned()).collect::<Vec<_>>()
+        };
         let rows = sqlx::query(LOOK)
             .bind(schema)
-            .bind(column(|asked| asked.table))
-            .bind(column(|asked| asked.column))
-            .bind(column(|asked| asked.privilege))
+            .bind(column(|rights| rights.table))
+            .bind(column(|rights| rights.column))
+            .bind(column(|rights| rights.privilege))
             .persistent(false)
             .fetch_all(on)
             .await?;
-        let mut lacks = Vec::new();
+        let mut missing = Vec::new();
         for row in rows {
             let (table, column): (String, String) = (row.try_get("relation")?, row.try_get("attribute")?);
             let (privilege, role): (String, String) = (row.try_get("privilege")?, row.try_get("role")?);
             if !row.try_get::<bool, _>("has_schema")? {
-                lacks.push(Lack::Schema);
+                missing.push(Missing::Schema);
             } else if !row.try_get::<bool, _>("has_table")? {
-                lacks.push(Lack::Table(table));
+                missing.push(Missing::Table(table));
             } else if !row.try_get::<bool, _>("has_column")? {
-                lacks.push(Lack::Column { table, column });
+                missing.push(Missing::Column { table, column });
             } else if !row.try_get::<bool, _>("has_usage")? {
-                lacks.push(Lack::Usage { role });
+                missing.push(Missing::Usage { role });
             } else if !row.try_get::<bool, _>("allowed")? {
                 let columns = Vec::from_iter(Some(column).filter(|column| !column.is_empty()));
-                lacks.push(Lack::Right { table, columns, privilege, role });
+                missing.push(Missing::Right { table, columns, privilege, role });
             }
         }
-        Ok(lacks)
+        Ok(missing)
     }
 
     pub(super) fn not_granted(&self, right: &str) -> StoreError {
@@ -193,13 +206,17 @@ impl Postgres {
     }
 }
 
-pub(super) fn litellm_asked() -> Vec<Asked> {
-    let mut asked = Vec::new();
+pub(super) fn litellm_rights() -> Vec<RequiredRight> {
+    let mut rights = Vec::new();
     for need in tables::NEEDS {
         let columns = if need.columns.is_empty() { &[""] } else { need.columns };
-        asked.extend(columns.iter().map(|column| Asked { table: need.table, column, privilege: need.privilege }));
+        rights.extend(columns.iter().map(|column| RequiredRight {
+            table: need.table,
+            column,
+            privilege: need.privilege,
+        }));
     }
-    asked
+    rights
 }
 
 pub(super) fn is_denied(error: &sqlx::Error) -> bool {

@@ -14,13 +14,13 @@ pub(super) struct Statements {
     /// Rows of LiteLLM's that could be a new person's.
     pub(super) find: String,
     /// User, account and audit of a new person.
-    pub(super) enrol: String,
+    pub(super) create_account: String,
     /// The account of a person whose user row was there before.
     pub(super) adopt: String,
     /// What changed of an account.
     pub(super) update_account: String,
     /// A new session and its key.
-    pub(super) open_session: String,
+    pub(super) create_session: String,
     /// A longer life for a session and its key.
     pub(super) extend_session: String,
     /// A session is current no more and lives on for a while.
@@ -53,7 +53,7 @@ impl Statements {
             read_locked: format!("{read} FOR UPDATE OF a"),
             read,
             find: find(&litellm, &own),
-            enrol: enrol(&litellm, &own),
+            create_account: create_account(&litellm, &own),
             adopt: format!(
                 "INSERT INTO {own}.account (id, issuer, subject, user_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
             ),
@@ -62,7 +62,7 @@ impl Statements {
                  lowered_at = CASE WHEN $3 THEN clock_timestamp() ELSE lowered_at END, \
                  allowance = coalesce($4, allowance), email_refused = $5 WHERE id = $1"
             ),
-            open_session: format!(
+            create_session: format!(
                 "WITH s AS (INSERT INTO {own}.session (id, account_id, kind, nonce, secret_id, token, expires_at, current) \
                  VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), true)), \
                  l AS (INSERT INTO {own}.audit (account_id, event, detail) VALUES ($2, 'session_made', $9::jsonb)) {}",
@@ -157,7 +157,7 @@ fn find(litellm: &Tables, own: &str) -> String {
 
 /// `$1` the user row, `$2` the account, `$3` the events. All of it hangs on the user row: nothing is written, and no
 /// row counted, when somebody was faster.
-fn enrol(litellm: &Tables, own: &str) -> String {
+fn create_account(litellm: &Tables, own: &str) -> String {
     format!(
         "WITH u AS ({insert_user}), \
          a AS (INSERT INTO {own}.account (id, issuer, subject, user_id, role, allowance) \

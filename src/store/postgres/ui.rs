@@ -7,12 +7,12 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
 use super::audit::LogSubject;
-use super::retry::Fault;
+use super::retry::AttemptError;
 use crate::litellm::tables::quoted;
 use crate::secret::SessionKind;
 use crate::store::admin::{KeyTokens, SessionSelector};
 use crate::store::audit::{AuditEvent, EventKind, SYSTEM_ACTOR, event};
-use crate::store::lending::Of;
+use crate::store::decide::SessionOwner;
 use crate::store::{StoreError, UiSession};
 
 /// Browsers of one person.
@@ -24,10 +24,10 @@ const USER_ACTOR: &str = "person";
 
 impl Postgres {
     /// One try.
-    pub(super) async fn open_ui_once(&self, account_id: &str) -> Result<UiSession, Fault> {
+    pub(super) async fn open_ui_once(&self, account_id: &str) -> Result<UiSession, AttemptError> {
         let own = quoted(&self.own_schema);
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_writing()).await?;
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin(self.begin_writing()).await?;
         let account = format!(
             "SELECT issuer, subject, user_id, blocked_at IS NOT NULL AS blocked FROM {own}.account WHERE id = $1 FOR UPDATE"
         );
@@ -44,20 +44,21 @@ impl Postgres {
             return Err(StoreError::Blocked { user_id }.into());
         }
         self.make_room(&mut transaction, account_id).await?;
-        let mut told = Vec::new();
-        let of = Of { account_id, user_id: &user_id };
-        let held =
-            self.open_session(&mut transaction, &of, SessionKind::Ui, json!({ "kind": "ui" }), &mut told).await?;
+        let mut recorded = Vec::new();
+        let owner = SessionOwner { account_id, user_id: &user_id };
+        let issued = self
+            .create_session(&mut transaction, &owner, SessionKind::Ui, json!({ "kind": "ui" }), &mut recorded)
+            .await?;
         transaction.commit().await?;
-        lease.give_back();
+        connection.release();
         let who = LogSubject { issuer: &issuer, subject: &subject, user_id: Some(&user_id) };
-        self.log_events(&who, Some(account_id), SYSTEM_ACTOR, &told);
-        let expires_in = Duration::try_from_secs_f64(held.left_seconds).unwrap_or_default();
-        Ok(UiSession { session_id: held.id, key: held.key, expires_in })
+        self.log_events(&who, Some(account_id), SYSTEM_ACTOR, &recorded);
+        let expires_in = Duration::try_from_secs_f64(issued.left_seconds).unwrap_or_default();
+        Ok(UiSession { session_id: issued.id, key: issued.key, expires_in })
     }
 
     /// Ends the oldest browsers, so that one more is not too many.
-    async fn make_room(&self, on: &mut PgConnection, account_id: &str) -> Result<(), Fault> {
+    async fn make_room(&self, on: &mut PgConnection, account_id: &str) -> Result<(), AttemptError> {
         let own = quoted(&self.own_schema);
         let keep = UI_SESSIONS_MAX - 1;
         let statement = format!(
@@ -76,9 +77,13 @@ impl Postgres {
     }
 
     /// One try to end sessions for the person whose they are.
-    pub(super) async fn sign_out_once(&self, session_ids: &[String], keep_keys: bool) -> Result<KeyTokens, Fault> {
-        let mut lease = self.lease().await?;
-        let mut transaction = lease.begin(self.begin_writing()).await?;
+    pub(super) async fn sign_out_once(
+        &self,
+        session_ids: &[String],
+        keep_keys: bool,
+    ) -> Result<KeyTokens, AttemptError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin(self.begin_writing()).await?;
         let mut ended = Vec::new();
         for id in session_ids {
             ended.extend(self.end_sessions(&mut transaction, &SessionSelector::Id(id.clone()), keep_keys).await?);
@@ -87,7 +92,7 @@ impl Postgres {
             self.write_audit(&mut transaction, Some(&session.account_id), USER_ACTOR, &[session.revoked()]).await?;
         }
         transaction.commit().await?;
-        lease.give_back();
+        connection.release();
         for session in &ended {
             self.log_events(&session.log_subject(), Some(&session.account_id), USER_ACTOR, &[session.revoked()]);
         }

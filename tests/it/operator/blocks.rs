@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{told, two_people};
 use crate::support::books::Books;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::{MASTER_KEY, done, operate, plain, said};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -75,7 +75,7 @@ A dry run: nothing was changed.
     assert_eq!(in_litellm(&stage.books, "bob").await, bobs);
     let ended = operate(&stage.setup, &["users", "unblock", "alice", "--yes"]).await;
     told!(ended, 0, "is not blocked by vestibule: nothing was changed");
-    stage.setup.start().await.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.setup.start().await.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_second_block_takes_in_what_was_made_since_and_one_lifting_undoes_both
 /// Stages with a master key, before an upstream that answers LiteLLM's management calls.
 async fn with_master_key(upstream: Upstream) -> Stage {
     let stage = Stage::of(upstream, |setup| setup.with("litellm.master_key", MASTER_KEY)).await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     stage
         .books
         .run(r#"INSERT INTO "LiteLLM_VerificationToken" (token, key_alias, user_id, models) VALUES ('own', 'own', 'alice', '{}')"#)

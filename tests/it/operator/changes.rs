@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{told, two_people};
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::{done, operate, plain, said};
 use crate::support::stage::Stage;
 
@@ -11,7 +11,7 @@ use crate::support::stage::Stage;
 async fn only_a_link_gives_a_row_with_an_admin_role_to_a_person() {
     let stage = Stage::with(|setup| setup.with("account.adopt", vec!["user_id", "email"])).await;
     stage.books.add_user("root-of-old", "proxy_admin", None, Some("alice@example.com")).await;
-    let alice = Person::named("alice").in_groups("llm-admins");
+    let alice = UserProfile::named("alice").in_groups("llm-admins");
     let request = stage.client().get("/v1/models").from(&alice);
     request.send().await.expect_refusal(403, "account_conflict");
     let ended = operate(&stage.setup, &["users", "link", "default", "alice", "root-of-old", "--dry-run"]).await;
@@ -72,7 +72,7 @@ A dry run: nothing was changed.
     );
     let moved = done(&stage.setup, &["users", "move", "default", "alice", "default", "a-2", "--yes"]).await;
     assert_eq!(moved, "alice is default a-2 from now on.\n");
-    let mut alice = Person::named("a-2");
+    let mut alice = UserProfile::named("a-2");
     alice.email = "alice@example.com".to_owned();
     let answer = stage.client().get("/v1/models").from(&alice).send().await;
     answer.expect_ok();
@@ -103,7 +103,7 @@ A dry run: nothing was changed.
     assert_eq!(told, "1 session ended. Whoever comes again gets a new one.\n");
     assert_eq!(stage.books.texts(r#"SELECT token FROM "LiteLLM_VerificationToken""#).await, first[1..]);
     let other = stage.setup.start().await;
-    other.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    other.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     assert_eq!(stage.books.key_count().await, 2);
     let again = operate(&stage.setup, &["sessions", "revoke", "default", "nobody", "--yes"]).await;
     assert_eq!(again.code, Some(67), "{again:?}");

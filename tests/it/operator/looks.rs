@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::two_people;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::{done, operate, plain, said};
 use crate::support::stage::Stage;
 use crate::support::vestibule::{SESSION_SECRET, binary, ended};
@@ -99,7 +99,7 @@ async fn sessions_are_a_table_and_one_json_document() {
 #[tokio::test]
 async fn the_audit_tells_who_did_what_to_whom() {
     let stage = two_people().await;
-    let admin = Person::named("alice").in_groups("llm-admins");
+    let admin = UserProfile::named("alice").in_groups("llm-admins");
     stage.client().get("/v1/models").from(&admin).send().await.expect_ok();
     done(&stage.setup, &["users", "block", "alice", "--yes", "--reason", "left on Friday"]).await;
     let table = plain(&stage, &done(&stage.setup, &["audit", "alice"]).await).await;
@@ -264,7 +264,7 @@ async fn the_tables_are_made_or_their_sql_is_printed() {
 async fn with_people_in_clear_the_log_names_them_and_else_not() {
     for (person, named) in [("hash", false), ("id", true)] {
         let stage = Stage::with(|setup| setup.with("log.person", person)).await;
-        stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
         let ended = operate(&stage.setup, &["users", "block", "alice", "--yes", "--reason", "alice knows"]).await;
         let lines: Vec<Value> = ended.stderr.lines().filter(|line| line.starts_with('{')).map(parse).collect();
         let line = lines.iter().find(|line| line["target"] == "vestibule::audit").expect("a line of the audit");

@@ -1,6 +1,7 @@
 //! Rows that were there before, and names that two people share.
 
-use vestibule::config::{AdoptBy, Role, UserIdFrom};
+use vestibule::config::{AdoptBy, UserIdFrom};
+use vestibule::litellm::role::Role;
 use vestibule::store::{Store, StoreError};
 
 use super::{adopting, issuer, person, ready, refused, terms, user_by_hand, viewer};

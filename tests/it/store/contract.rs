@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
-use vestibule::config::{Allowance, Role, RoleSync, SessionRules, Terms};
+use vestibule::config::{Allowance, RoleSync, SessionRules, Terms};
+use vestibule::litellm::role::Role;
 use vestibule::secret::SessionSecrets;
 use vestibule::store::audit::Denial;
 use vestibule::store::sqlite::Sqlite;
-use vestibule::store::{Opened, Person, Store, StoreError};
+use vestibule::store::{OpenedSession, Store, StoreError, UserProfile};
 
 use super::{OTHER_SECRET, Settings, issuer, person, refused, terms, viewer};
 use crate::support::postgres::TestDatabase;
@@ -141,7 +142,7 @@ on_both! {
     a_refusal_leaves_nothing_half_made
 }
 
-async fn open(books: &impl Books, person: &Person, terms: &Terms) -> Result<Opened, StoreError> {
+async fn open(books: &impl Books, person: &UserProfile, terms: &Terms) -> Result<OpenedSession, StoreError> {
     books.store().open(person, terms).await
 }
 
@@ -179,7 +180,7 @@ async fn aged<B: Books>(books: &mut B, age: i64, left: i64) {
     books.run(&format!("UPDATE \"LiteLLM_VerificationToken\" SET expires = {key}")).await;
 }
 
-fn near(opened: &Opened, seconds: f64) -> bool {
+fn near(opened: &OpenedSession, seconds: f64) -> bool {
     (opened.expires_in.as_secs_f64() - seconds).abs() < 60.0
 }
 

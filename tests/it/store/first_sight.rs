@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
-use vestibule::config::{Allowance, BudgetDuration, Role, Terms};
+use vestibule::config::{Allowance, BudgetDuration, Terms};
+use vestibule::litellm::role::Role;
 use vestibule::store::Store;
 
 use super::{person, ready, viewer};

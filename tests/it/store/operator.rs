@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vestibule::config::Role;
+use vestibule::litellm::role::Role;
 use vestibule::store::admin::{Account, AccountFilter, ChangeOptions, SessionSelector, UserSelector};
 use vestibule::store::audit::{AuditFilter, Denial, EventKind};
 use vestibule::store::postgres::Postgres;

@@ -1,6 +1,6 @@
 //! Readiness: our own tables, LiteLLM's, and the rights on both.
 
-use vestibule::config::Role;
+use vestibule::litellm::role::Role;
 use vestibule::store::{Store, StoreError};
 
 use super::{OTHER_SECRET, Settings, person, ready, terms, viewer};

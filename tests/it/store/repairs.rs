@@ -1,6 +1,6 @@
 //! Rows deleted, changed or blocked by hand.
 
-use vestibule::config::Role;
+use vestibule::litellm::role::Role;
 use vestibule::store::{Store, StoreError};
 
 use super::{person, ready, refused, terms, user_by_hand, viewer};

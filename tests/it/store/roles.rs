@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use vestibule::config::{Role, RoleSync};
+use vestibule::config::RoleSync;
+use vestibule::litellm::role::Role;
 use vestibule::store::Store;
 
 use super::{Settings, person, ready, terms};

@@ -1,13 +1,13 @@
 use serde_json::json;
 
 use super::{alice, claims, key, page, script, set_cookies, signed_in, stage, token};
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::eventually;
 
 const NOTHING: [&str; 0] = [];
 
-fn bob() -> Person {
-    Person::named("bob").in_groups("llm-admins")
+fn bob() -> UserProfile {
+    UserProfile::named("bob").in_groups("llm-admins")
 }
 
 #[tokio::test]

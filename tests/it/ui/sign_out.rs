@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{alice, key, page, script, set_cookies, signed_in, stage};
-use crate::support::client::{Person, Request};
+use crate::support::client::{Request, UserProfile};
 use crate::support::eventually;
 
 /// A visit to a page that another site led to.
@@ -109,7 +109,7 @@ async fn a_sign_out_at_one_replica_holds_at_the_other() {
 #[tokio::test]
 async fn whoami_tells_people_and_programs_who_they_are_and_nothing_secret() {
     let stage = stage(|setup| setup).await;
-    let eve = Person::named("eve").in_groups("llm-users,<b>x</b>");
+    let eve = UserProfile::named("eve").in_groups("llm-users,<b>x</b>");
     let answer = stage.client().get("/vestibule/whoami").from(&eve).send().await;
     answer.expect_ok();
     let told = answer.json();

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{GATEWAYS, Scene, ask, forward_auth, key};
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 
 #[tokio::test]
@@ -215,10 +215,10 @@ async fn headers_of_a_gateway_that_overwrites_them_are_identity() {
     .await;
     let questions = stage.vestibule.questions().await;
     for gateway in GATEWAYS {
-        let answer = ask(&questions, gateway, "GET", "/v1/models").from(&Person::named("alice")).send().await;
+        let answer = ask(&questions, gateway, "GET", "/v1/models").from(&UserProfile::named("alice")).send().await;
         assert_eq!(stage.books.owner_of(&key(&answer)).await.as_deref(), Some("alice"));
         ask(&questions, gateway, "GET", "/v1/models").send().await.expect_refusal(401, "no_identity");
-        let twice = ask(&questions, gateway, "GET", "/v1/models").from(&Person::named("alice"));
+        let twice = ask(&questions, gateway, "GET", "/v1/models").from(&UserProfile::named("alice"));
         twice.header("X-Forwarded-User", "bob").send().await.expect_refusal(403, "repeated_header");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum DiagnosticState {
     /// As it must be.
     Ok,
     /// It can't be learnt from here.
@@ -17,9 +17,9 @@ pub enum State {
 
 /// One thing that was looked at. It never holds a secret's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct Diagnostic {
     /// How good it is.
-    pub state: State,
+    pub state: DiagnosticState,
     /// What was looked at: `postgres`, `litellm`.
     pub about: &'static str,
     /// What was found.
@@ -28,9 +28,9 @@ pub struct Finding {
     pub remedy: Option<String>,
 }
 
-// === impl State ===
+// === impl DiagnosticState ===
 
-impl State {
+impl DiagnosticState {
     /// Its name in lines and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -42,21 +42,26 @@ impl State {
     }
 }
 
-// === impl Finding ===
+// === impl Diagnostic ===
 
-impl Finding {
+impl Diagnostic {
     /// Something that is as it must be.
     pub fn ok(about: &'static str, message: impl Into<String>) -> Self {
-        Self { state: State::Ok, about, message: message.into(), remedy: None }
+        Self { state: DiagnosticState::Ok, about, message: message.into(), remedy: None }
     }
 
     /// Something that is not, and what to do.
-    pub fn new(state: State, about: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn new(
+        state: DiagnosticState,
+        about: &'static str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self { state, about, message: message.into(), remedy: Some(remedy.into()) }
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What a server says of itself may hold a control, which a terminal would obey.
         let plain = |text: &str| text.replace(char::is_control, "?");

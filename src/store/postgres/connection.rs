@@ -10,18 +10,18 @@ use tokio::time::timeout;
 
 /// A connection. Dropped halfway (an error, a time-out, a caller who went away), it is closed: the server then rolls
 /// back, and nobody waits for an answer that may never come.
-pub(super) struct Lease {
+pub(super) struct ConnectionGuard {
     connection: Option<PoolConnection<sqlx::Postgres>>,
     _place: OwnedSemaphorePermit,
 }
 
 // === impl Lease ===
 
-impl Lease {
+impl ConnectionGuard {
     /// Waits for one of as many places as the pool has connections, then for a connection. So the pool's own time-out is
     /// one for connecting alone: a queue of people may be longer than an absent database is waited for.
-    pub(super) async fn new(pool: &PgPool, places: &Arc<Semaphore>, queue: Duration) -> Result<Self, sqlx::Error> {
-        let place = timeout(queue, places.clone().acquire_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+    pub(super) async fn new(pool: &PgPool, permits: &Arc<Semaphore>, queue: Duration) -> Result<Self, sqlx::Error> {
+        let place = timeout(queue, permits.clone().acquire_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
         Ok(Self { connection: Some(pool.acquire().await?), _place: place })
     }
@@ -32,7 +32,7 @@ impl Lease {
     }
 
     /// Gives the connection back to the pool.
-    pub(super) fn give_back(mut self) {
+    pub(super) fn release(mut self) {
         drop(self.connection.take());
     }
 
@@ -41,7 +41,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             drop(connection.detach());

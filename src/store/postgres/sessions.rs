@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::Postgres;
-use super::open::text;
-use super::retry::Fault;
+use super::retry::AttemptError;
 use crate::secret::SessionKind;
 use crate::store::audit::{AuditEvent, EventKind, event};
-use crate::store::lending::{Fresh, Held, Of};
-use crate::store::plan::{SessionPlan, TOKEN_MISMATCH};
-use crate::store::standing::Standing;
+use crate::store::decide::{AccountState, IssuedKey, NewSession, SessionOwner, SessionPlan, TOKEN_MISMATCH};
+use crate::store::rows::json_text;
 
 // === impl Postgres ===
 
@@ -21,21 +19,21 @@ impl Postgres {
     pub(super) async fn session(
         &self,
         on: &mut PgConnection,
-        standing: &Standing,
+        state: &AccountState,
         plan: SessionPlan,
         events: &mut Vec<AuditEvent>,
-    ) -> Result<Held, Fault> {
-        let Some(lent) = &standing.lent else {
-            return self.open_session(on, &standing.of(), SessionKind::Api, json!({}), events).await;
+    ) -> Result<IssuedKey, AttemptError> {
+        let Some(stored) = &state.stored else {
+            return self.create_session(on, &SessionOwner::of(state), SessionKind::Api, json!({}), events).await;
         };
-        let replaces = |reason: &str| json!({ "replaces": lent.id, "reason": reason });
+        let replaces = |reason: &str| json!({ "replaces": stored.id, "reason": reason });
         let detail = match plan {
-            SessionPlan::Keep(key) => return Ok(Held { id: lent.id.clone(), key, left_seconds: lent.left() }),
+            SessionPlan::Keep(key) => return Ok(IssuedKey { id: stored.id.clone(), key, left_seconds: stored.left() }),
             SessionPlan::Extend(key) => {
-                let left_seconds = self.lending.longer(lent.age_seconds);
-                let renewed = event(EventKind::SessionRenewed, json!({ "session": lent.id }));
+                let left_seconds = self.key_policy.extension(stored.age_seconds);
+                let renewed = event(EventKind::SessionRenewed, json!({ "session": stored.id }));
                 let done = sqlx::query(AssertSqlSafe(self.statements.extend_session.as_str()))
-                    .bind(&lent.id)
+                    .bind(&stored.id)
                     .bind(left_seconds)
                     .bind(renewed.detail.to_string())
                     .persistent(false)
@@ -43,12 +41,12 @@ impl Postgres {
                     .await?;
                 one_key(done.rows_affected())?;
                 events.push(renewed);
-                return Ok(Held { id: lent.id.clone(), key, left_seconds });
+                return Ok(IssuedKey { id: stored.id.clone(), key, left_seconds });
             }
             SessionPlan::Rotate => {
                 let done = sqlx::query(AssertSqlSafe(self.statements.retire_session.as_str()))
-                    .bind(&lent.id)
-                    .bind(self.lending.grace)
+                    .bind(&stored.id)
+                    .bind(self.key_policy.grace)
                     .persistent(false)
                     .execute(&mut *on)
                     .await?;
@@ -63,7 +61,7 @@ impl Postgres {
                     &self.statements.end_session
                 };
                 sqlx::query(AssertSqlSafe(statement.as_str()))
-                    .bind(&lent.id)
+                    .bind(&stored.id)
                     .persistent(false)
                     .execute(&mut *on)
                     .await?;
@@ -71,41 +69,41 @@ impl Postgres {
             }
             SessionPlan::Open => json!({}),
         };
-        self.open_session(on, &standing.of(), SessionKind::Api, detail, events).await
+        self.create_session(on, &SessionOwner::of(state), SessionKind::Api, detail, events).await
     }
 
     /// Makes a session and its key. `detail` says of the audit's line which session it replaces, and why.
-    pub(super) async fn open_session(
+    pub(super) async fn create_session(
         &self,
         on: &mut PgConnection,
-        of: &Of<'_>,
+        owner: &SessionOwner<'_>,
         kind: SessionKind,
         mut detail: Value,
         events: &mut Vec<AuditEvent>,
-    ) -> Result<Held, Fault> {
-        let Fresh { held, nonce, secret_id, row } = self.lending.fresh(of, kind)?;
+    ) -> Result<IssuedKey, AttemptError> {
+        let NewSession { issued, nonce, secret_id, row } = self.key_policy.new_session(owner, kind)?;
         if let Some(members) = detail.as_object_mut() {
-            members.insert("session".to_owned(), held.id.as_str().into());
+            members.insert("session".to_owned(), issued.id.as_str().into());
         }
-        sqlx::query(AssertSqlSafe(self.statements.open_session.as_str()))
-            .bind(&held.id)
-            .bind(of.account_id)
+        sqlx::query(AssertSqlSafe(self.statements.create_session.as_str()))
+            .bind(&issued.id)
+            .bind(owner.account_id)
             .bind(kind.as_str())
             .bind(nonce.as_slice())
             .bind(secret_id)
             .bind(&row.token)
-            .bind(held.left_seconds)
-            .bind(text(&row))
+            .bind(issued.left_seconds)
+            .bind(json_text(&row))
             .bind(detail.to_string())
             .persistent(false)
             .execute(on)
             .await?;
         events.push(event(EventKind::SessionMade, detail));
-        Ok(held)
+        Ok(issued)
     }
 }
 
 /// The key row must have been there still.
-fn one_key(rows: u64) -> Result<(), Fault> {
-    if rows == 1 { Ok(()) } else { Err(Fault::Again) }
+fn one_key(rows: u64) -> Result<(), AttemptError> {
+    if rows == 1 { Ok(()) } else { Err(AttemptError::Again) }
 }

@@ -2,15 +2,12 @@
 //!
 //! Pure: in go the rows that could be theirs, out comes one way or the reason why there is none.
 
-use super::standing::Found;
-use crate::config::{AccountRules, AdoptBy, Role, UserIdFrom};
-use crate::store::{Person, StoreError, text};
+use super::state::CandidateRow;
+use crate::config::{AccountRules, AdoptBy, UserIdFrom};
+use crate::litellm::reserved;
+use crate::litellm::role::Role;
+use crate::store::{StoreError, UserProfile, text};
 
-/// LiteLLM's own names, each with more rights than a person may get by being called so: the administrator's id
-/// (`litellm/constants.py`, `LITELLM_PROXY_ADMIN_NAME`), and the one used while its database is away.
-const RESERVED: &[&str] = &["default_user_id", "__db_unavailable_fallback__"];
-/// Ids that begin so are LiteLLM's.
-const RESERVED_PREFIX: &str = "litellm";
 /// Parts a `user_id` from the account's id, where the plain one belongs to another account.
 const SUFFIX: char = '~';
 
@@ -24,7 +21,7 @@ const TWO_ROWS: &str = "Two rows could be this person's: merge them, or change t
 
 /// What becomes of a new person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::store) enum RowChoice {
     /// A row of their own.
     Create { user_id: String, sso_user_id: String },
     /// A row that was there.
@@ -32,33 +29,34 @@ pub(super) enum Way {
 }
 
 /// The `user_id` that the rules want for a person.
-pub(super) fn wanted_user_id<'a>(person: &'a Person, rules: &AccountRules) -> Result<&'a str, StoreError> {
+pub(in crate::store) fn wanted_user_id<'a>(
+    profile: &'a UserProfile,
+    rules: &AccountRules,
+) -> Result<&'a str, StoreError> {
     let (id, name) = match rules.user_id {
-        UserIdFrom::Subject => (Some(&person.subject), "subject"),
-        UserIdFrom::Username => (person.preferred_username.as_ref(), "username"),
-        UserIdFrom::Email => (person.email.as_ref(), "email"),
+        UserIdFrom::Subject => (Some(&profile.subject), "subject"),
+        UserIdFrom::Username => (profile.preferred_username.as_ref(), "username"),
+        UserIdFrom::Email => (profile.email.as_ref(), "email"),
     };
     id.map(String::as_str).ok_or(StoreError::NoId(name))
 }
 
 /// Refuses an id that LiteLLM keeps for itself, or that nobody could tell from another by eye.
-pub(super) fn check_user_id(user_id: &str, reserved: &[String]) -> Result<(), StoreError> {
-    let folded = user_id.to_ascii_lowercase();
+pub(in crate::store) fn check_user_id(user_id: &str, further: &[String]) -> Result<(), StoreError> {
     let bad = !text::is_id(user_id)
-        || folded.starts_with(RESERVED_PREFIX)
-        || RESERVED.contains(&folded.as_str())
-        || reserved.iter().any(|id| id.eq_ignore_ascii_case(user_id));
+        || reserved::is_reserved(user_id)
+        || further.iter().any(|id| id.eq_ignore_ascii_case(user_id));
     if bad { Err(StoreError::ReservedId(user_id.to_owned())) } else { Ok(()) }
 }
 
 /// Whether a text is a suffixed one of this account.
-pub(super) fn is_suffixed(text: &str, account_id: &str) -> bool {
+pub(in crate::store) fn is_suffixed(text: &str, account_id: &str) -> bool {
     text.strip_suffix(account_id).is_some_and(|rest| rest.ends_with(SUFFIX))
 }
 
 /// An id of one's own beside another's plain one. The account's id is 128 random bits made here and told to nobody
 /// before: no subject, of whatever issuer, can have been chosen to equal it.
-pub(super) fn suffixed(text: &str, account_id: &str) -> String {
+pub(in crate::store) fn suffixed(text: &str, account_id: &str) -> String {
     format!("{text}{SUFFIX}{account_id}")
 }
 
@@ -68,15 +66,15 @@ pub(super) fn suffixed(text: &str, account_id: &str) -> String {
 /// suffixed (two issuers may know the same subject); where it has their e-mail, that is a conflict, because LiteLLM
 /// finds people by e-mail too. A row of nobody's is adopted by a column that `account.adopt` lists, and never one
 /// with an admin role.
-pub(super) fn choose(
-    found: &[Found],
+pub(in crate::store) fn choose(
+    found: &[CandidateRow],
     id_taken: bool,
     wanted: &str,
     subject: &str,
     account_id: &str,
     adopt: &[AdoptBy],
-) -> Result<Way, StoreError> {
-    let mut adopted: Option<(&Found, &'static str)> = None;
+) -> Result<RowChoice, StoreError> {
+    let mut adopted: Option<(&CandidateRow, &'static str)> = None;
     let mut sso_taken = false;
     for row in found {
         if row.owned {
@@ -95,14 +93,14 @@ pub(super) fn choose(
         adopted = Some((row, adoptable(row, adopt)?));
     }
     if let Some((row, by)) = adopted {
-        return Ok(Way::Adopt { user_id: row.user_id.clone(), by });
+        return Ok(RowChoice::Adopt { user_id: row.user_id.clone(), by });
     }
     let own = |taken: bool, text: &str| if taken { suffixed(text, account_id) } else { text.to_owned() };
-    Ok(Way::Create { user_id: own(id_taken, wanted), sso_user_id: own(id_taken || sso_taken, subject) })
+    Ok(RowChoice::Create { user_id: own(id_taken, wanted), sso_user_id: own(id_taken || sso_taken, subject) })
 }
 
 /// The column by which a row of nobody's may be taken over.
-fn adoptable(row: &Found, adopt: &[AdoptBy]) -> Result<&'static str, StoreError> {
+fn adoptable(row: &CandidateRow, adopt: &[AdoptBy]) -> Result<&'static str, StoreError> {
     let (column, remedy) = found_by(row);
     if row.role.as_deref().and_then(Role::parse).is_some_and(Role::is_admin) {
         return Err(conflict(row, column, ADMIN));
@@ -117,7 +115,7 @@ fn adoptable(row: &Found, adopt: &[AdoptBy]) -> Result<&'static str, StoreError>
     .ok_or_else(|| conflict(row, column, remedy))
 }
 
-fn found_by(row: &Found) -> (&'static str, &'static str) {
+fn found_by(row: &CandidateRow) -> (&'static str, &'static str) {
     if row.by_user_id {
         ("user_id", BY_USER_ID)
     } else if row.by_sso_user_id {
@@ -127,7 +125,7 @@ fn found_by(row: &Found) -> (&'static str, &'static str) {
     }
 }
 
-fn conflict(row: &Found, found_by: &'static str, remedy: &'static str) -> StoreError {
+fn conflict(row: &CandidateRow, found_by: &'static str, remedy: &'static str) -> StoreError {
     StoreError::Conflict { user_id: row.user_id.clone(), found_by, remedy }
 }
 
@@ -169,8 +167,8 @@ mod tests {
 
     #[test]
     fn two_rows_of_nobodys_are_a_conflict_even_where_both_may_be_adopted() {
-        let one = Found { user_id: "a".into(), by_user_id: true, ..Found::default() };
-        let two = Found { user_id: "b".into(), by_email: true, ..Found::default() };
+        let one = CandidateRow { user_id: "a".into(), by_user_id: true, ..CandidateRow::default() };
+        let two = CandidateRow { user_id: "b".into(), by_email: true, ..CandidateRow::default() };
         let way = choose(&[one, two], false, "a", "a", "X", &[AdoptBy::UserId, AdoptBy::Email]);
         assert!(matches!(way, Err(StoreError::Conflict { user_id, .. }) if user_id == "b"));
     }
