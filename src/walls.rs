@@ -22,7 +22,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config/document"]),
     ("sqlx", &["store/"]),
     // The demo plays both of vestibule's neighbours.
-    ("hyper", &["server", "face/", "upstream", "http/", "cli/demo/stand_in", "cli/demo/caller"]),
+    ("hyper", &["server", "face/", "upstream", "http/", "cli/demo/fake_litellm", "cli/demo/caller"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

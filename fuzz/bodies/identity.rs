@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use unicode_normalization::is_nfc;
-use vestibule::config::{Attribute, Decoding, HeaderRule, IdentityRules, Separator, Trust as TrustRules};
+use vestibule::config::{Attribute, Decoding, HeaderRule, IdentityRules, Separator, TrustRules};
 use vestibule::gate::identity::Reader;
 use vestibule::gate::peer::Peer;
 use vestibule::gate::refusal::Code;

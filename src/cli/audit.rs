@@ -8,9 +8,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
+use super::context::{CommandContext, Configured, Failure, answer, answer_json, say};
+use super::resolve_user::resolve_user;
 use super::table::{or_dash, table};
-use super::who;
 use crate::config;
 use crate::store::audit::{AuditEntry, AuditFilter, EventKind};
 
@@ -26,7 +26,7 @@ const OVERTAKEN_MAX: i64 = 1000;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vestibule audit alice@example.com --since 2h\n  \
                         vestibule audit --event blocked,unblocked --json")]
-pub(super) struct Arguments {
+pub(super) struct AuditArgs {
     #[command(flatten)]
     configured: Configured,
     /// Only of this person: a `user_id`, an e-mail, or ISSUER and SUBJECT
@@ -49,19 +49,19 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    arguments.configured.run(async |errand| arguments.show(errand).await)
+pub(super) fn run(arguments: &AuditArgs) -> ExitCode {
+    arguments.configured.run(async |context| arguments.show(context).await)
 }
 
 fn since(text: &str) -> Result<Duration, String> {
     config::duration(text).ok_or_else(|| "write a number and its unit, such as `30m`, `2h` or `7d`".to_owned())
 }
 
-// === impl Arguments ===
+// === impl AuditArgs ===
 
-impl Arguments {
-    async fn show(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let account = if self.who.is_empty() { None } else { Some(who::one(errand, &self.who).await?) };
+impl AuditArgs {
+    async fn show(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let account = if self.who.is_empty() { None } else { Some(resolve_user(context, &self.who).await?) };
         let named = |event: &EventKind| self.event.iter().any(|name| name == event.as_str());
         let mut filter = AuditFilter {
             account_id: account.map(|account| account.account_id),
@@ -70,7 +70,7 @@ impl Arguments {
             after: None,
             limit: self.limit,
         };
-        let entries = errand.store.audit(&filter).await?;
+        let entries = context.store.audit(&filter).await?;
         let is_cut = entries.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX);
         match (self.json, self.follow) {
             (true, false) => answer_json(&entries),
@@ -92,7 +92,7 @@ impl Arguments {
             let after = seen.last().map_or(first, |last| (last - OVERTAKEN_MAX).max(first));
             seen = seen.split_off(&after);
             filter.after = Some(after);
-            let mut entries = errand.store.audit(&filter).await?;
+            let mut entries = context.store.audit(&filter).await?;
             entries.retain(|entry| seen.insert(entry.id));
             if self.json {
                 answer(&lines(&entries));

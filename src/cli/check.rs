@@ -12,13 +12,13 @@ use clap::Args;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::errand::{answer, answer_json};
+use super::context::{answer, answer_json};
 use super::flags::Flags;
 use super::table::count;
-use super::{EXIT_CONFIG, errand};
+use super::{EXIT_CONFIG, context};
 use crate::config::document::read_file;
 use crate::config::problem::{Origin, Severity};
-use crate::config::{Config, Problem, Problems, Source, load};
+use crate::config::{Config, ConfigSource, Problem, Problems, load};
 use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::server::process;
 use crate::store::postgres::Postgres;
@@ -36,7 +36,7 @@ use crate::telemetry::logs::chain;
                         vestibule check --config vestibule.yaml --probe https://llm.example.com     from where people come\n\n\
                         Exit codes: 0 nothing stands in the way, 78 the configuration has a problem (with --strict also: a \
                         warning), 1 what --connect or --probe asked has one. docs/configuration.md has every key.")]
-pub(super) struct Arguments {
+pub(super) struct CheckArgs {
     #[command(flatten)]
     flags: Flags,
     /// Fail on warnings too
@@ -64,46 +64,46 @@ const PROBE_COOKIE: &str = "VESTIBULE_PROBE_COOKIE";
 
 /// What was found.
 #[derive(Default)]
-struct Found {
+struct CheckReport {
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
     diagnostics: Vec<Diagnostic>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &CheckArgs) -> ExitCode {
     process::keep_memory_private();
     let source = match arguments.flags.source() {
         Ok(source) => source,
-        Err(failure) => return failure.told(),
+        Err(failure) => return failure.report(),
     };
-    let mut found = Found::default();
+    let mut report = CheckReport::default();
     match load(&source) {
         Ok((config, warnings)) => {
-            found.warnings = warnings;
+            report.warnings = warnings;
             match arguments.ask(&config) {
-                Ok(diagnostics) => found.diagnostics = diagnostics,
-                Err(failure) => return failure.told(),
+                Ok(diagnostics) => report.diagnostics = diagnostics,
+                Err(failure) => return failure.report(),
             }
         }
-        Err(Problems { errors, warnings }) => (found.errors, found.warnings) = (errors, warnings),
+        Err(Problems { errors, warnings }) => (report.errors, report.warnings) = (errors, warnings),
     }
-    let code = found.exit_code(arguments.strict);
+    let code = report.exit_code(arguments.strict);
     if arguments.json {
-        answer_json(&found.document(code == 0));
+        answer_json(&report.document(code == 0));
     } else {
-        answer(&found.text(&source, arguments.connect));
+        answer(&report.text(&source, arguments.connect));
     }
     ExitCode::from(code)
 }
 
-// === impl Arguments ===
+// === impl CheckArgs ===
 
-impl Arguments {
+impl CheckArgs {
     /// Looks at what was asked for.
-    fn ask(&self, config: &Config) -> Result<Vec<Diagnostic>, errand::Failure> {
+    fn ask(&self, config: &Config) -> Result<Vec<Diagnostic>, context::Failure> {
         let cookie = self.probe.as_ref().map(|_| self.cookie()).transpose()?.flatten();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| errand::Failure::from(chain(&error)))?;
+        let runtime = runtime.map_err(|error| context::Failure::from(chain(&error)))?;
         Ok(runtime.block_on(async {
             let mut diagnostics = Vec::new();
             if self.connect {
@@ -122,10 +122,10 @@ impl Arguments {
     }
 
     /// The cookie of somebody who is signed in: never from the command line.
-    fn cookie(&self) -> Result<Option<SecretString>, errand::Failure> {
+    fn cookie(&self) -> Result<Option<SecretString>, context::Failure> {
         match &self.probe_cookie_file {
             Some(file) => {
-                let text = read_file(file).map_err(|error| errand::Failure::from(error.to_string()))?;
+                let text = read_file(file).map_err(|error| context::Failure::from(error.to_string()))?;
                 Ok(Some(text.into()))
             }
             None => Ok(std::env::var(PROBE_COOKIE).ok().map(SecretString::from)),
@@ -133,9 +133,9 @@ impl Arguments {
     }
 }
 
-// === impl Found ===
+// === impl CheckReport ===
 
-impl Found {
+impl CheckReport {
     fn exit_code(&self, strict: bool) -> u8 {
         let worst = self.diagnostics.iter().map(|diagnostic| diagnostic.state).max();
         if !self.errors.is_empty() || strict && !self.warnings.is_empty() {
@@ -146,7 +146,7 @@ impl Found {
     }
 
     /// The problems first, since they are what somebody came for, then a line for each look, then the sum.
-    fn text(&self, source: &Source, connected: bool) -> String {
+    fn text(&self, source: &ConfigSource, connected: bool) -> String {
         let mut text = String::new();
         for problem in self.errors.iter().chain(&self.warnings) {
             let _ = write!(text, "{problem}\n\n");

@@ -1,8 +1,8 @@
 //! `vestibule explain`: a request goes the whole way of the real gate and the real rewriter, with books that are not there.
 
-mod imagined;
-mod known;
-mod story;
+mod dry_run;
+mod report;
+mod stages;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use http::{Method, Request, Uri};
 use secrecy::ExposeSecret;
 
 use super::EXIT_USAGE;
-use super::errand::{Failure, answer, answer_json, loaded};
+use super::context::{Failure, answer, answer_json, loaded};
 use super::flags::Flags;
 use crate::config::{Config, IdentitySource, Listen};
 use crate::face::outgoing::Outgoing;
 use crate::gate::peer::Peer;
 use crate::http::request_id;
-use crate::server::assembly::{Assembly, Books};
+use crate::server::assembly::{Assembly, StoreHandle};
 use crate::server::process;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
-use imagined::Imagined;
-use known::Known;
-use story::{Ending, Story};
+use dry_run::DryRunStore;
+use report::{Decision, ExplainReport};
+use stages::Stages;
 
 /// Tells what would become of a request, and why: whether its peer is trusted, who it is for and by which header, which
 /// rule gives which role, what would be written into LiteLLM's table and what would be sent to LiteLLM. It is the decision
@@ -44,7 +44,7 @@ use story::{Ending, Story};
     vestibule explain -c vestibule.yaml --header 'X-Forwarded-User: alice' --peer 10.9.9.9 --path /user/list\n\n\
     Exit codes: 0 it would be let in, 1 it would be refused (docs/refusals.md has every refusal and what to do), 2 this is no \
     request, 78 the configuration has a problem.")]
-pub(super) struct Arguments {
+pub(super) struct ExplainArgs {
     #[command(flatten)]
     flags: Flags,
     /// A header of the request, `Name: value`; again for more
@@ -67,11 +67,11 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &ExplainArgs) -> ExitCode {
     process::keep_memory_private();
     let source = match arguments.flags.source() {
         Ok(source) => source,
-        Err(failure) => return failure.told(),
+        Err(failure) => return failure.report(),
     };
     let config = match loaded(&source) {
         Ok((config, _)) => config,
@@ -79,35 +79,35 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let file = source.file.as_ref().map(|file| file.display().to_string());
     match arguments.explain(config, file.as_deref()) {
-        Ok(story) => {
+        Ok(report) => {
             if arguments.json {
-                answer_json(&story.document());
+                answer_json(&report.document());
             } else {
-                answer(&story.text());
+                answer(&report.text());
             }
-            if story.is_admitted() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if report.is_admitted() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Err(failure) => failure.told(),
+        Err(failure) => failure.report(),
     }
 }
 
-// === impl Arguments ===
+// === impl ExplainArgs ===
 
-impl Arguments {
-    fn explain(&self, mut config: Config, file: Option<&str>) -> Result<Story, Failure> {
+impl ExplainArgs {
+    fn explain(&self, mut config: Config, file: Option<&str>) -> Result<ExplainReport, Failure> {
         // Nobody is asked: the headers that were typed stand for the sign-in proxy's answer.
         config.source = IdentitySource::Headers;
         let peer = self.peer(&config)?;
         let (head, given) = self.head(&config)?;
-        let known = Known::of(&config, file, &peer, &head);
+        let stages = Stages::of(&config, file, &peer, &head);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::from(chain(&error)))?;
         runtime.block_on(async {
             let metrics = Arc::new(Metrics::default());
-            let imagined = Imagined::new(&config);
-            let admin = Books::of(Arc::new(imagined.clone()), &config, &metrics);
+            let dry_run = DryRunStore::new(&config);
+            let admin = StoreHandle::of(Arc::new(dry_run.clone()), &config, &metrics);
             let assembly = Assembly::new(config, &admin);
-            let ending = match assembly.gate.admit(&peer, &head).await {
+            let decision = match assembly.gate.admit(&peer, &head).await {
                 Ok(admitted) => {
                     let request_id = request_id::take_or_make(&head.headers);
                     let out = Outgoing {
@@ -118,11 +118,15 @@ impl Arguments {
                         upgrade: None,
                     };
                     let sent = assembly.rewriter.rewrite(&out, ()).into_parts().0;
-                    Ending::Admitted { passage: admitted.passage.as_str(), rule: admitted.rule(), sent: Box::new(sent) }
+                    Decision::Admitted {
+                        passage: admitted.passage.as_str(),
+                        rule: admitted.rule(),
+                        sent: Box::new(sent),
+                    }
                 }
-                Err(refusal) => Ending::Refused(refusal),
+                Err(refusal) => Decision::Refused(refusal),
             };
-            Ok(Story::new(known, head, given, imagined.planned(), ending))
+            Ok(ExplainReport::new(stages, head, given, dry_run.planned(), decision))
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderMap;
 
-use super::errand::{Configured, Failure, answer, say};
+use super::context::{Configured, Failure, answer, say};
 use crate::config::{UpstreamUrl, admin};
 use crate::telemetry::logs::chain;
 use crate::upstream::call;
@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
                         vestibule healthcheck --admin 127.0.0.1:9000 --live    a Dockerfile's HEALTHCHECK that must not fail \
                         while Postgres is away"
 )]
-pub(super) struct Arguments {
+pub(super) struct HealthcheckArgs {
     #[command(flatten)]
     configured: Configured,
     /// The admin port's address, where no configuration says it
@@ -34,16 +34,16 @@ pub(super) struct Arguments {
     live: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &HealthcheckArgs) -> ExitCode {
     match arguments.ask() {
         Ok(code) => code,
-        Err(failure) => failure.told(),
+        Err(failure) => failure.report(),
     }
 }
 
-// === impl Arguments ===
+// === impl HealthcheckArgs ===
 
-impl Arguments {
+impl HealthcheckArgs {
     fn ask(&self) -> Result<ExitCode, Failure> {
         let address = match self.admin {
             Some(address) => address,

@@ -18,7 +18,7 @@ use serde_yaml::{Mapping, Value};
 pub(super) use self::place::Part;
 use self::place::{Gather, Places, Walk};
 use self::tree::{Build, Duplicates};
-use crate::config::problem::{KeyPath, Step};
+use crate::config::problem::{KeyPath, PathStep};
 
 /// Most bytes of a file that is read, configuration and secrets alike.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -168,7 +168,7 @@ impl Document {
 
     /// Items of lists that hold nothing.
     pub(super) fn empty_items(&self) -> Vec<KeyPath> {
-        let is_item = |path: &KeyPath| matches!(path.steps().last(), Some(Step::Index(_)));
+        let is_item = |path: &KeyPath| matches!(path.steps().last(), Some(PathStep::Index(_)));
         let is_empty = |path: &KeyPath| self.kind(path) == Some(Kind::Null);
         self.leaves(&KeyPath::default()).into_iter().filter(|path| is_item(path) && is_empty(path)).collect()
     }
@@ -194,10 +194,10 @@ impl Document {
                 *node = Value::Mapping(Mapping::new());
             }
             node = match (step, node) {
-                (Step::Key(key), Value::Mapping(map)) => {
+                (PathStep::Key(key), Value::Mapping(map)) => {
                     map.entry(Value::String(key.clone())).or_insert_with(|| Value::Mapping(Mapping::new()))
                 }
-                (Step::Index(at), Value::Sequence(items)) => match items.get_mut(*at) {
+                (PathStep::Index(at), Value::Sequence(items)) => match items.get_mut(*at) {
                     Some(item) => item,
                     None => return false,
                 },
@@ -208,11 +208,11 @@ impl Document {
             *node = Value::Mapping(Mapping::new());
         }
         match (last, node) {
-            (Step::Key(key), Value::Mapping(map)) => {
+            (PathStep::Key(key), Value::Mapping(map)) => {
                 map.insert(Value::String(key.clone()), value.0.clone());
                 true
             }
-            (Step::Index(at), Value::Sequence(items)) => match items.get_mut(*at) {
+            (PathStep::Index(at), Value::Sequence(items)) => match items.get_mut(*at) {
                 Some(item) => {
                     *item = value.0.clone();
                     true
@@ -227,8 +227,8 @@ impl Document {
     pub(super) fn remove(&mut self, path: &KeyPath) -> bool {
         let (Some(parent), Some(last)) = (path.parent(), path.steps().last()) else { return false };
         match (last, self.get_mut(&parent)) {
-            (Step::Key(key), Some(Value::Mapping(map))) => map.shift_remove(key.as_str()).is_some(),
-            (Step::Index(at), Some(Value::Sequence(items))) => match items.get_mut(*at) {
+            (PathStep::Key(key), Some(Value::Mapping(map))) => map.shift_remove(key.as_str()).is_some(),
+            (PathStep::Index(at), Some(Value::Sequence(items))) => match items.get_mut(*at) {
                 Some(item) => !std::mem::replace(item, Value::Null).is_null(),
                 None => false,
             },
@@ -256,15 +256,15 @@ impl Document {
 
     fn get(&self, path: &KeyPath) -> Option<&Value> {
         path.steps().iter().try_fold(&self.root, |node, step| match step {
-            Step::Key(key) => node.as_mapping()?.get(key.as_str()),
-            Step::Index(at) => node.as_sequence()?.get(*at),
+            PathStep::Key(key) => node.as_mapping()?.get(key.as_str()),
+            PathStep::Index(at) => node.as_sequence()?.get(*at),
         })
     }
 
     fn get_mut(&mut self, path: &KeyPath) -> Option<&mut Value> {
         path.steps().iter().try_fold(&mut self.root, |node, step| match step {
-            Step::Key(key) => node.as_mapping_mut()?.get_mut(key.as_str()),
-            Step::Index(at) => node.as_sequence_mut()?.get_mut(*at),
+            PathStep::Key(key) => node.as_mapping_mut()?.get_mut(key.as_str()),
+            PathStep::Index(at) => node.as_sequence_mut()?.get_mut(*at),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::document::{Document, Part, SyntaxFault};
 use crate::config::excerpt::{Show, excerpt, lines};
-use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
+use crate::config::problem::{KeyPath, Origin, PathStep, Problem, Severity};
 
 /// The keys whose values are secrets. Each can also be given as `KEY_file`.
 pub(super) const SECRETS: [&str; 6] = [
@@ -232,14 +232,14 @@ impl Report {
     /// The place of a key, or of the nearest one above it that the file holds.
     fn place(&self, path: &KeyPath, show: Show) -> (Option<(usize, usize)>, Show) {
         let part = if show == Show::Value { Part::Value } else { Part::Key };
-        let is_item = matches!(path.steps().last(), Some(Step::Index(_)));
+        let is_item = matches!(path.steps().last(), Some(PathStep::Index(_)));
         let place = self.source.locate(path, if is_item { Part::Value } else { part });
         if place.is_some() {
             return (place, if is_item { Show::Value } else { show });
         }
         let mut above = path.parent();
         while let Some(path) = above.filter(|path| !path.steps().is_empty()) {
-            let is_item = matches!(path.steps().last(), Some(Step::Index(_)));
+            let is_item = matches!(path.steps().last(), Some(PathStep::Index(_)));
             let place = self.source.locate(&path, if is_item { Part::Value } else { Part::Key });
             if place.is_some() {
                 return (place, Show::Key);

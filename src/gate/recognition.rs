@@ -133,7 +133,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let rules = config::Trust { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
+        let rules = config::TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
         let trust = Trust::new(rules, false);
         let peer = Peer::Unix { uid: 1 };
         let speaker = trust.admit(&peer, &headers).unwrap();

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::StartError;
-use super::keeper::{Readiness, Verdict};
+use super::health::{Readiness, ReadinessStatus};
 use crate::telemetry::metrics::Metrics;
 
 /// Time for a probe's head.
@@ -71,10 +71,10 @@ fn answer(method: &Method, path: &str, metrics: &Metrics, readiness: &Readiness)
     match path {
         "/livez" => reply(StatusCode::OK, "text/plain", "ok\n".into()),
         "/readyz" => {
-            let (status, text) = match readiness.verdict() {
-                Verdict::Ready => (StatusCode::OK, json!({"status": "ready"})),
-                Verdict::Degraded(what) => (StatusCode::OK, json!({"status": "ready", "degraded": what})),
-                Verdict::NotReady(why) => {
+            let (status, text) = match readiness.status() {
+                ReadinessStatus::Ready => (StatusCode::OK, json!({"status": "ready"})),
+                ReadinessStatus::Degraded(what) => (StatusCode::OK, json!({"status": "ready", "degraded": what})),
+                ReadinessStatus::NotReady(why) => {
                     (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready", "reason": why}))
                 }
             };

@@ -59,20 +59,20 @@ pub struct Assembly {
 /// The store, and what is remembered of it. A reload that changes nothing about it keeps it: people known before a
 /// reload are served from memory after it, also while the database is away.
 #[derive(Clone)]
-pub struct Books {
+pub struct StoreHandle {
     /// Where accounts and sessions are kept.
     pub store: Arc<dyn Store>,
     sessions: Sessions,
     ledger: Ledger,
 }
 
-// === impl Books ===
+// === impl StoreHandle ===
 
-impl Books {
+impl StoreHandle {
     /// Connects to nothing yet. To be called on the runtime that the store is to live on.
     pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
-        let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
-        Self::of(Arc::new(books.with_audit(config.audit.retention, config.log.person_in_clear)), config, metrics)
+        let handle = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
+        Self::of(Arc::new(handle.with_audit(config.audit.retention, config.log.person_in_clear)), config, metrics)
     }
 
     /// The same over a store that is there already.
@@ -96,7 +96,7 @@ impl Books {
 
 impl Assembly {
     /// Puts the stages together.
-    pub fn new(config: Config, books: &Books) -> Self {
+    pub fn new(config: Config, handle: &StoreHandle) -> Self {
         let own_prefixes =
             pages::own_prefixes(&config.own_prefix, config.public_url.as_ref(), &config.litellm.root_path);
         let pages = own_pages(&config, &own_prefixes);
@@ -129,7 +129,7 @@ impl Assembly {
         let source = Arc::new(Source::new(config.source, config.public_url.as_ref()));
         let recognition = Arc::new(Recognition::new(Reader::new(identity), Granter::new(rules), account.max_cached));
         let trust = Trust::new(trust, is_socket);
-        let gate = Gate::new(trust, source, recognition, books.sessions.clone(), owned.clone(), doors);
+        let gate = Gate::new(trust, source, recognition, handle.sessions.clone(), owned.clone(), doors);
         let gates = forward_auth.as_ref().map_or_else(Vec::new, |forward_auth| gates(forward_auth, &gate));
         let is_https = config.public_url.as_ref().is_some_and(|url| url.https);
         let rewriter = Rewriter {
@@ -155,7 +155,7 @@ impl Assembly {
             limits: Arc::new(limits),
             drain: config.drain,
             is_person_in_clear: config.log.person_in_clear,
-            ledger: books.ledger.clone(),
+            ledger: handle.ledger.clone(),
         }
     }
 }

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::StartError;
-use super::assembly::{Assembly, Books};
-use super::keeper::Readiness;
-use crate::config::{Books as BooksConfig, Config, NeedsRestart, Source, load};
+use super::assembly::{Assembly, StoreHandle};
+use super::health::Readiness;
+use crate::config::{Config, ConfigSource, NeedsRestart, StoreSettings, load};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -29,14 +29,14 @@ const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// Makes and hands out assemblies.
 pub struct Reloader {
-    source: Source,
-    books: Books,
+    source: ConfigSource,
+    handle: StoreHandle,
     /// What made the books, and what only a restart can change.
-    made_of: BooksConfig,
+    settings: StoreSettings,
     fixed: NeedsRestart,
     files: Vec<PathBuf>,
     assembly: watch::Sender<Arc<Assembly>>,
-    store: watch::Sender<Books>,
+    store: watch::Sender<StoreHandle>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     hangup: Signal,
@@ -68,16 +68,16 @@ impl Reloader {
     /// With the configuration that the process was started with.
     pub fn new(
         config: Config,
-        source: Source,
+        source: ConfigSource,
         readiness: Arc<Readiness>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let books = Books::new(&config, &metrics);
-        let (made_of, fixed, files) = (config.books(), config.needs_restart(), config.files.clone());
-        let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &books)));
-        let store = watch::Sender::new(books.clone());
-        Ok(Self { source, books, made_of, fixed, files, assembly, store, readiness, metrics, hangup })
+        let handle = StoreHandle::new(&config, &metrics);
+        let (settings, fixed, files) = (config.store_settings(), config.needs_restart(), config.files.clone());
+        let assembly = watch::Sender::new(Arc::new(Assembly::new(config, &handle)));
+        let store = watch::Sender::new(handle.clone());
+        Ok(Self { source, handle, settings, fixed, files, assembly, store, readiness, metrics, hangup })
     }
 
     /// What workers serve with.
@@ -86,7 +86,7 @@ impl Reloader {
     }
 
     /// What the keeper looks after.
-    pub fn store(&self) -> watch::Receiver<Books> {
+    pub fn store(&self) -> watch::Receiver<StoreHandle> {
         self.store.subscribe()
     }
 
@@ -144,14 +144,14 @@ impl Reloader {
         for warning in warnings {
             tracing::warn!(%warning, "the configuration");
         }
-        let made_of = config.books();
-        if made_of != self.made_of {
-            let books = Books::new(&config, &self.metrics);
-            let prepared = timeout(PREPARE_TIMEOUT, books.store.prepare()).await;
+        let settings = config.store_settings();
+        if settings != self.settings {
+            let handle = StoreHandle::new(&config, &self.metrics);
+            let prepared = timeout(PREPARE_TIMEOUT, handle.store.prepare()).await;
             prepared.map_err(|_| ReloadError::StoreLate)?.map_err(ReloadError::Store)?;
-            self.books = books;
-            self.made_of = made_of;
-            self.store.send_replace(self.books.clone());
+            self.handle = handle;
+            self.settings = settings;
+            self.store.send_replace(self.handle.clone());
         }
         let changed = self.fixed.changed(&config.needs_restart());
         if !changed.is_empty() {
@@ -160,7 +160,7 @@ impl Reloader {
         self.fixed.keep_listeners(&mut config);
         self.readiness.set_grace(config.session.offline_grace);
         self.files.clone_from(&config.files);
-        self.assembly.send_replace(Arc::new(Assembly::new(config, &self.books)));
+        self.assembly.send_replace(Arc::new(Assembly::new(config, &self.handle)));
         Ok(())
     }
 }

@@ -98,7 +98,7 @@ pub struct Denial {
     pub code: &'static str,
 }
 
-// === impl Happening ===
+// === impl EventKind ===
 
 impl EventKind {
     /// All of them.

@@ -4,7 +4,7 @@ use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
 use super::decide::{AccountState, CandidateRow, LitellmKey, LitellmUser, StoredSession, StoredUiSession};
 
-// === impl Standing ===
+// === impl AccountState ===
 
 impl AccountState {
     pub(super) fn from_row(row: &impl RowReader) -> Result<Self, sqlx::Error> {
@@ -36,7 +36,7 @@ impl AccountState {
     }
 }
 
-// === impl LentUi ===
+// === impl StoredUiSession ===
 
 impl StoredUiSession {
     fn from_row(row: &impl RowReader) -> Result<Vec<Self>, sqlx::Error> {
@@ -45,7 +45,7 @@ impl StoredUiSession {
     }
 }
 
-// === impl Lent ===
+// === impl StoredSession ===
 
 impl StoredSession {
     fn from_row(row: &impl RowReader) -> Result<Option<Self>, sqlx::Error> {
@@ -71,7 +71,7 @@ impl StoredSession {
     }
 }
 
-// === impl Found ===
+// === impl CandidateRow ===
 
 impl CandidateRow {
     /// `None` for the row that only tells whether the id is taken.

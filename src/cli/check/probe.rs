@@ -28,7 +28,7 @@ const FORM: [Code; 5] =
 const ELSEWHERE: [Code; 2] = [Code::UnknownPath, Code::BadTarget];
 
 /// Header lines that a visit has besides the usual ones.
-type Lines = [(HeaderName, String)];
+type HeaderLines = [(HeaderName, String)];
 
 /// Somebody outside, with or without somebody's sign-in.
 struct Probe<'a> {
@@ -48,7 +48,7 @@ struct Taken {
 
 /// What becomes of a visit: compared with the same visit without a forgery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Outcome {
+struct VisitOutcome {
     status: u16,
     /// Of vestibule's refusal, where the gateway lets it be seen.
     code: Option<String>,
@@ -302,14 +302,14 @@ impl Probe<'_> {
         forgeries
     }
 
-    async fn outcome(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<Outcome, VisitError> {
+    async fn outcome(&self, path: &str, lines: &HeaderLines, signed_in: bool) -> Result<VisitOutcome, VisitError> {
         let answer = self.visit(path, lines, signed_in).await?;
         let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
         let user = said.and_then(|said| Some(said.get("user_id")?.as_str()?.to_owned()));
-        Ok(Outcome { status: answer.status.as_u16(), code: code(&answer), taken: taken(&answer), user })
+        Ok(VisitOutcome { status: answer.status.as_u16(), code: code(&answer), taken: taken(&answer), user })
     }
 
-    async fn visit(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<Answer, VisitError> {
+    async fn visit(&self, path: &str, lines: &HeaderLines, signed_in: bool) -> Result<Answer, VisitError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(self.cookie.clone().filter(|_| signed_in).map(|cookie| (header::COOKIE, cookie)));
@@ -321,7 +321,7 @@ impl Probe<'_> {
 }
 
 /// What a forgery has changed, if anything; a refusal of its form is as good as nothing.
-fn judge(plain: &Outcome, forged: &Outcome, lines: &Lines, remedy: &str) -> Option<Diagnostic> {
+fn judge(plain: &VisitOutcome, forged: &VisitOutcome, lines: &HeaderLines, remedy: &str) -> Option<Diagnostic> {
     let is_refused_as_such = match &forged.code {
         Some(code) => is_one_of(&FORM, code),
         None => forged.status == 400,
@@ -373,7 +373,7 @@ fn says_key(answer: &Answer) -> bool {
         .any(|word| text.contains(word))
 }
 
-fn names(lines: &Lines) -> String {
+fn names(lines: &HeaderLines) -> String {
     let names: Vec<_> = lines.iter().map(|(name, _)| format!("`{name}`")).collect();
     format!(", with {}", names.join(", "))
 }

@@ -10,12 +10,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::Fault;
+use super::DemoError;
 
 /// Sends it on a connection of its own; the answer's body comes as it comes.
-pub(super) async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Fault> {
-    let stream = TcpStream::connect(to).await.map_err(|error| Fault::Call(Box::new(error)))?;
-    let call = |error| Fault::Call(Box::new(error));
+pub(super) async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, DemoError> {
+    let stream = TcpStream::connect(to).await.map_err(|error| DemoError::Call(Box::new(error)))?;
+    let call = |error| DemoError::Call(Box::new(error));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(call)?;
     // It ends with the answer; its fault is the request's.
     tokio::spawn(connection);
@@ -36,7 +36,7 @@ impl Words {
     }
 
     /// The next; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<String>, Fault> {
+    pub(super) async fn next(&mut self) -> Result<Option<String>, DemoError> {
         loop {
             while let Some(end) = self.rest.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.rest.drain(..end + 2).collect();
@@ -48,7 +48,7 @@ impl Words {
                 }
             }
             let Some(frame) = self.body.frame().await else { return Ok(None) };
-            let frame = frame.map_err(|error| Fault::Call(Box::new(error)))?;
+            let frame = frame.map_err(|error| DemoError::Call(Box::new(error)))?;
             if let Ok(data) = frame.into_data() {
                 self.rest.extend_from_slice(&data);
             }

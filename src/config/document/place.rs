@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::config::problem::{KeyPath, Step};
+use crate::config::problem::{KeyPath, PathStep};
 
 /// Which end of `key: value` is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ struct GatherKey<'a>(&'a RefCell<String>);
 
 /// Walks to a path and fails there on purpose: the error then carries the place, which the crate tells in no other way.
 pub(super) struct Walk<'a> {
-    steps: &'a [Step],
+    steps: &'a [PathStep],
     part: Part,
 }
 
@@ -221,8 +221,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let wanted = match self.steps.first() {
-            Some(Step::Index(at)) => Some(*at),
-            Some(Step::Key(_)) | None => None,
+            Some(PathStep::Index(at)) => Some(*at),
+            Some(PathStep::Key(_)) | None => None,
         };
         for at in 0.. {
             let more = if Some(at) == wanted {
@@ -240,7 +240,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let (wanted, steps) = match self.steps.split_first() {
-            Some((Step::Key(key), rest)) => (key.as_str(), rest),
+            Some((PathStep::Key(key), rest)) => (key.as_str(), rest),
             _ => ("", self.steps),
         };
         let stop = steps.is_empty() && self.part == Part::Key;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
-use crate::config::{Decoding, Separator, Trust as TrustRules};
+use crate::config::{Decoding, Separator, TrustRules};
 use crate::gate::peer::Peer;
 use crate::gate::trust::Trust;
 

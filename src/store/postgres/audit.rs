@@ -19,7 +19,7 @@ pub(super) struct LogSubject<'a> {
     pub(super) user_id: Option<&'a str>,
 }
 
-// === impl Named ===
+// === impl LogSubject ===
 
 impl<'a> LogSubject<'a> {
     pub(super) fn of(profile: &'a UserProfile, user_id: &'a str) -> Self {

@@ -15,7 +15,7 @@ pub(super) struct ConnectionGuard {
     _place: OwnedSemaphorePermit,
 }
 
-// === impl Lease ===
+// === impl ConnectionGuard ===
 
 impl ConnectionGuard {
     /// Waits for one of as many places as the pool has connections, then for a connection. So the pool's own time-out is

@@ -34,7 +34,7 @@ impl From<StoreError> for AttemptError {
     }
 }
 
-// === impl Fault ===
+// === impl AttemptError ===
 
 impl AttemptError {
     /// Whether the whole transaction may run again. A commit whose answer was lost is among these: the next try reads

@@ -25,7 +25,7 @@ pub(super) struct RevokedSession {
     user_id: String,
 }
 
-// === impl EndedSession ===
+// === impl RevokedSession ===
 
 impl RevokedSession {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {

@@ -46,7 +46,7 @@ pub(super) enum Missing {
     Right { table: String, columns: Vec<String>, privilege: String, role: String },
 }
 
-// === impl Lack ===
+// === impl Missing ===
 
 impl Missing {
     /// What is wrong, and what to do, for LiteLLM's schema.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{EXIT_CONFIG, EXIT_USAGE};
 use crate::config::document::read_file;
-use crate::config::{Config, LogFormat, Problem, Source, holds_secret, load};
+use crate::config::{Config, ConfigSource, LogFormat, Problem, holds_secret, load};
 use crate::server::process;
 use crate::store::StoreError;
 use crate::store::admin::{ChangeOptions, Conflict};
@@ -32,7 +32,7 @@ pub(super) struct Configured {
 }
 
 /// A command under way.
-pub(super) struct Errand {
+pub(super) struct CommandContext {
     pub(super) config: Config,
     pub(super) store: Postgres,
 }
@@ -47,12 +47,12 @@ pub(super) struct Failure {
 
 impl Configured {
     /// Where it is read, and read again.
-    pub(super) fn source(&self) -> Result<Source, Failure> {
+    pub(super) fn source(&self) -> Result<ConfigSource, Failure> {
         self.source_with(Vec::new())
     }
 
     /// The same with what flags set; `--set` wins over them.
-    pub(super) fn source_with(&self, mut overrides: Vec<(String, String)>) -> Result<Source, Failure> {
+    pub(super) fn source_with(&self, mut overrides: Vec<(String, String)>) -> Result<ConfigSource, Failure> {
         for text in &self.set {
             overrides.push(setting(text)?);
         }
@@ -63,24 +63,24 @@ impl Configured {
                          serve --help` shows how to do without one";
             return Err(Failure::with(EXIT_USAGE, words.to_owned()));
         }
-        Ok(Source { file: self.config.clone(), environment, overrides, ..Source::default() })
+        Ok(ConfigSource { file: self.config.clone(), environment, overrides, ..ConfigSource::default() })
     }
 
     /// The same, where no configuration at all will do.
-    pub(super) fn source_or_none(&self) -> Result<Source, Failure> {
+    pub(super) fn source_or_none(&self) -> Result<ConfigSource, Failure> {
         match (&self.config, self.set.is_empty()) {
-            (None, true) => Ok(Source { environment: environment(), ..Source::default() }),
+            (None, true) => Ok(ConfigSource { environment: environment(), ..ConfigSource::default() }),
             _ => self.source(),
         }
     }
 
     /// The configuration and its warnings, or the exit code after its problems were told.
     pub(super) fn load(&self) -> Result<(Config, Vec<Problem>), ExitCode> {
-        loaded(&self.source().map_err(Failure::told)?)
+        loaded(&self.source().map_err(Failure::report)?)
     }
 
     /// Runs a command on the books, whatever the version of our tables.
-    pub(super) fn run_early(&self, work: impl AsyncFnOnce(&Errand) -> Result<ExitCode, Failure>) -> ExitCode {
+    pub(super) fn run_early(&self, work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Failure>) -> ExitCode {
         process::keep_memory_private();
         let (config, _) = match self.load() {
             Ok(loaded) => loaded,
@@ -92,18 +92,18 @@ impl Configured {
             let as_text = config.log.format == LogFormat::Text;
             match logs::start("warn,vestibule::audit=info", Some(as_text)) {
                 Ok(started) => log = Some(started),
-                Err(error) => return Failure::from(chain(&error)).told(),
+                Err(error) => return Failure::from(chain(&error)).report(),
             }
         }
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return Failure::from(chain(&error)).told(),
+            Err(error) => return Failure::from(chain(&error)).report(),
         };
         let code = runtime.block_on(async {
             let store = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session)
                 .with_audit(config.audit.retention, config.log.person_in_clear);
-            let errand = Errand { config, store };
-            work(&errand).await.unwrap_or_else(Failure::told)
+            let context = CommandContext { config, store };
+            work(&context).await.unwrap_or_else(Failure::report)
         });
         // Its last lines are written now.
         drop(log);
@@ -111,9 +111,9 @@ impl Configured {
     }
 
     /// Runs a command on the books, once our tables are of this program's version.
-    pub(super) fn run(&self, work: impl AsyncFnOnce(&Errand) -> Result<ExitCode, Failure>) -> ExitCode {
-        self.run_early(async |errand| {
-            let versions = errand.store.versions().await?;
+    pub(super) fn run(&self, work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Failure>) -> ExitCode {
+        self.run_early(async |context| {
+            let versions = context.store.versions().await?;
             if versions.had < versions.wanted {
                 let state = match versions.had {
                     0 => "not there yet".to_owned(),
@@ -124,14 +124,14 @@ impl Configured {
                      migrate`, or let `vestibule serve` of this version start first"
                 )));
             }
-            work(errand).await
+            work(context).await
         })
     }
 }
 
-// === impl Errand ===
+// === impl CommandContext ===
 
-impl Errand {
+impl CommandContext {
     /// How a change is to be made from here.
     pub(super) fn change_options(&self, dry_run: bool) -> ChangeOptions {
         ChangeOptions { actor: actor(), dry_run, keep_keys: self.config.litellm.master_key.is_some() }
@@ -147,7 +147,7 @@ impl Failure {
     }
 
     /// Says it, and gives its exit code.
-    pub(super) fn told(self) -> ExitCode {
+    pub(super) fn report(self) -> ExitCode {
         say(&format!("error: {}\n", self.words));
         ExitCode::from(self.code)
     }
@@ -172,7 +172,7 @@ impl From<Conflict> for Failure {
 }
 
 /// A configuration and its warnings, or the exit code after its problems were told.
-pub(super) fn loaded(source: &Source) -> Result<(Config, Vec<Problem>), ExitCode> {
+pub(super) fn loaded(source: &ConfigSource) -> Result<(Config, Vec<Problem>), ExitCode> {
     load(source).map_err(|problems| {
         say(&format!("{problems}\n"));
         ExitCode::from(EXIT_CONFIG)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use http::HeaderMap;
 use secrecy::ExposeSecret;
 
-use super::errand::{Errand, say};
+use super::context::{CommandContext, say};
 use crate::config::written;
 use crate::litellm::api::{self, Call};
 use crate::litellm::credentials::KeyHeaders;
@@ -15,7 +15,7 @@ use crate::telemetry::logs::chain;
 use crate::upstream::call;
 
 /// Whether LiteLLM was told.
-pub(super) enum Told {
+pub(super) enum Invalidation {
     /// There was nothing to be told.
     NotNeeded,
     /// It has forgotten.
@@ -26,9 +26,9 @@ pub(super) enum Told {
     Failed,
 }
 
-// === impl Told ===
+// === impl Invalidation ===
 
-impl Told {
+impl Invalidation {
     /// For scripts.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
@@ -50,42 +50,46 @@ impl Told {
 
 /// Has LiteLLM forget the keys of ended sessions, and with `user_id` the user and the keys blocked. Then removes what is
 /// left of the ended sessions.
-pub(super) async fn forget(errand: &Errand, ended: &RevocationReport, user_id: Option<&str>) -> Told {
+pub(super) async fn invalidate(
+    context: &CommandContext,
+    ended: &RevocationReport,
+    user_id: Option<&str>,
+) -> Invalidation {
     let mut calls = api::delete_keys(&ended.keys.0);
     if let Some(user_id) = user_id.filter(|_| ended.in_litellm) {
         calls.push(api::touch_user(user_id));
     }
     calls.extend(api::block_keys(&ended.blocked.0));
-    let told = tell(errand, &calls).await;
-    if errand.config.litellm.master_key.is_some()
+    let invalidation = call_litellm(context, &calls).await;
+    if context.config.litellm.master_key.is_some()
         && !ended.keys.0.is_empty()
-        && let Err(error) = errand.store.remove_ended(&ended.keys).await
+        && let Err(error) = context.store.remove_ended(&ended.keys).await
     {
         say(&format!("warning: the ended sessions' rows are left for the next sweep: {}\n", chain(&error)));
     }
-    told
+    invalidation
 }
 
 /// Makes the calls, and says for how long LiteLLM may go by what it remembers where it was not told.
-pub(super) async fn tell(errand: &Errand, calls: &[Call]) -> Told {
+pub(super) async fn call_litellm(context: &CommandContext, calls: &[Call]) -> Invalidation {
     if calls.is_empty() {
-        return Told::NotNeeded;
+        return Invalidation::NotNeeded;
     }
-    let cache = written(errand.config.litellm.cache_ttl);
-    let Some(master_key) = &errand.config.litellm.master_key else {
+    let cache = written(context.config.litellm.cache_ttl);
+    let Some(master_key) = &context.config.litellm.master_key else {
         say(&format!(
             "LiteLLM itself may go by what it remembers for up to {cache} (`litellm.cache_ttl`). With `litellm.master_key` it \
              would forget at once.\n"
         ));
-        return Told::NoKey;
+        return Invalidation::NoKey;
     };
     let mut headers = HeaderMap::new();
     if let Some(key) = KeyHeaders::new(master_key.expose_secret()) {
-        key.inject(&mut headers, errand.config.litellm.key_header.as_ref(), false);
+        key.inject(&mut headers, context.config.litellm.key_header.as_ref(), false);
     }
     let mut failed = Vec::new();
     for call in calls {
-        match call::post(&errand.config.litellm.url, call.path, headers.clone(), call.body.clone()).await {
+        match call::post(&context.config.litellm.url, call.path, headers.clone(), call.body.clone()).await {
             Ok((status, body)) => {
                 if let Err(words) = api::read(call, status, &body) {
                     failed.push((call.what, words));
@@ -98,12 +102,12 @@ pub(super) async fn tell(errand: &Errand, calls: &[Call]) -> Told {
             }
         }
     }
-    let Some((what, words)) = failed.first() else { return Told::Done };
+    let Some((what, words)) = failed.first() else { return Invalidation::Done };
     say(&format!(
         "warning: the change is made and stays. Every vestibule goes by it within {} (`account.refresh`), but LiteLLM was not \
          told of {what}: {words}\n  = help: it may go by what it remembers for up to {cache} (`litellm.cache_ttl`); nothing \
          has to be done again\n",
-        written(errand.config.account.refresh)
+        written(context.config.account.refresh)
     ));
-    Told::Failed
+    Invalidation::Failed
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Config, Problems, Source, load};
+use crate::config::{Config, ConfigSource, Problems, load};
 use crate::secret;
 
 /// The header that proves a request to come from the sign-in proxy.
@@ -41,7 +41,7 @@ drain: { delay: 0s, timeout: 2s }
 ";
 
 /// A configuration's text with the secrets for it.
-pub(super) struct Setting {
+pub(super) struct DemoConfig {
     pub(super) text: String,
     pub(super) proof: SecretString,
     session: SecretString,
@@ -54,9 +54,9 @@ pub(super) fn text(listen: SocketAddr, litellm: &str) -> String {
     YAML.replace("{listen}", &listen).replace("{litellm}", litellm)
 }
 
-// === impl Setting ===
+// === impl DemoConfig ===
 
-impl Setting {
+impl DemoConfig {
     /// With fresh secrets. `None` when the system has no randomness to give.
     pub(super) fn fresh(listen: SocketAddr, litellm: &str) -> Option<Self> {
         let proof: String = secret::fresh()?.expose_secret().chars().take(PROOF_DIGITS).collect();
@@ -67,7 +67,7 @@ impl Setting {
     pub(super) fn load(&self) -> Result<Config, Problems> {
         let variable = |name: &str, value: &SecretString| (name.to_owned(), value.expose_secret().to_owned());
         let environment = vec![variable("DEMO_PROOF", &self.proof), variable("DEMO_SESSION_SECRET", &self.session)];
-        let source = Source { text: Some(self.text.clone()), environment, ..Source::default() };
+        let source = ConfigSource { text: Some(self.text.clone()), environment, ..ConfigSource::default() };
         load(&source).map(|(config, _)| config)
     }
 }
@@ -80,17 +80,17 @@ mod tests {
     #[test]
     fn the_configuration_has_neither_problems_nor_warnings_nor_a_secret_in_its_text() {
         let six = "[::1]:0".parse().unwrap();
-        assert_eq!(Setting::fresh(six, "http://[::1]:4000").unwrap().load().unwrap().listen, Listen::Tcp(six));
+        assert_eq!(DemoConfig::fresh(six, "http://[::1]:4000").unwrap().load().unwrap().listen, Listen::Tcp(six));
         let listen = "127.0.0.1:4180".parse().unwrap();
-        let setting = Setting::fresh(listen, "http://127.0.0.1:4000").unwrap();
-        let config = setting.load().unwrap();
+        let demo_config = DemoConfig::fresh(listen, "http://127.0.0.1:4000").unwrap();
+        let config = demo_config.load().unwrap();
         assert_eq!(config.listen, Listen::Tcp(listen));
         assert_eq!(config.rules.rules.iter().map(|rule| rule.line).collect::<Vec<_>>(), [Some(12), Some(14)]);
-        assert!(!setting.text.contains(setting.proof.expose_secret()));
-        assert!(setting.text.lines().all(|line| line.chars().count() <= 80));
+        assert!(!demo_config.text.contains(demo_config.proof.expose_secret()));
+        assert!(demo_config.text.lines().all(|line| line.chars().count() <= 80));
         let environment =
             vec![("DEMO_PROOF".to_owned(), "x".repeat(32)), ("DEMO_SESSION_SECRET".to_owned(), "x".repeat(32))];
-        let source = Source { text: Some(setting.text), environment, ..Source::default() };
+        let source = ConfigSource { text: Some(demo_config.text), environment, ..ConfigSource::default() };
         assert_eq!(load(&source).unwrap().1.len(), 0);
     }
 }

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::EXIT_USAGE;
-use super::errand::say;
+use super::context::say;
 
 /// How a yes is given.
 #[derive(Debug, Args)]
-pub(super) struct Consent {
+pub(super) struct Confirmation {
     /// Do it without asking; needed where there is no terminal to ask on
     #[arg(long)]
     yes: bool,
@@ -21,13 +21,13 @@ pub(super) struct Consent {
 }
 
 /// What will be done, step by step.
-pub(super) struct Plan {
+pub(super) struct ChangePlan {
     lines: Vec<String>,
 }
 
-// === impl Plan ===
+// === impl ChangePlan ===
 
-impl Plan {
+impl ChangePlan {
     /// A plan to do this.
     pub(super) fn to(what: String) -> Self {
         Self { lines: vec![what] }
@@ -44,11 +44,11 @@ impl Plan {
     }
 }
 
-// === impl Consent ===
+// === impl Confirmation ===
 
-impl Consent {
+impl Confirmation {
     /// Tells the plan. `Ok` is a yes; else the exit code, with nothing changed.
-    pub(super) fn ask(&self, plan: &Plan) -> Result<(), ExitCode> {
+    pub(super) fn ask(&self, plan: &ChangePlan) -> Result<(), ExitCode> {
         say(&(plan.lines.join("\n") + "\n"));
         if self.dry_run {
             say("A dry run: nothing was changed.\n");

@@ -1,7 +1,7 @@
 //! From the words on the command line to one account.
 
 use super::EXIT_NO_USER;
-use super::errand::{Errand, Failure};
+use super::context::{CommandContext, Failure};
 use super::table::{or_dash, shown, table};
 use crate::store::admin::{Account, AccountFilter, UserSelector};
 
@@ -9,22 +9,22 @@ use crate::store::admin::{Account, AccountFilter, UserSelector};
 const LIKENESS_MIN: f64 = 0.8;
 
 /// The one account that is meant: a `user_id`, an e-mail, or issuer and subject.
-pub(super) async fn one(errand: &Errand, words: &[String]) -> Result<Account, Failure> {
+pub(super) async fn resolve_user(context: &CommandContext, words: &[String]) -> Result<Account, Failure> {
     let who = match words {
         [issuer, subject] => UserSelector::Identity { issuer: issuer.clone(), subject: subject.clone() },
         words => UserSelector::Name(words.first().cloned().unwrap_or_default()),
     };
-    let mut found = errand.store.find(&who).await?;
+    let mut found = context.store.find(&who).await?;
     match found.len() {
-        0 => Err(nobody(errand, words).await?),
+        0 => Err(nobody(context, words).await?),
         1 => Ok(found.remove(0)),
         _ => Err(ambiguous(words, &found)),
     }
 }
 
-async fn nobody(errand: &Errand, words: &[String]) -> Result<Failure, Failure> {
+async fn nobody(context: &CommandContext, words: &[String]) -> Result<Failure, Failure> {
     let name = words.join("` `");
-    let all = errand.store.accounts(&AccountFilter::default()).await?;
+    let all = context.store.accounts(&AccountFilter::default()).await?;
     let wanted = words.last().map(|word| word.to_lowercase()).unwrap_or_default();
     let nearest = all
         .iter()

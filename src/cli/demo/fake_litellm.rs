@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::watch::{Event, Events};
+use super::watch::{DemoEvent, Events};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY, key_in};
 use crate::store::sqlite::{Holder, Sqlite};
 
@@ -48,7 +48,7 @@ pub(super) struct Arrival {
 }
 
 /// The stand-in.
-pub(super) struct StandIn {
+pub(super) struct FakeLitellm {
     store: Arc<Sqlite>,
     events: Events,
 }
@@ -56,26 +56,26 @@ pub(super) struct StandIn {
 /// An answer's body: its pieces, as they are sent in.
 struct Pieces(mpsc::Receiver<Bytes>);
 
-// === impl StandIn ===
+// === impl FakeLitellm ===
 
-impl StandIn {
+impl FakeLitellm {
     pub(super) fn new(store: Arc<Sqlite>, events: Events) -> Self {
         Self { store, events }
     }
 
     /// Serves for as long as it is polled.
     pub(super) async fn serve(self, listener: TcpListener) {
-        let stand_in = Arc::new(self);
+        let fake = Arc::new(self);
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(ACCEPT_REST).await;
                 continue;
             };
-            let stand_in = stand_in.clone();
+            let fake = fake.clone();
             tokio::spawn(async move {
                 let service = service_fn(|request| {
-                    let stand_in = stand_in.clone();
-                    async move { Ok::<_, Infallible>(stand_in.answer(request).await) }
+                    let fake = fake.clone();
+                    async move { Ok::<_, Infallible>(fake.answer(request).await) }
                 });
                 let http =
                     http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
@@ -93,7 +93,7 @@ impl StandIn {
             None => None,
         };
         let holder = holder.filter(|holder| !holder.blocked && holder.left_seconds > 0.0);
-        self.events.send(Event::Arrived(Arrival {
+        self.events.send(DemoEvent::Arrived(Arrival {
             request_id: by_vestibule(&head.headers),
             line: format!("{} {}", head.method, head.uri.path()),
             headers: shown(&head.headers),

@@ -6,14 +6,14 @@ use http::HeaderName;
 use http::request::Parts;
 use serde_json::{Map, Value, json};
 
-use super::imagined::Planned;
-use super::known::Known;
+use super::dry_run::PlannedUser;
+use super::stages::Stages;
 use crate::cli::table::facts;
 use crate::gate::refusal::Refusal;
 use crate::telemetry::logs::chain;
 
 /// How it went on.
-pub(super) enum Ending {
+pub(super) enum Decision {
     /// It goes up.
     Admitted { passage: &'static str, rule: Option<usize>, sent: Box<Parts> },
     /// It does not.
@@ -21,34 +21,34 @@ pub(super) enum Ending {
 }
 
 /// The whole of it.
-pub(super) struct Story {
-    known: Known,
+pub(super) struct ExplainReport {
+    stages: Stages,
     head: Parts,
     given: Vec<HeaderName>,
-    planned: Option<Planned>,
-    ending: Ending,
+    planned: Option<PlannedUser>,
+    decision: Decision,
 }
 
-// === impl Story ===
+// === impl ExplainReport ===
 
-impl Story {
+impl ExplainReport {
     pub(super) fn new(
-        known: Known,
+        stages: Stages,
         head: Parts,
         given: Vec<HeaderName>,
-        planned: Option<Planned>,
-        ending: Ending,
+        planned: Option<PlannedUser>,
+        decision: Decision,
     ) -> Self {
-        Self { known, head, given, planned, ending }
+        Self { stages, head, given, planned, decision }
     }
 
     pub(super) fn is_admitted(&self) -> bool {
-        matches!(self.ending, Ending::Admitted { .. })
+        matches!(self.decision, Decision::Admitted { .. })
     }
 
     /// What would stand in a new row, column by column.
     fn row(&self) -> Vec<(&'static str, String)> {
-        let Some(Planned { user_id, person, terms }) = &self.planned else { return Vec::new() };
+        let Some(PlannedUser { user_id, person, terms }) = &self.planned else { return Vec::new() };
         let mut row = vec![("user_id", user_id.clone()), ("user_role", terms.role.as_str().to_owned())];
         row.extend(person.email.clone().map(|email| ("user_email", email)));
         row.extend(person.display_name.clone().map(|name| ("user_alias", name)));
@@ -65,7 +65,7 @@ impl Story {
 
     /// What goes up, with keys by their names.
     fn sent(&self) -> Vec<(String, String)> {
-        let Ending::Admitted { passage, sent, .. } = &self.ending else { return Vec::new() };
+        let Decision::Admitted { passage, sent, .. } = &self.decision else { return Vec::new() };
         let key = if *passage == "own_key" { "the caller's own key" } else { "the person's session key" };
         let shown = |(name, value): (&HeaderName, &http::HeaderValue)| {
             let text = String::from_utf8_lossy(value.as_bytes()).replace(char::is_control, "?");
@@ -81,32 +81,32 @@ impl Story {
 
     /// Names that came and do not go up.
     fn removed(&self) -> Vec<String> {
-        let Ending::Admitted { sent, .. } = &self.ending else { return Vec::new() };
+        let Decision::Admitted { sent, .. } = &self.decision else { return Vec::new() };
         self.head.headers.keys().filter(|name| !sent.headers.contains_key(*name)).map(ToString::to_string).collect()
     }
 
     fn rule(&self) -> Option<String> {
-        match &self.ending {
-            Ending::Admitted { rule: Some(at), .. } => {
-                self.known.rules.get(*at).map(|(place, when)| format!("{place}: {when}"))
+        match &self.decision {
+            Decision::Admitted { rule: Some(at), .. } => {
+                self.stages.rules.get(*at).map(|(place, when)| format!("{place}: {when}"))
             }
-            Ending::Admitted { passage: "as", .. } => Some("no rule matches: `default_role`".to_owned()),
-            Ending::Admitted { .. } | Ending::Refused(_) => None,
+            Decision::Admitted { passage: "as", .. } => Some("no rule matches: `default_role`".to_owned()),
+            Decision::Admitted { .. } | Decision::Refused(_) => None,
         }
     }
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut rows = vec![("request", format!("{} {}, from {}", self.head.method, self.head.uri, self.known.peer))];
+        let mut rows = vec![("request", format!("{} {}, from {}", self.head.method, self.head.uri, self.stages.peer))];
         if !self.given.is_empty() {
             let names: Vec<_> = self.given.iter().map(|name| format!("`{name}`")).collect();
             rows.push(("put in", format!("{}, as the sign-in proxy would", names.join(", "))));
         }
-        rows.push(match &self.known.trust {
+        rows.push(match &self.stages.trust {
             Ok(why) => ("trusted", format!("yes: {why}")),
             Err(why_not) => ("trusted", format!("no: {why_not}")),
         });
-        for (name, header, value) in &self.known.identity {
+        for (name, header, value) in &self.stages.identity {
             if let (Some(header), Some(value)) = (header, value) {
                 rows.push((name, format!("{value} (from `{header}`)")));
             }
@@ -114,9 +114,9 @@ impl Story {
         rows.extend(self.rule().map(|rule| ("rule", rule)));
         rows.extend(self.planned.as_ref().map(|planned| ("role", planned.terms.role.as_str().to_owned())));
         let mut text = facts(&rows);
-        match &self.ending {
-            Ending::Refused(refusal) => text.push_str(&refused(refusal)),
-            Ending::Admitted { passage, sent, .. } => {
+        match &self.decision {
+            Decision::Refused(refusal) => text.push_str(&refused(refusal)),
+            Decision::Admitted { passage, sent, .. } => {
                 if self.planned.is_some() {
                     text.push_str(
                         "\nWritten for a new person, into LiteLLM's user table, with a session key beside it:\n",
@@ -143,16 +143,16 @@ impl Story {
     /// For scripts.
     pub(super) fn document(&self) -> Value {
         let identity: Map<String, Value> = self
-            .known
+            .stages
             .identity
             .iter()
             .filter_map(|(name, header, value)| {
                 Some(((*name).to_owned(), json!({ "header": header.as_ref()?, "value": value })))
             })
             .collect();
-        let (passage, refusal) = match &self.ending {
-            Ending::Admitted { passage, .. } => (Some(*passage), None),
-            Ending::Refused(refusal) => (None, Some(refusal)),
+        let (passage, refusal) = match &self.decision {
+            Decision::Admitted { passage, .. } => (Some(*passage), None),
+            Decision::Refused(refusal) => (None, Some(refusal)),
         };
         let row: Map<String, Value> =
             self.row().into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
@@ -160,9 +160,9 @@ impl Story {
         json!({
             "admitted": self.is_admitted(),
             "refusal": refusal.map(document),
-            "peer": self.known.peer,
-            "trusted": self.known.trust.is_ok(),
-            "why": match &self.known.trust { Ok(words) | Err(words) => words },
+            "peer": self.stages.peer,
+            "trusted": self.stages.trust.is_ok(),
+            "why": match &self.stages.trust { Ok(words) | Err(words) => words },
             "identity": identity,
             "rule": self.rule(),
             "role": self.planned.as_ref().map(|planned| planned.terms.role.as_str()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::assembly::Books;
+use super::assembly::StoreHandle;
 use crate::store::{Store, StoreError, SweepReport};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
@@ -21,23 +21,23 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// Whether requests should be sent here.
 pub struct Readiness {
-    state: RwLock<State>,
+    state: RwLock<ReadinessState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ReadinessState {
     grace: Duration,
     last_contact: Option<Instant>,
     trouble: Option<String>,
     /// The trouble as it was last logged, causes included.
-    told: Option<String>,
+    logged: Option<String>,
     is_fatal: bool,
     is_draining: bool,
 }
 
 /// What `/readyz` answers.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReadinessStatus {
     /// All is well.
     Ready,
     /// Known people are served; this is why no more.
@@ -47,9 +47,9 @@ pub enum Verdict {
 }
 
 /// The store's caretaker.
-pub struct Keeper {
+pub struct HealthMonitor {
     /// The store, now and after a reload.
-    pub books: watch::Receiver<Books>,
+    pub handle: watch::Receiver<StoreHandle>,
     /// Where it is told.
     pub readiness: Arc<Readiness>,
     /// Where it is counted.
@@ -61,22 +61,22 @@ pub struct Keeper {
 impl Readiness {
     /// Not ready until the first contact.
     pub fn new(grace: Duration) -> Self {
-        Self { state: RwLock::new(State { grace, ..State::default() }) }
+        Self { state: RwLock::new(ReadinessState { grace, ..ReadinessState::default() }) }
     }
 
-    /// The present verdict.
-    pub fn verdict(&self) -> Verdict {
+    /// The present status.
+    pub fn status(&self) -> ReadinessStatus {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if state.is_draining {
-            return Verdict::NotReady("draining".into());
+            return ReadinessStatus::NotReady("draining".into());
         }
         match (state.last_contact, &state.trouble) {
-            (None, trouble) => Verdict::NotReady(trouble.clone().unwrap_or_else(|| "starting".into())),
-            (Some(_), None) => Verdict::Ready,
+            (None, trouble) => ReadinessStatus::NotReady(trouble.clone().unwrap_or_else(|| "starting".into())),
+            (Some(_), None) => ReadinessStatus::Ready,
             (Some(at), Some(trouble)) if !state.is_fatal && at.elapsed() < state.grace => {
-                Verdict::Degraded(trouble.clone())
+                ReadinessStatus::Degraded(trouble.clone())
             }
-            (Some(_), Some(trouble)) => Verdict::NotReady(trouble.clone()),
+            (Some(_), Some(trouble)) => ReadinessStatus::NotReady(trouble.clone()),
         }
     }
 
@@ -94,7 +94,7 @@ impl Readiness {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.last_contact = Some(Instant::now());
         state.trouble = None;
-        state.told = None;
+        state.logged = None;
         state.is_fatal = false;
     }
 
@@ -103,27 +103,27 @@ impl Readiness {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let is_away = matches!(error, StoreError::Unavailable(_));
         let trouble = if is_away { "database".to_owned() } else { error.to_string() };
-        let told = chain(error);
-        let is_new = state.told.as_ref() != Some(&told);
-        state.told = Some(told);
+        let logged = chain(error);
+        let is_new = state.logged.as_ref() != Some(&logged);
+        state.logged = Some(logged);
         state.trouble = Some(trouble);
         state.is_fatal = !is_away;
         is_new
     }
 }
 
-// === impl Keeper ===
+// === impl HealthMonitor ===
 
-impl Keeper {
+impl HealthMonitor {
     /// Looks after the store for as long as it is polled.
-    pub async fn keep(self) {
+    pub async fn run(self) {
         let mut swept_at: Option<Instant> = None;
         let mut wait = RETRY_MIN;
         loop {
-            let store = self.books.borrow().store.clone();
+            let store = self.handle.borrow().store.clone();
             match store.prepare().await {
                 Ok(()) => {
-                    if self.readiness.verdict() != Verdict::Ready {
+                    if self.readiness.status() != ReadinessStatus::Ready {
                         tracing::info!("the database is ready");
                     }
                     self.readiness.well();
@@ -169,20 +169,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn readiness_lasts_for_the_grace_and_no_longer() {
         let readiness = Readiness::new(Duration::from_mins(5));
-        assert_eq!(readiness.verdict(), Verdict::NotReady("starting".into()));
+        assert_eq!(readiness.status(), ReadinessStatus::NotReady("starting".into()));
         readiness.well();
-        assert_eq!(readiness.verdict(), Verdict::Ready);
+        assert_eq!(readiness.status(), ReadinessStatus::Ready);
         let away = StoreError::Unavailable("refused".into());
         assert!(readiness.trouble(&away) && !readiness.trouble(&away));
-        assert_eq!(readiness.verdict(), Verdict::Degraded("database".into()));
+        assert_eq!(readiness.status(), ReadinessStatus::Degraded("database".into()));
         tokio::time::advance(Duration::from_mins(5)).await;
-        assert_eq!(readiness.verdict(), Verdict::NotReady("database".into()));
+        assert_eq!(readiness.status(), ReadinessStatus::NotReady("database".into()));
         readiness.well();
-        assert_eq!(readiness.verdict(), Verdict::Ready);
+        assert_eq!(readiness.status(), ReadinessStatus::Ready);
         readiness.trouble(&StoreError::SecretMismatch("00000000".into()));
-        assert!(matches!(readiness.verdict(), Verdict::NotReady(_)));
+        assert!(matches!(readiness.status(), ReadinessStatus::NotReady(_)));
         readiness.well();
         readiness.drain();
-        assert_eq!(readiness.verdict(), Verdict::NotReady("draining".into()));
+        assert_eq!(readiness.status(), ReadinessStatus::NotReady("draining".into()));
     }
 }

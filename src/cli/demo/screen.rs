@@ -26,14 +26,14 @@ pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
 
 /// The terminal, or the pipe.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct Screen {
     /// Inside of a line that grows.
     is_open: bool,
 }
 
-// === impl Page ===
+// === impl Screen ===
 
-impl Page {
+impl Screen {
     /// One line, as it is.
     pub(super) fn line(&mut self, text: &str) {
         put(&format!("{text}\n"));

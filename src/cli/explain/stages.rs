@@ -11,7 +11,7 @@ use crate::store::UserProfile;
 use crate::telemetry::logs::chain;
 
 /// What is known before the gate is asked: why the peer is trusted, what the headers say, and where the rules stand.
-pub(super) struct Known {
+pub(super) struct Stages {
     pub(super) peer: String,
     /// Why it is, or why it is not.
     pub(super) trust: Result<String, String>,
@@ -21,9 +21,9 @@ pub(super) struct Known {
     pub(super) rules: Vec<(String, String)>,
 }
 
-// === impl Known ===
+// === impl Stages ===
 
-impl Known {
+impl Stages {
     /// Asks the gate's own stages, one by one.
     pub(super) fn of(config: &Config, file: Option<&str>, peer: &Peer, head: &Parts) -> Self {
         let trust = Trust::new(config.trust.clone(), matches!(config.listen, Listen::Unix { .. }));

@@ -10,7 +10,7 @@ use crate::store::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, U
 
 /// Who came, and what a new row of theirs would hold.
 #[derive(Debug, Clone)]
-pub(super) struct Planned {
+pub(super) struct PlannedUser {
     pub(super) user_id: String,
     pub(super) person: UserProfile,
     pub(super) terms: Terms,
@@ -18,17 +18,17 @@ pub(super) struct Planned {
 
 /// A store that knows nobody yet: everybody is new, has no conflict and no block.
 #[derive(Clone)]
-pub(super) struct Imagined {
+pub(super) struct DryRunStore {
     account: AccountRules,
     litellm: Arc<Litellm>,
     secrets: SessionSecrets,
     life: std::time::Duration,
-    planned: Arc<Mutex<Option<Planned>>>,
+    planned: Arc<Mutex<Option<PlannedUser>>>,
 }
 
-// === impl Imagined ===
+// === impl DryRunStore ===
 
-impl Imagined {
+impl DryRunStore {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             account: config.account.clone(),
@@ -40,7 +40,7 @@ impl Imagined {
     }
 
     /// What would have been written, where the way led as far.
-    pub(super) fn planned(&self) -> Option<Planned> {
+    pub(super) fn planned(&self) -> Option<PlannedUser> {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -50,7 +50,7 @@ impl Imagined {
         let nonce = secret::nonce().unwrap_or_default();
         let key = self.secrets.session_key(self.secrets.current().as_str(), SessionKind::Api, "explain", &nonce);
         let key = key.ok_or_else(|| StoreError::NotReady("there is no session secret".to_owned()))?;
-        let planned = Planned { user_id: user_id.clone(), person: person.clone(), terms: terms.clone() };
+        let planned = PlannedUser { user_id: user_id.clone(), person: person.clone(), terms: terms.clone() };
         *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
         Ok(OpenedSession {
             account_id: "explain".to_owned(),
@@ -65,7 +65,7 @@ impl Imagined {
     }
 }
 
-impl Store for Imagined {
+impl Store for DryRunStore {
     fn open<'a>(&'a self, person: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession> {
         Box::pin(async { self.plan(person, terms) })
     }
