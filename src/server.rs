@@ -93,7 +93,7 @@ pub struct Running {
 }
 
 /// Serves on a store of the caller's and on the present runtime, without an admin port and without reload: what `demo`
-/// does, by the same workers, gate and keeper.
+/// does, by the same workers, gate and health monitor.
 pub fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));

@@ -1,7 +1,7 @@
 //! The store: who has which account and which session, in LiteLLM's tables and our own, one transaction a change.
 //!
-//! In go a [`UserProfile`] and the [`Terms`] that the rules gave them; out comes what may be lent to them: an account with
-//! its settled state and a session key. The store decides nothing about who may come in; it refuses what the books
+//! In go a [`UserProfile`] and the [`Terms`] that the rules gave them; out comes what they get: an account with
+//! its settled state and a session key. The store decides nothing about who may come in; it refuses what its rows
 //! refuse: a block, a row that belongs to somebody else, a database that does not answer.
 
 pub mod admin;
@@ -64,7 +64,7 @@ pub type StoreFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, St
 
 /// Accounts and sessions, wherever they are kept.
 pub trait Store: Send + Sync + 'static {
-    /// Makes the books agree with the person and their terms, and lends the key. It reads first and writes only what
+    /// Makes the rows agree with the user and their terms, and gives the key. It reads first and writes only what
     /// differs: a first sight makes user, account, session and key in one transaction; a known person costs one read.
     /// Rows removed by hand are made again, keys near their end renewed, blocks seen.
     fn open<'a>(&'a self, profile: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession>;

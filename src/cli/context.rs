@@ -1,4 +1,4 @@
-//! What every command on the books begins with: the configuration, a runtime, the store; and how it ends.
+//! What every command on the store begins with: the configuration, a runtime, the store; and how it ends.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ impl Configured {
         loaded(&self.source().map_err(Failure::report)?)
     }
 
-    /// Runs a command on the books, whatever the version of our tables.
+    /// Runs a command on the store, whatever the version of our tables.
     pub(super) fn run_early(&self, work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Failure>) -> ExitCode {
         process::keep_memory_private();
         let (config, _) = match self.load() {
@@ -110,7 +110,7 @@ impl Configured {
         code
     }
 
-    /// Runs a command on the books, once our tables are of this program's version.
+    /// Runs a command on the store, once our tables are of this program's version.
     pub(super) fn run(&self, work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Failure>) -> ExitCode {
         self.run_early(async |context| {
             let versions = context.store.versions().await?;

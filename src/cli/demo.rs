@@ -1,6 +1,6 @@
 //! `vestibule demo`: the real service between two stand-ins, on this machine alone, with nothing kept.
 //!
-//! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `stand_in`, in
+//! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `fake_litellm`, in
 //! Postgres' place the store in memory, in the OAuth proxy's place `tour` and then whoever pastes the `curl` lines.
 
 mod caller;

@@ -1,4 +1,4 @@
-//! `vestibule explain`: a request goes the whole way of the real gate and the real rewriter, with books that are not there.
+//! `vestibule explain`: a request goes the whole way of the real gate and the real rewriter, with a dry-run store.
 
 mod dry_run;
 mod report;

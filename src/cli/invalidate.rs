@@ -1,4 +1,4 @@
-//! After a change is in the books: have LiteLLM forget what it holds in memory, and say what holds from when on.
+//! After a change in the store: have LiteLLM forget what it holds in memory, and say what holds from when on.
 
 use std::process::ExitCode;
 

@@ -15,7 +15,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
 
-pub(super) use self::place::Part;
+pub(super) use self::place::NodePart;
 use self::place::{Gather, Places, Walk};
 use self::tree::{Build, Duplicates};
 use crate::config::problem::{KeyPath, PathStep};
@@ -127,7 +127,7 @@ impl Document {
     }
 
     /// Line and column, from 1, of a key or value in the text. `None` where the text does not hold it.
-    pub(super) fn locate(&self, path: &KeyPath, part: Part) -> Option<(usize, usize)> {
+    pub(super) fn locate(&self, path: &KeyPath, part: NodePart) -> Option<(usize, usize)> {
         // At a path that the text does not hold, the failure would be another one, at another place.
         self.get(path)?;
         if let Some(place) = self.places.get_or_init(|| places(&self.text)).get(path, part) {
@@ -350,17 +350,17 @@ mod tests {
     fn every_key_and_value_has_its_place() {
         let document = document(TEXT);
         let place = |path: &str, part| document.locate(&path.into(), part);
-        assert_eq!(place("listen", Part::Key), Some((1, 1)));
-        assert_eq!(place("listen", Part::Value), Some((1, 9)));
-        assert_eq!(place("rules", Part::Key), Some((2, 1)));
-        assert_eq!(place("rules[0].when.group[1]", Part::Value), Some((3, 24)));
-        assert_eq!(place("rules[0].role", Part::Value), Some((4, 11)));
-        assert_eq!(place("rules[1]", Part::Value), Some((5, 5)));
-        assert_eq!(place("rules[2]", Part::Value), None);
-        assert_eq!(place("trust.peers", Part::Value), None);
+        assert_eq!(place("listen", NodePart::Key), Some((1, 1)));
+        assert_eq!(place("listen", NodePart::Value), Some((1, 9)));
+        assert_eq!(place("rules", NodePart::Key), Some((2, 1)));
+        assert_eq!(place("rules[0].when.group[1]", NodePart::Value), Some((3, 24)));
+        assert_eq!(place("rules[0].role", NodePart::Value), Some((4, 11)));
+        assert_eq!(place("rules[1]", NodePart::Value), Some((5, 5)));
+        assert_eq!(place("rules[2]", NodePart::Value), None);
+        assert_eq!(place("trust.peers", NodePart::Value), None);
         // A list or mapping has no place of its own in the table: the walk finds it, with the same key before it.
-        assert_eq!(place("rules", Part::Value), Some((3, 3)));
-        assert_eq!(place("rules[0].when", Part::Value), Some((3, 11)));
+        assert_eq!(place("rules", NodePart::Value), Some((3, 3)));
+        assert_eq!(place("rules[0].when", NodePart::Value), Some((3, 11)));
     }
 
     #[test]
@@ -370,8 +370,8 @@ mod tests {
         let leaves = document.leaves(&KeyPath::default());
         assert_eq!(leaves.len(), 16);
         for path in leaves {
-            for part in [Part::Key, Part::Value] {
-                if part == Part::Key && path.last_key().is_none() {
+            for part in [NodePart::Key, NodePart::Value] {
+                if part == NodePart::Key && path.last_key().is_none() {
                     continue;
                 }
                 let walk = Walk::to(&path, part).deserialize(serde_yaml::Deserializer::from_str(document.text()));

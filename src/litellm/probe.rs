@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, DiagnosticState};
 
-/// ProbeResponses without a key and without a database.
+/// Answers without a key and without a database.
 pub const LIVE: &str = "/health/liveliness";
-/// ProbeResponses without a key, and says whether the database is there. Up to 1.90 or so it tells the version too.
+/// Answers without a key, and says whether the database is there. Up to 1.90 or so it tells the version too.
 pub const READY: &str = "/health/readiness";
 /// The same with the version, for whoever has a key; newer versions alone.
 pub const DETAILS: &str = "/health/readiness/details";
@@ -160,7 +160,7 @@ fn base_url(base: Option<&str>, public_url: Option<&str>) -> Diagnostic {
             DiagnosticState::Problem,
             ABOUT,
             format!("has another `PROXY_BASE_URL` than `public_url`: {base}"),
-            format!("set it to {}, or take it out: browsers would go past vestibule", public),
+            format!("set it to {public}, or take it out: browsers would go past vestibule"),
         ),
         (Some(base), None) => Diagnostic::new(
             DiagnosticState::Warning,

@@ -78,7 +78,7 @@ impl StoreHandle {
     /// The same over a store that is there already.
     pub fn of(store: Arc<dyn Store>, config: &Config, metrics: &Arc<Metrics>) -> Self {
         let (ledger, notes) = ledger::ledger(metrics.clone());
-        // It ends with the last who notes: a reload's other books have a ledger of their own.
+        // It ends with the last who notes: a reload's other store has a ledger of their own.
         tokio::spawn(notes.write(store.clone()));
         let ages = Ages {
             refresh: config.account.refresh,

@@ -31,7 +31,7 @@ const RETRY_MAX: Duration = Duration::from_mins(1);
 pub struct Reloader {
     source: ConfigSource,
     handle: StoreHandle,
-    /// What made the books, and what only a restart can change.
+    /// What made the store, and what only a restart can change.
     settings: StoreSettings,
     fixed: NeedsRestart,
     files: Vec<PathBuf>,
@@ -85,7 +85,7 @@ impl Reloader {
         self.assembly.subscribe()
     }
 
-    /// What the keeper looks after.
+    /// What the health monitor looks after.
     pub fn store(&self) -> watch::Receiver<StoreHandle> {
         self.store.subscribe()
     }

@@ -1,4 +1,4 @@
-//! The books as an operator reads and changes them: plain data without a key, or the hash of one, that could be printed.
+//! Accounts and sessions as an operator reads and changes them: plain data without a key, or the hash of one, that could be printed.
 
 use serde::Serialize;
 

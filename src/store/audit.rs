@@ -44,7 +44,7 @@ pub enum EventKind {
     SessionRevoked,
 }
 
-/// One line of the trail.
+/// One line of the audit.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditEvent {
     /// What happened.
@@ -53,7 +53,7 @@ pub struct AuditEvent {
     pub detail: Value,
 }
 
-/// One line of the trail as it is read back.
+/// One line of the audit as it is read back.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditEntry {
     /// Its number.
@@ -72,7 +72,7 @@ pub struct AuditEntry {
     pub detail: Value,
 }
 
-/// Which lines of the trail are wanted.
+/// Which lines of the audit are wanted.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
     /// Of this account.
@@ -149,7 +149,7 @@ impl EventKind {
     }
 }
 
-/// One line for the trail.
+/// One line for the audit.
 pub fn event(event: EventKind, detail: Value) -> AuditEvent {
     AuditEvent { event, detail }
 }

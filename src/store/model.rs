@@ -31,7 +31,7 @@ pub struct UserProfile {
     pub groups: Vec<String>,
 }
 
-/// What the books say of a person, and the key lent to them.
+/// What the store has of a user, with their session key.
 #[derive(Clone)]
 pub struct OpenedSession {
     /// Our id of the account.

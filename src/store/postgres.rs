@@ -1,7 +1,7 @@
 //! The store in LiteLLM's own Postgres: accounts and sessions in a schema of ours, user and key rows in LiteLLM's.
 //!
 //! In go people and their terms, out come accounts and keys; a change is one transaction over both schemas. It refuses
-//! what the books refuse, and says `Unavailable` for whatever the database doesn't do in time. Who may come in, and
+//! what must be refused, and says `Unavailable` for whatever the database doesn't do in time. Who may come in, and
 //! what is kept in memory, is decided elsewhere.
 //!
 //! Nothing here outlives a transaction on the server, so PgBouncer in transaction mode may stand between: no prepared

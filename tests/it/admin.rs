@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::books::Books;
 use crate::support::client::UserProfile;
+use crate::support::db::TestDb;
 use crate::support::proxy::Proxy;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -119,11 +119,11 @@ async fn hostile_bytes_stay_inside_one_line() {
 
 #[tokio::test]
 async fn without_a_database_it_is_up_but_not_ready_and_nobody_gets_in() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    let database = Proxy::postgres(books.url()).await;
+    let database = Proxy::postgres(db.url()).await;
     database.cut();
-    let vestibule = Setup::new(&upstream.url, &books.url_through(database.address)).start_unready().await;
+    let vestibule = Setup::new(&upstream.url, &db.url_through(database.address)).start_unready().await;
     assert_eq!(vestibule.admin().get("/livez").send().await.status, 200);
     assert_eq!(vestibule.readyz().await.status, 503);
     let answer = vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
@@ -137,10 +137,10 @@ async fn without_a_database_it_is_up_but_not_ready_and_nobody_gets_in() {
 
 #[tokio::test]
 async fn while_the_database_is_away_the_known_are_served_and_the_new_wait() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    let database = Proxy::postgres(books.url()).await;
-    let setup = Setup::new(&upstream.url, &books.url_through(database.address)).with("account.refresh", "1s");
+    let database = Proxy::postgres(db.url()).await;
+    let setup = Setup::new(&upstream.url, &db.url_through(database.address)).with("account.refresh", "1s");
     let vestibule = setup.start().await;
     let request = |name: &str| vestibule.client().get("/v1/models").from(&UserProfile::named(name));
     request("alice").send().await.expect_ok();
@@ -166,15 +166,15 @@ async fn while_the_database_is_away_the_known_are_served_and_the_new_wait() {
     .await;
     database.pass();
     eventually("bob to come in", async || (request("bob").send().await.status == 200).then_some(())).await;
-    assert_eq!((books.user_count().await, books.key_count().await), (2, 2));
+    assert_eq!((db.user_count().await, db.key_count().await), (2, 2));
 }
 
 #[tokio::test]
 async fn tables_that_are_not_there_are_named_and_waited_for() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    books.run(r#"ALTER TABLE "LiteLLM_UserTable" RENAME TO "Elsewhere""#).await;
-    let vestibule = Setup::new(&upstream.url, books.url()).start_unready().await;
+    db.run(r#"ALTER TABLE "LiteLLM_UserTable" RENAME TO "Elsewhere""#).await;
+    let vestibule = Setup::new(&upstream.url, db.url()).start_unready().await;
     eventually("readiness to name the table", async || {
         let ready = vestibule.readyz().await;
         assert_eq!(ready.status, 503);
@@ -188,7 +188,7 @@ async fn tables_that_are_not_there_are_named_and_waited_for() {
         .send()
         .await
         .expect_refusal(503, "store_unavailable");
-    books.run(r#"ALTER TABLE "Elsewhere" RENAME TO "LiteLLM_UserTable""#).await;
+    db.run(r#"ALTER TABLE "Elsewhere" RENAME TO "LiteLLM_UserTable""#).await;
     vestibule.ready().await;
     vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
 }
@@ -201,7 +201,7 @@ async fn another_session_secret_is_not_ready_and_mints_nothing() {
         stage.setup.clone().with("session.secret", "another-secret-0123456789abcdef0123456789").start_unready().await;
     let answer = other.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
     assert_eq!(answer.status, 503, "{}", answer.text());
-    assert_eq!(stage.books.key_count().await, 1);
+    assert_eq!(stage.db.key_count().await, 1);
     eventually("the log to say so", async || other.log().iter().any(|line| line.contains("secret")).then_some(()))
         .await;
     // The old secret beside the new one is honoured.
@@ -221,12 +221,12 @@ async fn another_session_secret_is_not_ready_and_mints_nothing() {
 
 #[tokio::test]
 async fn a_restart_lends_the_same_key() {
-    let Stage { vestibule, upstream, books, setup } = Stage::plain().await;
+    let Stage { vestibule, upstream, db, setup } = Stage::plain().await;
     vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     vestibule.kill().await;
     let again = setup.start().await;
     again.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
-    assert_eq!((upstream.keys().len(), books.key_count().await), (1, 1));
+    assert_eq!((upstream.keys().len(), db.key_count().await), (1, 1));
 }
 
 /// LiteLLM's own words for a key that it does not know.
@@ -258,7 +258,7 @@ async fn a_refused_key_whose_row_is_there_is_not_replaced() {
         let answer = stage.client().get("/v1/models").from(&alice).send().await;
         assert_eq!((answer.status, answer.refusal(), answer.text().as_str()), (401, None, UNKNOWN_KEY));
     }
-    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.books.key_count().await), (1, 3, 1));
+    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.db.key_count().await), (1, 3, 1));
 }
 
 #[tokio::test]
@@ -266,9 +266,9 @@ async fn a_key_whose_row_is_gone_is_replaced_and_the_request_sent_again() {
     let stage = Stage::before(forgetting_the_first_key().await).await;
     let alice = UserProfile::named("alice");
     stage.client().get("/known").from(&alice).send().await.expect_ok();
-    stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+    stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
     stage.client().get("/v1/models").from(&alice).send().await.expect_ok();
-    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.books.key_count().await), (2, 3, 1));
+    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.db.key_count().await), (2, 3, 1));
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn a_key_that_is_refused_again_and_again_is_replaced_once() {
     let alice = UserProfile::named("alice");
     stage.client().get("/known").from(&alice).send().await.expect_ok();
     for _ in 0..5 {
-        stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+        stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
         assert_eq!(stage.client().get("/v1/models").from(&alice).send().await.status, 401);
     }
     assert_eq!(stage.upstream.keys().len(), 2, "one new key, and no further one within the minute");
@@ -295,7 +295,7 @@ async fn a_request_with_a_body_is_not_sent_again_with_the_new_key() {
     let stage = Stage::before(forgetting_the_first_key().await).await;
     let alice = UserProfile::named("alice");
     stage.client().get("/known").from(&alice).send().await.expect_ok();
-    stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+    stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
     let post = stage.client().post("/v1/chat/completions", "{}").from(&alice);
     let answer = post.send().await;
     answer.expect_refusal(503, "session_renewed");
@@ -316,7 +316,7 @@ async fn any_other_401_passes_as_it_is() {
                 .await;
         let answer = stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
         assert_eq!((answer.status, answer.refusal(), answer.text().as_str()), (401, None, document));
-        assert_eq!((stage.upstream.count(), stage.books.key_count().await), (1, 1));
+        assert_eq!((stage.upstream.count(), stage.db.key_count().await), (1, 1));
     }
 }
 
@@ -337,10 +337,10 @@ async fn a_401_that_is_long_or_does_not_say_how_long_passes_unread() {
         let stage = Stage::before(upstream.await).await;
         let alice = UserProfile::named("alice");
         stage.client().get("/known").from(&alice).send().await.expect_ok();
-        stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+        stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
         let answer = stage.client().get("/v1/models").from(&alice).send().await;
         assert_eq!((answer.status, answer.text().trim_end()), (401, UNKNOWN_KEY));
-        assert_eq!((stage.upstream.count(), stage.books.key_count().await), (2, 0), "nobody looked for another key");
+        assert_eq!((stage.upstream.count(), stage.db.key_count().await), (2, 0), "nobody looked for another key");
     }
 }
 
@@ -362,7 +362,7 @@ async fn sigterm_lets_a_stream_finish_and_then_ends_with_0() {
             Some(exchange)
         }
     });
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } =
         Stage::of(upstream.await, |setup| setup.with("drain.timeout", "40s")).await;
     let (head, mut wire) = vestibule.client().get("/v1/stream").from(&UserProfile::named("alice")).open().await;
     assert_eq!(head.status(), 200);
@@ -377,7 +377,7 @@ async fn sigterm_lets_a_stream_finish_and_then_ends_with_0() {
 
 #[tokio::test]
 async fn sigterm_ends_a_connection_between_its_requests() {
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } =
         Stage::with(|setup| setup.with("drain.delay", "0").with("drain.timeout", "60s")).await;
     let mut wire = vestibule.client().connect().await;
     wire.send(vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).bytes()).await;
@@ -395,7 +395,7 @@ async fn a_stream_that_outlives_the_drain_is_cut_and_the_process_ends_with_0() {
         exchange.wire.closed().await;
         None
     });
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } =
         Stage::of(upstream.await, |setup| setup.with("drain.timeout", "300ms")).await;
     let (_, mut wire) = vestibule.client().get("/v1/stream").from(&UserProfile::named("alice")).open().await;
     assert!(within("the first frame", wire.read_chunk()).await.is_ok());
@@ -406,7 +406,7 @@ async fn a_stream_that_outlives_the_drain_is_cut_and_the_process_ends_with_0() {
 
 #[tokio::test]
 async fn while_it_leaves_the_balancers_new_requests_are_still_served() {
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } =
         Stage::with(|setup| setup.with("drain.delay", "1s")).await;
     vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     vestibule.terminate();
@@ -418,10 +418,10 @@ async fn while_it_leaves_the_balancers_new_requests_are_still_served() {
 
 #[tokio::test]
 async fn a_database_that_hangs_is_given_up() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    let database = Proxy::postgres(books.url()).await;
-    let setup = Setup::new(&upstream.url, &books.url_through(database.address))
+    let database = Proxy::postgres(db.url()).await;
+    let setup = Setup::new(&upstream.url, &db.url_through(database.address))
         .with("database.statement_timeout", "500ms")
         .with("database.connect_timeout", "500ms");
     let vestibule = setup.start().await;
@@ -434,5 +434,5 @@ async fn a_database_that_hangs_is_given_up() {
         (answer.status == 200).then_some(())
     })
     .await;
-    assert_eq!((books.user_count().await, books.key_count().await), (1, 1));
+    assert_eq!((db.user_count().await, db.key_count().await), (1, 1));
 }

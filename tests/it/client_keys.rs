@@ -17,7 +17,7 @@ async fn an_own_key_is_refused_by_default() {
         answer.expect_refusal(401, "no_identity");
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn one_own_key_passes_where_it_may() {
             assert!(raw.contains(OWN), "{name}: {raw}");
         }
     }
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn an_identity_beats_an_own_key() {
     let seen = stage.upstream.only();
     assert!(!String::from_utf8_lossy(&seen.raw).contains(OWN));
     let key = seen.head.value("x-litellm-api-key").expect("alice's key");
-    assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some("alice"));
+    assert_eq!(stage.db.owner_of(&key).await.as_deref(), Some("alice"));
 }
 
 #[tokio::test]

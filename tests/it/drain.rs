@@ -80,7 +80,7 @@ async fn a_busy_process_ends_without_losing_whoever_can_finish() {
         sockets.push(wire);
     }
     let client = stage.client();
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } = stage;
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } = stage;
 
     vestibule.terminate();
     eventually("readiness to end", async || (vestibule.readyz().await.status == 503).then_some(())).await;
@@ -119,7 +119,7 @@ async fn a_second_signal_ends_it_now() {
     .await;
     let (_, mut wire) = stage.client().get("/stream").from(&UserProfile::named("alice")).open().await;
     assert!(within("the first frame", wire.read_chunk()).await.is_ok());
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } = stage;
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } = stage;
     vestibule.terminate();
     eventually("readiness to end", async || (vestibule.readyz().await.status == 503).then_some(())).await;
     vestibule.terminate();

@@ -140,10 +140,10 @@ async fn nothing_is_written_and_what_is_no_request_is_a_2() {
     let stage = Stage::plain().await;
     stage.client().get("/v1/models").from(&UserProfile::named("bob")).send().await.expect_ok();
     let rows = "SELECT (SELECT count(*) FROM vestibule.account) + (SELECT count(*) FROM \"LiteLLM_UserTable\") + (SELECT count(*) FROM vestibule.audit)";
-    let before = stage.books.number(rows).await;
+    let before = stage.db.number(rows).await;
     let requests = stage.upstream.count();
     assert_eq!(told(&stage.setup, &ALICE).await["admitted"], true);
-    assert_eq!((stage.books.number(rows).await, stage.upstream.count()), (before, requests));
+    assert_eq!((stage.db.number(rows).await, stage.upstream.count()), (before, requests));
     for words in [
         &["-H", "no colon"][..],
         &["-H", "a b: c"],

@@ -8,7 +8,7 @@ use crate::support::client::{Client, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, binary, field};
-use crate::support::{Gate, books::Books, eventually, within};
+use crate::support::{Gate, db::TestDb, eventually, within};
 
 /// Ends with the test.
 struct Process(Child);
@@ -56,8 +56,8 @@ async fn without_descriptors_it_serves_whom_it_has_and_takes_more_when_there_are
 
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_nothing() {
-    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-    let setup = Setup::new(&upstream.url, books.url()).with("log.level", "debug");
+    let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+    let setup = Setup::new(&upstream.url, db.url()).with("log.level", "debug");
     let mut command = binary();
     command.stderr(Stdio::piped());
     let mut process = serve(&setup, command);
@@ -84,8 +84,8 @@ async fn a_log_that_nobody_reads_stops_nothing() {
 
 #[tokio::test]
 async fn without_a_place_to_log_to_it_serves() {
-    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-    let setup = Setup::new(&upstream.url, books.url()).with("admin", "off").without("trust.peers");
+    let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+    let setup = Setup::new(&upstream.url, db.url()).with("admin", "off").without("trust.peers");
     let socket = setup.folder().join("front.sock");
     let setup = setup.with("listen", format!("unix:{}", socket.display()));
     let mut command = Command::new("sh");
@@ -165,8 +165,8 @@ async fn a_stream_outlives_its_key_and_the_next_request_has_a_fresh_one() {
     let alice = UserProfile::named("alice");
     let (_, mut stream) = stage.client().get("/stream").from(&alice).open().await;
     assert_eq!(within("the first chunk", stream.read_chunk()).await, Ok(Some(b"before".to_vec())));
-    stage.books.run("UPDATE vestibule.session SET expires_at = now() - interval '1 second'").await;
-    stage.books.run("UPDATE \"LiteLLM_VerificationToken\" SET expires = now() AT TIME ZONE 'UTC'").await;
+    stage.db.run("UPDATE vestibule.session SET expires_at = now() - interval '1 second'").await;
+    stage.db.run("UPDATE \"LiteLLM_VerificationToken\" SET expires = now() AT TIME ZONE 'UTC'").await;
     eventually("another key", async || {
         stage.client().get("/v1/models").from(&alice).send().await.expect_ok();
         (stage.upstream.keys().len() == 2).then_some(())

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::books::Books;
 use crate::support::client::{Answer, Client, UserProfile};
+use crate::support::db::TestDb;
 use crate::support::operator::done;
 use crate::support::vestibule::{Setup, Vestibule};
 use crate::support::{PATIENCE, eventually, within};
@@ -16,7 +16,7 @@ pub(crate) const MASTER_KEY: &str = "sk-1234567890";
 /// vestibule before a real LiteLLM, on LiteLLM's own database.
 pub(crate) struct Real {
     pub(crate) vestibule: Vestibule,
-    pub(crate) books: Books,
+    pub(crate) db: TestDb,
     litellm: Client,
     /// What started vestibule.
     pub(crate) setup: Setup,
@@ -56,7 +56,7 @@ impl Real {
         let (address, database) = address(name).await;
         let setup = change(Setup::new(&format!("http://{address}"), &database).with("litellm.cache_ttl", cache_ttl));
         let vestibule = setup.start().await;
-        Self { vestibule, books: Books::at(&database).await, litellm: Client::tcp(address), setup }
+        Self { vestibule, db: TestDb::at(&database).await, litellm: Client::tcp(address), setup }
     }
 
     async fn chat(&self, person: &UserProfile, stream: bool) -> Answer {
@@ -80,7 +80,7 @@ impl Real {
 
     /// How many successful calls LiteLLM has put down to a user.
     async fn logged_calls(&self, user_id: &str) -> i64 {
-        self.books.number(&format!(r#"SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE "user" = '{user_id}'"#)).await
+        self.db.number(&format!(r#"SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE "user" = '{user_id}'"#)).await
     }
 }
 
@@ -218,7 +218,7 @@ async fn a_second_persons_key_changes_neither_who_pays_nor_who_may() {
     }
     eventually("the calls in her name", async || (real.logged_calls("spoof-alice").await >= calls).then_some(())).await;
     let bobs = real
-        .books
+        .db
         .number(r#"SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE "user" = 'spoof-bob' AND model LIKE '%gpt%'"#)
         .await;
     assert_eq!(bobs, 0, "nothing was put down to the key's owner");
@@ -231,13 +231,13 @@ async fn a_key_deleted_by_hand_is_replaced_without_the_caller_noticing() {
     let real = Real::start("SHORT", "1s").await;
     let carol = UserProfile::named("carol-deleted");
     real.chat(&carol, false).await.expect_ok();
-    real.books.run(r#"DELETE FROM "LiteLLM_VerificationToken" WHERE user_id = 'carol-deleted'"#).await;
+    real.db.run(r#"DELETE FROM "LiteLLM_VerificationToken" WHERE user_id = 'carol-deleted'"#).await;
     let models = real.vestibule.client().get("/v1/models").from(&carol);
     let healed = async {
         loop {
             models.send().await.expect_ok();
             let sql = r#"SELECT count(*) FROM "LiteLLM_VerificationToken" WHERE user_id = 'carol-deleted'"#;
-            if real.books.number(sql).await == 1 {
+            if real.db.number(sql).await == 1 {
                 return;
             }
         }
@@ -252,7 +252,7 @@ async fn a_budget_of_a_rule_holds_in_litellm() {
     let real = Real::start("SHORT", "1s").await;
     let rules = json!([{ "when": { "group": "llm-*" }, "role": "internal_user", "grants": { "max_budget": 0.0, "budget_duration": "30d", "models": ["gpt-4o-mini"] } }]);
     let (url, database) =
-        (real.books.url().to_owned(), std::env::var("VESTIBULE_TEST_LITELLM_SHORT").expect("started above"));
+        (real.db.url().to_owned(), std::env::var("VESTIBULE_TEST_LITELLM_SHORT").expect("started above"));
     let upstream = database.split(' ').next().expect("an address");
     let vestibule = Setup::new(upstream, &url).with("rules", rules).start().await;
     let erin = UserProfile::named("erin-budget");
@@ -293,14 +293,14 @@ async fn with_the_master_key_a_block_and_its_lifting_hold_in_litellm_at_once() {
     let answer = real.vestibule.client().get("/v1/models").from(&frank).send().await;
     answer.expect_refusal(403, "account_blocked");
     let metadata = "SELECT metadata::text FROM \"LiteLLM_UserTable\" WHERE user_id = 'frank-blocked'";
-    assert!(real.books.texts(metadata).await[0].contains("\"scim_active\": false"), "LiteLLM has not written over it");
+    assert!(real.db.texts(metadata).await[0].contains("\"scim_active\": false"), "LiteLLM has not written over it");
 
     done(&setup, &["users", "unblock", "frank-blocked", "--yes"]).await;
     eventually("frank to be let in again", async || {
         (real.vestibule.client().get("/v1/models").from(&frank).send().await.status == 200).then_some(())
     })
     .await;
-    assert!(!real.books.texts(metadata).await[0].contains("scim_active"));
+    assert!(!real.db.texts(metadata).await[0].contains("scim_active"));
     assert_eq!(real.info("frank-blocked").await["user_role"], "internal_user");
 }
 
@@ -312,12 +312,12 @@ async fn with_the_master_key_a_revoked_session_is_replaced_without_the_caller_no
     let models = real.vestibule.client().get("/v1/models").from(&gina);
     models.send().await.expect_ok();
     let token = "SELECT token FROM \"LiteLLM_VerificationToken\" WHERE user_id = 'gina-revoked'";
-    let before = real.books.texts(token).await;
+    let before = real.db.texts(token).await;
     let setup = real.setup.clone().with("litellm.master_key", MASTER_KEY);
     done(&setup, &["sessions", "revoke", "gina-revoked", "--yes"]).await;
-    assert!(real.books.texts(token).await.is_empty());
+    assert!(real.db.texts(token).await.is_empty());
     models.send().await.expect_ok();
-    let after = real.books.texts(token).await;
+    let after = real.db.texts(token).await;
     assert!(after.len() == 1 && after != before, "LiteLLM had forgotten the old key");
 }
 
@@ -327,7 +327,7 @@ async fn check_connect_learns_from_the_real_one_what_can_be_learnt_and_changes_n
     let real = Real::start("SHORT", "1s").await;
     let rows = r#"SELECT (SELECT count(*) FROM "LiteLLM_UserTable") + (SELECT count(*) FROM "LiteLLM_VerificationToken")
                   + (SELECT count(*) FROM "LiteLLM_ErrorLogs")"#;
-    let before = real.books.number(rows).await;
+    let before = real.db.number(rows).await;
     let told: Value = serde_json::from_str(&done(&real.setup, &["check", "--connect", "--json"]).await).expect("JSON");
     let findings = told["findings"].as_array().expect("a list").clone();
     let has = |findings: &[Value], state: &str, words: &str| {
@@ -351,7 +351,7 @@ async fn check_connect_learns_from_the_real_one_what_can_be_learnt_and_changes_n
     let ended = crate::support::operator::operate(&other, &["check", "--connect"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stdout.contains("does not take `litellm.master_key`"), "{}", ended.stdout);
-    assert_eq!(real.books.number(rows).await, before);
+    assert_eq!(real.db.number(rows).await, before);
 }
 
 #[tokio::test]
@@ -367,7 +367,7 @@ async fn over_their_budget_somebody_is_refused_in_the_playground_as_in_their_pro
     let playground = playground.header("Authorization", format!("Bearer {placeholder}"));
     playground.send().await.expect_ok();
 
-    real.books.run(r#"UPDATE "LiteLLM_UserTable" SET max_budget = 0.01, spend = 5 WHERE user_id = 'olga-over'"#).await;
+    real.db.run(r#"UPDATE "LiteLLM_UserTable" SET max_budget = 0.01, spend = 5 WHERE user_id = 'olga-over'"#).await;
     let refused = eventually("LiteLLM to see her budget", async || {
         let answer = real.chat(&olga, false).await;
         (answer.status != 200).then_some(answer)

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::books::Books;
 use crate::support::client::UserProfile;
+use crate::support::db::TestDb;
 use crate::support::proxy::Proxy;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -88,8 +88,8 @@ async fn a_secret_file_that_changes_is_read_without_being_told() {
     const OLD: &str = "0123456789abcdef0123456789abcdef";
     const NEW: &str = "fedcba9876543210fedcba9876543210";
     let upstream = Upstream::json().await;
-    let books = Books::fresh().await;
-    let setup = Setup::new(&upstream.url, books.url());
+    let db = TestDb::fresh().await;
+    let setup = Setup::new(&upstream.url, db.url());
     let proof = setup.folder().join("proof");
     fs::write(&proof, OLD).expect("the folder can be written");
     let setup = setup.with("trust", json!({ "secret_header": { "name": "X-Proof", "value_file": proof } }));
@@ -108,9 +108,9 @@ async fn a_secret_file_that_changes_is_read_without_being_told() {
 
 #[tokio::test]
 async fn people_who_were_known_stay_known_while_the_database_is_away() {
-    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-    let database = Proxy::postgres(books.url()).await;
-    let setup = Setup::new(&upstream.url, &books.url_through(database.address)).with("account.refresh", "1s");
+    let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+    let database = Proxy::postgres(db.url()).await;
+    let setup = Setup::new(&upstream.url, &db.url_through(database.address)).with("account.refresh", "1s");
     let vestibule = setup.start().await;
     let request = vestibule.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
@@ -132,11 +132,11 @@ async fn another_database_is_taken_only_when_it_is_ready() {
     stage.vestibule.reload("failed", 1).await;
     request.send().await.expect_ok();
 
-    let other = Books::fresh().await;
+    let other = TestDb::fresh().await;
     stage.vestibule.rewrite(&stage.setup.clone().with("litellm.database_url", other.url()));
     stage.vestibule.reload("done", 1).await;
     request.send().await.expect_ok();
-    assert_eq!((stage.books.user_count().await, other.user_count().await), (1, 1), "alice is in both books");
+    assert_eq!((stage.db.user_count().await, other.user_count().await), (1, 1), "alice is in both books");
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn another_database_that_is_not_ready_yet_is_taken_without_anybodys_doing_
     let stage = Stage::plain().await;
     let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
-    let other = Books::fresh().await;
+    let other = TestDb::fresh().await;
     let database = Proxy::postgres(other.url()).await;
     database.cut();
     stage.vestibule.rewrite(&stage.setup.clone().with("litellm.database_url", other.url_through(database.address)));

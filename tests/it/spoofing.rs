@@ -99,12 +99,12 @@ fn expect_no_effect(stage: &Stage, seen_before: usize, answer: &Answer, case: &s
 
 /// Nobody but alice is in the books, and she is what she was.
 async fn expect_only_alice(stage: &Stage) {
-    let users = stage.books.users().await;
+    let users = stage.db.users().await;
     assert_eq!(users.len(), 1, "{users:?}");
     assert_eq!(users[0].user_id, "alice");
     assert_eq!(users[0].user_email.as_deref(), Some("alice@example.com"));
     assert_eq!(users[0].user_role.as_deref(), Some("internal_user"));
-    assert_eq!(stage.books.key_count().await, 1);
+    assert_eq!(stage.db.key_count().await, 1);
     assert_eq!(stage.upstream.keys().len(), 1);
 }
 
@@ -151,7 +151,7 @@ async fn a_twin_alone_is_no_identity() {
         }
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn no_identity_header_counts_from_an_untrusted_address() {
         }
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn what_is_not_read_is_stripped_unread() {
         request.send().await.expect_ok();
         let raw = String::from_utf8_lossy(&stage.upstream.only().raw).to_ascii_lowercase();
         assert!(!raw.contains(FORGED), "{preset}: {raw}");
-        let users = stage.books.users().await;
+        let users = stage.db.users().await;
         assert_eq!(users.len(), 1, "{preset}");
         assert_eq!((users[0].user_id.as_str(), users[0].user_email.as_deref()), ("alice", None), "{preset}");
     }
@@ -214,7 +214,7 @@ async fn two_names_in_one_value_are_nobody() {
         answer.expect_refusal(400, "repeated_header");
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -360,7 +360,7 @@ async fn a_second_persons_key_never_goes_up_with_the_first() {
                 expect_without(&seen.raw, &key, &case);
                 let own = seen.head.value("x-litellm-api-key").expect("alice's own key");
                 assert_eq!(seen.head.value("authorization"), Some(format!("Bearer {own}")), "{case}");
-                assert_eq!(stage.books.owner_of(&own).await.as_deref(), Some("alice"), "{case}");
+                assert_eq!(stage.db.owner_of(&own).await.as_deref(), Some("alice"), "{case}");
             }
         }
     }
@@ -474,7 +474,7 @@ async fn a_public_path_loses_identity_and_credentials() {
         stage.stranger().get(path).send().await.expect_refusal(401, "no_identity");
     }
     assert_eq!(stage.upstream.count(), public);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]

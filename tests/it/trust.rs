@@ -30,7 +30,7 @@ async fn identity_headers_of_an_untrusted_peer_are_refused() {
         .await;
     answer.expect_refusal(403, "untrusted_peer");
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_unix_socket_trusts_by_uid() {
             answer.expect_ok();
         } else {
             answer.expect_refusal(403, "untrusted_peer");
-            stage.books.expect_nothing_written().await;
+            stage.db.expect_nothing_written().await;
         }
     }
 }
@@ -145,7 +145,7 @@ async fn a_socket_that_was_left_behind_does_not_stop_a_start() {
         setup.with("listen", listen).with("listen_mode", "0660").with("trust", json!({ "uids": [own_uid()] }))
     })
     .await;
-    let Stage { vestibule, setup, upstream: _upstream, books: _books } = stage;
+    let Stage { vestibule, setup, upstream: _upstream, db: _books } = stage;
     let path = vestibule.folder().join("proxy.sock");
     vestibule.kill().await;
     assert!(path.exists(), "a killed process leaves its socket");

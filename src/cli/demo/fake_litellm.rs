@@ -1,4 +1,4 @@
-//! A stand-in for LiteLLM, on loopback: it takes the keys that are in the store's table and no others, says whom it
+//! A fake LiteLLM, on loopback: it takes the keys that are in the store's table and no others, says whom it
 //! takes the caller for, and calls itself a stand-in wherever it says anything.
 
 use std::convert::Infallible;
@@ -47,7 +47,7 @@ pub(super) struct Arrival {
     pub(super) holder: Option<Holder>,
 }
 
-/// The stand-in.
+/// The fake LiteLLM.
 pub(super) struct FakeLitellm {
     store: Arc<Sqlite>,
     events: Events,

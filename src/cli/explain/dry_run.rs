@@ -1,4 +1,4 @@
-//! Books that are not there: `explain` goes the request's whole way with them, and nothing is written or asked.
+//! A dry-run store: `explain` goes the request's whole way with it, and nothing is written or asked.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -242,7 +242,7 @@ pub(in crate::store) fn lowers(had: Option<&str>, written: Role) -> bool {
     had.and_then(Role::parse).unwrap_or(Role::InternalUser) > written
 }
 
-/// What forbids lending a key to this account at all.
+/// What forbids giving this account a key at all.
 pub(in crate::store) fn refusal(state: &AccountState) -> Option<StoreError> {
     let scim_off = state.user.as_ref().is_some_and(|user| user.scim_off);
     // A blocked key stays a block when its life is over: whoever blocked it meant the person.

@@ -26,7 +26,7 @@ pub(in crate::store) const TOKEN_MISMATCH: &str = "token_mismatch";
 
 /// What is to be done about the session.
 pub(in crate::store) enum SessionPlan {
-    /// Lend it as it is.
+    /// Keep it as it is.
     Keep(SessionKey),
     /// The same row and key, for longer.
     Extend(SessionKey),

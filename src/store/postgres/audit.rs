@@ -91,7 +91,7 @@ impl Postgres {
         }
     }
 
-    /// Lines of the trail, oldest first.
+    /// Lines of the audit, oldest first.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
         let own = quoted(&self.own_schema);
         let statement = format!(

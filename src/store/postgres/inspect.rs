@@ -16,7 +16,7 @@ use crate::store::{StoreError, UserProfile};
 
 const ABOUT: &str = "postgres";
 
-/// The `user_id` that a new person would get, as far as it can be said without the books: another one where the plain one
+/// The `user_id` that a new person would get, as far as it can be said without the database: another one where the plain one
 /// belongs to somebody else.
 pub fn planned_user_id(profile: &UserProfile, account: &AccountRules, litellm: &Litellm) -> Result<String, StoreError> {
     let wanted = wanted_user_id(profile, account)?;
@@ -163,7 +163,7 @@ fn together(missing: Vec<Missing>) -> Vec<Missing> {
     kept
 }
 
-/// What a refusal of the books says; another fault stays one.
+/// What a refusal of the store says; another fault stays one.
 fn refused(fault: AttemptError) -> Result<Vec<Diagnostic>, AttemptError> {
     match fault {
         AttemptError::Refused(error) => Ok(vec![from_words(&error.to_string())]),

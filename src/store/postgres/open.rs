@@ -1,4 +1,4 @@
-//! `open`: one read where the books agree, else one transaction that makes them agree.
+//! `open`: one read where the rows agree, else one transaction that makes them agree.
 //!
 //! Locks are taken in one order: the person's advisory lock, then account, user, session and key rows.
 
@@ -43,7 +43,7 @@ impl Postgres {
         outcome
     }
 
-    /// The read. It answers only where nothing has to be written, or where the books refuse.
+    /// The read. It answers only where nothing has to be written, or where the store refuses.
     async fn read_current(&self, profile: &UserProfile, terms: &Terms) -> Result<Option<OpenedSession>, AttemptError> {
         let mut connection = self.connection().await?;
         let mut transaction = connection.begin(self.begin_reading()).await?;

@@ -16,7 +16,7 @@ const JITTER_MS: u64 = 20;
 pub(super) enum AttemptError {
     /// The database, or the way to it.
     Database(sqlx::Error),
-    /// The books refuse; the connection is sound.
+    /// The store refuses; the connection is sound.
     Refused(StoreError),
     /// Somebody was faster; the whole is to be begun again.
     Again,

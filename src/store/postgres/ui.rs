@@ -46,15 +46,15 @@ impl Postgres {
         self.make_room(&mut transaction, account_id).await?;
         let mut recorded = Vec::new();
         let owner = SessionOwner { account_id, user_id: &user_id };
-        let issued = self
+        let made = self
             .create_session(&mut transaction, &owner, SessionKind::Ui, json!({ "kind": "ui" }), &mut recorded)
             .await?;
         transaction.commit().await?;
         connection.release();
         let who = LogSubject { issuer: &issuer, subject: &subject, user_id: Some(&user_id) };
         self.log_events(&who, Some(account_id), SYSTEM_ACTOR, &recorded);
-        let expires_in = Duration::try_from_secs_f64(issued.left_seconds).unwrap_or_default();
-        Ok(UiSession { session_id: issued.id, key: issued.key, expires_in })
+        let expires_in = Duration::try_from_secs_f64(made.left_seconds).unwrap_or_default();
+        Ok(UiSession { session_id: made.id, key: made.key, expires_in })
     }
 
     /// Ends the oldest browsers, so that one more is not too many.

@@ -1,4 +1,4 @@
-//! `open` inside its transaction: a read, and what is needed to make the books agree.
+//! `open` inside its transaction: a read, and what is needed to make the rows agree.
 
 use serde_json::json;
 use sqlx::Row;

@@ -100,7 +100,7 @@ async fn requests_with_doubtful_framing_are_refused() {
     }
     assert_eq!(taken, [], "none of them may be taken for a request");
     assert_eq!(stage.upstream.count(), 0, "{:#?}", stage.upstream.seen());
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn the_upstream_gets_the_persons_key_and_nothing_of_the_sign_in() {
     let key = seen.head.value("x-litellm-api-key").expect("the key is injected");
     assert!(key.starts_with("sk-"), "{key}");
     assert_eq!(seen.head.value("authorization"), Some(format!("Bearer {key}")));
-    assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some("alice"));
+    assert_eq!(stage.db.owner_of(&key).await.as_deref(), Some("alice"));
     assert_eq!(seen.head.value("cookie").as_deref(), Some("theme=dark"));
     assert_eq!(seen.head.value("accept").as_deref(), Some("application/json"));
     assert_eq!(seen.body.bytes, b"{}");

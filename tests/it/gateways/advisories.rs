@@ -509,8 +509,8 @@ async fn cve_2026_33376_a_bare_ipv6_address_is_that_address_alone() {
 #[tokio::test]
 async fn cve_2022_39306_an_e_mail_of_a_row_that_is_there_links_nobody_to_it() {
     let stage = Stage::plain().await;
-    stage.books.add_user("the-owner", "proxy_admin", None, Some("alice@example.com")).await;
-    stage.books.add_user("mallory", "internal_user", None, Some("owner@example.com")).await;
+    stage.db.add_user("the-owner", "proxy_admin", None, Some("alice@example.com")).await;
+    stage.db.add_user("mallory", "internal_user", None, Some("owner@example.com")).await;
     refused(&stage, alice(&stage, "/v1/models"), 403, "account_conflict").await;
     let by_name = stage.client().get("/v1/models").from(&UserProfile::named("mallory"));
     refused(&stage, by_name, 403, "account_conflict").await;

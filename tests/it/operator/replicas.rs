@@ -132,7 +132,7 @@ async fn who_is_turned_away_is_in_the_audit_once_a_minute_and_replica_or_not() {
     }
     // Nobody is identified here: nobody is written down.
     stage.client().get("/v1/models").send().await.expect_refusal(401, "no_identity");
-    eventually("the first refusal in the audit", async || (stage.books.texts(refused).await.len() == 1).then_some(()))
+    eventually("the first refusal in the audit", async || (stage.db.texts(refused).await.len() == 1).then_some(()))
         .await;
     for _ in 0..5 {
         other.client().get("/v1/models").from(&mallory).send().await.expect_refusal(403, "no_role");
@@ -145,7 +145,7 @@ async fn who_is_turned_away_is_in_the_audit_once_a_minute_and_replica_or_not() {
             .expect_refusal(403, "account_blocked");
     }
     let wanted = ["alice account_blocked alice", "mallory no_role -"];
-    eventually("both in the audit", async || (stage.books.texts(refused).await == wanted).then_some(())).await;
+    eventually("both in the audit", async || (stage.db.texts(refused).await == wanted).then_some(())).await;
     let lines = stage.vestibule.log();
     let lines: Vec<_> =
         lines.iter().filter(|line| line.contains("vestibule::audit") && line.contains("refused")).collect();
@@ -165,7 +165,7 @@ async fn somebody_whose_groups_did_not_arrive_is_in_the_audit() {
     let refused =
         "SELECT concat_ws(' ', detail->>'subject', detail->>'code') FROM vestibule.audit WHERE event = 'refused'";
     eventually("the refusal in the audit", async || {
-        (stage.books.texts(refused).await == ["alice no_groups"]).then_some(())
+        (stage.db.texts(refused).await == ["alice no_groups"]).then_some(())
     })
     .await;
 }

@@ -36,7 +36,7 @@ async fn a_unix_socket_is_asked_by_the_users_that_may() {
         let asked =
             ask(&Client::unix(socket), "haproxy", "GET", "/v1/models").from(&UserProfile::named("alice")).send().await;
         if is_asked {
-            assert_eq!(stage.books.owner_of(&key(&asked)).await.as_deref(), Some("alice"));
+            assert_eq!(stage.db.owner_of(&key(&asked)).await.as_deref(), Some("alice"));
         } else {
             asked.expect_refusal(403, "untrusted_peer");
         }

@@ -1,4 +1,4 @@
-//! The books as a test reads and writes them: LiteLLM's two tables, and vestibule's own.
+//! A database as a test reads and writes it: LiteLLM's two tables, and vestibule's own.
 
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row};
@@ -6,10 +6,10 @@ use sqlx::{AssertSqlSafe, Row};
 use super::postgres::TestDatabase;
 
 /// A database with LiteLLM's tables.
-pub(crate) struct Books {
+pub(crate) struct TestDb {
     pool: PgPool,
     url: String,
-    /// Dropped with the books, where the test has a database of its own.
+    /// Dropped with it, where the test has a database of its own.
     database: Option<TestDatabase>,
 }
 
@@ -45,7 +45,7 @@ impl UserRow {
     }
 }
 
-impl Books {
+impl TestDb {
     /// A database of the test's own.
     pub(crate) async fn fresh() -> Self {
         let database = TestDatabase::fresh().await;
