@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::Request;
 use http::request::Parts;
 use tokio::time::Instant;
-use vestibule::config::{Source, load};
+use vestibule::config::{ConfigSource, load};
 use vestibule::http1::testing::{RequestGuard, RequestKind, ResponseGuard};
 use vestibule::request_info::RequestInfo;
 use vestibule::server::app::proxy_site;
@@ -66,7 +66,7 @@ fn measure(name: &str, mut turn: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    let source = Source { text: Some(CONFIG.to_owned()), ..Source::default() };
+    let source = ConfigSource { text: Some(CONFIG.to_owned()), ..ConfigSource::default() };
     let (config, _) = load(&source).expect("the configuration is right");
     let site = proxy_site(&config);
     let mut bytes = String::from("GET /v1/chat/completions HTTP/1.1\r\n");

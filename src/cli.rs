@@ -3,20 +3,20 @@
 mod audit;
 mod check;
 mod completions;
-mod consent;
+mod confirm;
+mod context;
 mod demo;
-mod errand;
 mod explain;
 mod flags;
-mod forget;
 mod healthcheck;
+mod invalidate;
 mod migrate;
+mod resolve_user;
 mod secret;
 mod serve;
 mod sessions;
 mod table;
 mod users;
-mod who;
 
 use std::process::ExitCode;
 
@@ -59,27 +59,27 @@ configuration has a problem.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show what it does, here and now, with nothing but this program
-    Demo(demo::Arguments),
+    Demo(demo::DemoArgs),
     /// Serve: stand between the OAuth proxy and LiteLLM
-    Serve(serve::Arguments),
+    Serve(serve::ServeArgs),
     /// Tell everything that is wrong with the configuration, and with what it names
-    Check(check::Arguments),
+    Check(check::CheckArgs),
     /// Tell what would become of a request, and why; nothing is written, nobody is asked
-    Explain(explain::Arguments),
+    Explain(explain::ExplainArgs),
     /// Show, block, link and move people
-    Users(users::Arguments),
+    Users(users::UsersArgs),
     /// Show and end session keys
-    Sessions(sessions::Arguments),
+    Sessions(sessions::SessionsArgs),
     /// Show what was done to whom, and by whom
-    Audit(audit::Arguments),
+    Audit(audit::AuditArgs),
     /// Make vestibule's own tables, or print the SQL for whoever may
-    Migrate(migrate::Arguments),
+    Migrate(migrate::MigrateArgs),
     /// Make session secrets, and see which are in use
-    Secret(secret::Arguments),
+    Secret(secret::SecretArgs),
     /// Ask a running vestibule whether it serves, for a container's health check
-    Healthcheck(healthcheck::Arguments),
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Print the completions of a shell
-    Completions(completions::Arguments),
+    Completions(completions::CompletionsArgs),
 }
 
 /// Runs what the arguments say.

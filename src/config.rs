@@ -6,7 +6,6 @@
 mod check;
 pub mod document;
 mod excerpt;
-mod finding;
 mod load;
 mod pattern;
 pub mod presets;
@@ -14,22 +13,20 @@ pub mod problem;
 mod raw;
 mod reload;
 mod report;
-mod role;
 mod shape;
 #[cfg(test)]
 mod tests;
 mod variables;
 
-pub use self::finding::{Finding, State};
 #[cfg(test)]
 pub(crate) use self::load::testing;
-pub use self::load::{Source, admin, holds_secret, load};
+pub use self::load::{ConfigSource, admin, holds_secret, load};
 pub use self::pattern::Pattern;
 pub use self::problem::{Problem, Problems};
-pub use self::reload::{Books, NeedsRestart};
-pub use self::role::Role;
+pub use self::reload::{NeedsRestart, StoreSettings};
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +36,7 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use crate::litellm::role::Role;
 use crate::secret::SessionSecrets;
 
 /// A duration as the configuration writes it, such as `90m`; `None` for what is none.
@@ -67,7 +65,7 @@ pub struct Config {
     /// Threads that serve requests, never 0.
     pub workers: usize,
     /// Who may say who somebody is.
-    pub trust: Trust,
+    pub trust: TrustRules,
     /// How an assertion is read.
     pub identity: IdentityRules,
     /// Where it stands who somebody is.
@@ -101,7 +99,7 @@ pub struct Config {
     /// How an ending goes.
     pub drain: Drain,
     /// What is logged, and how.
-    pub log: Log,
+    pub log: LogConfig,
     /// How long the audit is kept.
     pub audit: Audit,
     /// The files that it was read from: its own, and those of secrets and certificates.
@@ -158,6 +156,11 @@ impl PublicUrl {
         format!("{}://{}", if self.https { "https" } else { "http" }, self.authority)
     }
 
+    /// As people type it.
+    pub fn whole(&self) -> String {
+        format!("{}{}", self.origin(), self.prefix)
+    }
+
     /// A path as the browser has to ask for it, whether what stands between takes the prefix off or leaves it on.
     pub fn outside(&self, path: &str) -> String {
         let is_there = path.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('/'));
@@ -210,7 +213,7 @@ pub enum AtLogout {
 /// Who may assert an identity. All that is set must hold; at least one is, or `listen` is a unix socket that is closed to
 /// other users by its mode.
 #[derive(Debug, Clone)]
-pub struct Trust {
+pub struct TrustRules {
     /// TCP peers; empty where the trust does not rest on addresses.
     pub peers: Vec<IpNet>,
     /// Uids on a unix socket; empty = not asked.
@@ -254,7 +257,7 @@ pub struct ForwardAuth {
     /// Where they reach it.
     pub listen: Listen,
     /// Which of them may.
-    pub trust: Trust,
+    pub trust: TrustRules,
     /// Their kinds, each with an endpoint of its own.
     pub gateways: Vec<Gateway>,
     /// What they take off every request before it reaches LiteLLM.
@@ -465,7 +468,7 @@ impl std::fmt::Display for Matcher {
 }
 
 /// What a rule gives: a role, and what LiteLLM's user row gets besides.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// The mapped role.
     pub role: Role,
@@ -474,7 +477,7 @@ pub struct Terms {
 }
 
 /// What a rule says of models and limits. A field that is `None` is never written.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Allowance {
     /// Written whenever it differs from what was last written, instead of at creation only.
     pub always: bool,
@@ -490,8 +493,30 @@ pub struct Allowance {
     pub rpm_limit: Option<i64>,
 }
 
+impl Allowance {
+    /// Every field, the budget by its bits: equal allowances are the same bytes.
+    fn key(&self) -> impl Eq + Hash + '_ {
+        let Self { always, models, max_budget, budget_duration, tpm_limit, rpm_limit } = self;
+        (always, models, max_budget.map(f64::to_bits), budget_duration, tpm_limit, rpm_limit)
+    }
+}
+
+impl PartialEq for Allowance {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Allowance {}
+
+impl Hash for Allowance {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
 /// A budget's period in LiteLLM's notation: a number and one of `s`, `m`, `h`, `d`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BudgetDuration {
     /// As LiteLLM writes it.
     pub text: String,
@@ -689,7 +714,7 @@ pub struct Drain {
 
 /// What is logged, and how.
 #[derive(Debug, Clone)]
-pub struct Log {
+pub struct LogConfig {
     /// A level, or `level,target=level`.
     pub level: String,
     /// The form of a line.

@@ -13,6 +13,7 @@
 pub mod admin_ui;
 pub mod cli;
 pub mod config;
+pub mod diagnostic;
 pub mod forward_auth;
 pub mod http;
 pub mod http1;
@@ -20,11 +21,11 @@ pub mod identity;
 pub mod litellm;
 pub mod proxy;
 pub mod refusal;
-pub mod registry;
 pub mod request_info;
 pub mod secret;
 pub mod server;
 pub mod session;
+pub mod store;
 pub mod telemetry;
 
 #[cfg(test)]

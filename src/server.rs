@@ -1,12 +1,12 @@
 //! Listening, serving, ending: threads, sockets and signals around the gate.
 //!
 //! Each worker is a thread with a runtime, a listener and connections to LiteLLM of its own, so nothing on a request's way
-//! crosses threads. The registry, the admin port, timers and signals live on one further runtime, the thread that calls
+//! crosses threads. The store, the admin port, timers and signals live on one further runtime, the thread that calls
 //! [`run`].
 
 pub mod admin;
 pub mod app;
-pub mod keeper;
+pub mod health;
 pub mod listener;
 pub mod plain;
 pub mod process;
@@ -23,16 +23,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Source};
-use crate::registry::Registry;
+use crate::config::{Config, ConfigSource};
 use crate::secret;
+use crate::store::Store;
 use crate::telemetry::logs::Log;
 use crate::telemetry::metrics::Metrics;
 use app::{App, StoreHandle};
-use keeper::{Keeper, Readiness};
+use health::{HealthMonitor, Readiness};
 use listener::Sockets;
 use reload::Reloader;
-use worker::{Role, Worker};
+use worker::{ListenerKind, Worker};
 
 /// Why vestibule did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -54,30 +54,30 @@ pub enum StartError {
 }
 
 /// Serves until a signal ends it. The source is where a reload reads the configuration again.
-pub fn run(config: Config, source: Source, log: &Log) -> Result<(), StartError> {
+pub fn run(config: Config, source: ConfigSource, log: &Log) -> Result<(), StartError> {
     process::keep_memory_private();
     process::raise_descriptors(config.limits.connections);
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     runtime.block_on(serve(config, source, Arc::new(Metrics::new(log.dropped()))))
 }
 
-async fn serve(config: Config, source: Source, metrics: Arc<Metrics>) -> Result<(), StartError> {
+async fn serve(config: Config, source: ConfigSource, metrics: Arc<Metrics>) -> Result<(), StartError> {
     // The first random number of a process takes a while to gather: not at somebody's first sight.
     std::thread::spawn(secret::nonce);
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
-    let ending = Ending { stop: CancellationToken::new(), running: TaskTracker::new() };
+    let ending = Shutdown { stop: CancellationToken::new(), running: TaskTracker::new() };
     if let Some(address) = config.admin {
         let address = admin::listen(address, metrics.clone(), readiness.clone()).await?;
         tracing::info!(what = "admin", %address, "listening");
     }
-    let mut sockets = vec![(Role::Proxy, listener::bind(&config.listen, config.workers)?)];
+    let mut sockets = vec![(ListenerKind::Proxy, listener::bind(&config.listen, config.workers)?)];
     if let Some(forward_auth) = &config.forward_auth {
-        sockets.push((Role::ForwardAuth, listener::bind(&forward_auth.listen, config.workers)?));
+        sockets.push((ListenerKind::ForwardAuth, listener::bind(&forward_auth.listen, config.workers)?));
     }
     let reloader = Reloader::new(config, source, readiness.clone(), metrics.clone())?;
     start_workers(sockets, &reloader.app(), &metrics, &ending)?;
-    let keeper = Keeper { books: reloader.registry(), readiness: readiness.clone(), metrics };
-    tokio::spawn(keeper.keep());
+    let health = HealthMonitor { handle: reloader.store(), readiness: readiness.clone(), metrics };
+    tokio::spawn(health.run());
     let app = reloader.app();
     tokio::spawn(reloader.watch());
     wait_for_the_end(&app, &readiness, &ending).await
@@ -89,22 +89,22 @@ pub struct Running {
     pub address: String,
     app: watch::Receiver<Arc<App>>,
     readiness: Arc<Readiness>,
-    ending: Ending,
+    ending: Shutdown,
 }
 
-/// Serves on a registry of the caller's and on the present runtime, without an admin port and without reload: what `demo`
-/// does, by the same workers, gate and keeper.
-pub fn start(config: Config, registry: Arc<dyn Registry>) -> Result<Running, StartError> {
+/// Serves on a store of the caller's and on the present runtime, without an admin port and without reload: what `demo`
+/// does, by the same workers, gate and health monitor.
+pub fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
-    let ending = Ending { stop: CancellationToken::new(), running: TaskTracker::new() };
+    let ending = Shutdown { stop: CancellationToken::new(), running: TaskTracker::new() };
     let sockets = listener::bind(&config.listen, config.workers)?;
     let address = sockets.address.clone();
-    let books = StoreHandle::of(registry, &config, &metrics);
-    let app = watch::Sender::new(Arc::new(App::new(config, &books, None))).subscribe();
-    start_workers(vec![(Role::Proxy, sockets)], &app, &metrics, &ending)?;
-    let books = watch::Sender::new(books).subscribe();
-    tokio::spawn(Keeper { books, readiness: readiness.clone(), metrics }.keep());
+    let handle = StoreHandle::of(store, &config, &metrics);
+    let app = watch::Sender::new(Arc::new(App::new(config, &handle, None))).subscribe();
+    start_workers(vec![(ListenerKind::Proxy, sockets)], &app, &metrics, &ending)?;
+    let handle = watch::Sender::new(handle).subscribe();
+    tokio::spawn(HealthMonitor { handle, readiness: readiness.clone(), metrics }.run());
     Ok(Running { address, app, readiness, ending })
 }
 
@@ -119,7 +119,7 @@ impl Running {
 
 /// How the workers learn of the end, and how the end learns of them.
 #[derive(Clone)]
-pub struct Ending {
+pub struct Shutdown {
     /// Cancelled when no new connection is taken and open ones finish what they are at.
     pub stop: CancellationToken,
     /// Connections and tunnels.
@@ -127,10 +127,10 @@ pub struct Ending {
 }
 
 fn start_workers(
-    listeners: Vec<(Role, Sockets)>,
+    listeners: Vec<(ListenerKind, Sockets)>,
     app: &watch::Receiver<Arc<App>>,
     metrics: &Arc<Metrics>,
-    ending: &Ending,
+    ending: &Shutdown,
 ) -> Result<(), StartError> {
     let addresses: Vec<_> = listeners.iter().map(|(role, sockets)| (*role, sockets.address.clone())).collect();
     let places = app.borrow().limits.connections;
@@ -160,7 +160,7 @@ fn start_workers(
 async fn wait_for_the_end(
     app: &watch::Receiver<Arc<App>>,
     readiness: &Readiness,
-    ending: &Ending,
+    ending: &Shutdown,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;

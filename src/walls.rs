@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 4] = [
     &["cli", "server", "proxy", "forward_auth", "admin_ui"],
     &["identity", "session", "refusal", "request_info"],
-    &["registry", "litellm", "config"],
-    &["http1", "http", "secret", "telemetry"],
+    &["store", "litellm", "config"],
+    &["http1", "http", "secret", "telemetry", "diagnostic"],
 ];
 
 /// The rooms of a request's way after [`RequestInfo`](crate::request_info::RequestInfo) was made.
@@ -23,10 +23,13 @@ const MAY_LOOK_UP: &[(&str, &str)] = &[
     ("admin_ui.rs", "of LiteLLM's answer"),
 ];
 
+/// Type names that are there more than once, and are still to be renamed.
+const TWICE: &[&str] = &["Answer", "Limits", "Outcome", "Shared", "Source", "State", "Turn", "Wire"];
+
 /// The only places that may name a crate.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde_yaml", &["config/document"]),
-    ("sqlx", &["registry/"]),
+    ("sqlx", &["store/"]),
     ("hyper", &["http1", "http/client", "server/plain"]),
     // One client for everything but forwarded requests.
     ("hyper_util::client", &["http/client"]),
@@ -121,6 +124,61 @@ fn nothing_looks_up_a_header_of_the_request_after_it_was_read() {
     }
     for (file, _) in MAY_LOOK_UP {
         assert!(files().iter().any(|(name, _)| name == file), "{file} is gone");
+    }
+}
+
+/// The types that a file declares, private ones and those inside functions too, but for its inline test modules.
+fn declared(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut lines = text.lines();
+    let mut before = "";
+    while let Some(line) = lines.next() {
+        let code = line.trim_start();
+        let margin = line.len() - code.len();
+        if before == "#[cfg(test)]" && code.starts_with("mod ") && code.ends_with('{') {
+            // It ends with the brace below its beginning.
+            lines.by_ref().find(|line| line.trim() == "}" && line.len() == margin + 1);
+        }
+        before = code;
+        let code = match code.strip_prefix("pub") {
+            Some(rest) if rest.starts_with('(') => rest.split_once(')').map_or("", |(_, rest)| rest),
+            Some(rest) => rest,
+            None => code,
+        };
+        let mut words = code.split_whitespace();
+        let kind = words.next().unwrap_or_default();
+        // An indented `type` is an associated one.
+        if matches!(kind, "struct" | "enum" | "trait" | "union") || kind == "type" && margin == 0 {
+            let name = words.next().unwrap_or_default();
+            names.push(name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default());
+        }
+    }
+    names
+}
+
+#[test]
+fn no_type_name_is_there_twice() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    sources(&root, &mut found);
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in found {
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        if name == "walls.rs" || name.ends_with("tests.rs") || name.contains("tests/") {
+            continue;
+        }
+        #[expect(clippy::disallowed_methods, reason = "a test's own sources need no path in the error")]
+        let text = fs::read_to_string(&path).unwrap();
+        for one in declared(&text) {
+            places.entry(one.to_owned()).or_default().push(name.clone());
+        }
+    }
+    assert!(places.len() > 100, "{places:?}");
+    places.retain(|_, files| files.len() > 1);
+    let twice: Vec<_> = places.iter().filter(|(name, _)| !TWICE.contains(&name.as_str())).collect();
+    assert!(twice.is_empty(), "one name for one type: {twice:#?}");
+    for name in TWICE {
+        assert!(places.contains_key(*name), "`{name}` is there once: take it out of the list");
     }
 }
 

@@ -5,7 +5,7 @@
 use http::HeaderName;
 use serde_yaml::Value;
 use vestibule::config::problem::{Problem, Severity};
-use vestibule::config::{Attribute, Config, Listen, Problems, Source, load};
+use vestibule::config::{Attribute, Config, ConfigSource, Listen, Problems, load};
 
 /// What secrets have in them, so that one that is printed is seen.
 pub const MARK: &str = "s3cret";
@@ -61,7 +61,7 @@ fn read(text: &str) -> Loaded {
         lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     };
     let (environment, overrides) = (pairs("# env: "), pairs("# flag: "));
-    load(&Source { file: Some("vestibule.yaml".into()), text: Some(text.to_owned()), environment, overrides })
+    load(&ConfigSource { file: Some("vestibule.yaml".into()), text: Some(text.to_owned()), environment, overrides })
 }
 
 fn problems(loaded: &Loaded) -> Vec<&Problem> {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use http::Request;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use vestibule::config::{Config, Source, load};
+use vestibule::config::{Config, ConfigSource, load};
 use vestibule::http::names::{self, Owner};
 use vestibule::http::{forwarded, hop, request_id};
 use vestibule::litellm::credentials;
@@ -66,7 +66,7 @@ pub fn owned_spellings() -> Vec<String> {
 
 impl Table {
     fn new() -> Self {
-        let source = Source { text: Some(CONFIG.to_owned()), ..Source::default() };
+        let source = ConfigSource { text: Some(CONFIG.to_owned()), ..ConfigSource::default() };
         let (Config { identity, trust, litellm, .. }, _) = load(&source).expect("the configuration here is sound");
         let text = |name: &HeaderName| name.as_str().to_owned();
         let names = (identity.reads.values().map(|rule| (text(&rule.name), Owner::Identity)))

@@ -12,14 +12,14 @@ use http::Request;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use unicode_normalization::is_nfc;
 use vestibule::config::{
-    Attribute, Decoding, HeaderRule, IdentityRules, Litellm, Separator, Source, Trust as TrustRules, load,
+    Attribute, ConfigSource, Decoding, HeaderRule, IdentityRules, Litellm, Separator, TrustRules, load,
 };
 use vestibule::identity::peer::Peer;
 use vestibule::identity::read::IdentityReader;
 use vestibule::identity::trust::PeerTrust;
 use vestibule::refusal::Code;
-use vestibule::registry::Person;
 use vestibule::request_info::{IdentityValues, RequestInfo, Routes, Site};
+use vestibule::store::UserProfile;
 
 use super::lines;
 
@@ -38,7 +38,7 @@ identity: { preset: oauth2-proxy }
 session: { secret: 0123456789abcdef0123456789abcdef }
 litellm: { url: 'http://127.0.0.1:4000', database_url: 'postgres://u@h/d' }
 ";
-    let source = Source { text: Some(text.to_owned()), ..Source::default() };
+    let source = ConfigSource { text: Some(text.to_owned()), ..ConfigSource::default() };
     load(&source).expect("the configuration here is sound").0.litellm
 });
 
@@ -81,7 +81,7 @@ pub fn holds(bytes: &[u8]) {
 }
 
 /// The person that is read, when all holds that must.
-pub fn person(bytes: &[u8]) -> Result<Person, Code> {
+pub fn person(bytes: &[u8]) -> Result<UserProfile, Code> {
     let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (first, text) = bytes.split_at(line);
     let setup = Setup::read(first);
@@ -181,7 +181,7 @@ impl Setup {
         ask(&site.identity_values(headers));
     }
 
-    fn person(self, headers: &HeaderMap) -> Result<Person, Code> {
+    fn person(self, headers: &HeaderMap) -> Result<UserProfile, Code> {
         let rules = TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
         let (trust, peer) = (PeerTrust::new(rules, false), Peer::Unix { uid: 1 });
         let site = Site::new(&self.rules(), None, &LITELLM, Routes::default(), 8192);
@@ -204,8 +204,8 @@ fn reversed(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Nothing hidden, nothing odd, one form only.
-fn canonical(person: &Person, setup: Setup) {
-    let Person { issuer, subject, email, provider, groups, picture, .. } = person;
+fn canonical(person: &UserProfile, setup: Setup) {
+    let UserProfile { issuer, subject, email, provider, groups, picture, .. } = person;
     assert_eq!((&**issuer, provider.as_str()), ("issuer", "provider"));
     for id in [Some(subject), person.preferred_username.as_ref()].into_iter().flatten() {
         assert!(is_nfc(id), "{id:?} has another form");
@@ -245,7 +245,7 @@ fn canonical(person: &Person, setup: Setup) {
 }
 
 /// Written in any decoding, and its groups as any list that can hold them, it is the same person.
-fn rewritten(person: &Person, setup: Setup) {
+fn rewritten(person: &UserProfile, setup: Setup) {
     let lists = [Separator::Json, Separator::Quoted, Separator::Char(b','), Separator::Char(b'|')];
     for (decoding, separator) in DECODINGS.iter().flat_map(|(_, decoding)| lists.map(|list| (*decoding, list))) {
         // Room for the longest encoding.
@@ -255,7 +255,7 @@ fn rewritten(person: &Person, setup: Setup) {
     }
 }
 
-fn written(person: &Person, setup: Setup) -> Option<HeaderMap> {
+fn written(person: &UserProfile, setup: Setup) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (attribute, name) in NAMES {
         let text = match attribute {

@@ -13,9 +13,9 @@ use crate::litellm::client::{LitellmClient, Untold};
 use crate::litellm::credentials::UI_COOKIE;
 use crate::litellm::ui::Claimed;
 use crate::refusal::{Code, Refusal};
-use crate::registry::books::Tokens;
 use crate::request_info::{Known, OwnPage, RequestInfo};
 use crate::session::{Session, Shown};
+use crate::store::admin::KeyTokens;
 
 // === impl AdminUi ===
 
@@ -134,7 +134,7 @@ impl Leaving {
 }
 
 /// Has LiteLLM forget keys at once. Where it does not answer, it may take them until its cache ends; vestibule does not.
-async fn tell(litellm: &LitellmClient, keys: &Tokens) -> bool {
+async fn tell(litellm: &LitellmClient, keys: &KeyTokens) -> bool {
     let told = litellm.tell(&api::delete_keys(&keys.0)).await;
     if let Err(Untold { cause, .. }) = &told {
         tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");

@@ -8,11 +8,11 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
+use super::context::{CommandContext, Configured, Failure, answer, answer_json, say};
+use super::resolve_user::resolve_user;
 use super::table::{or_dash, table};
-use super::who;
 use crate::config;
-use crate::registry::audit::{Entry, Happening, Wanted};
+use crate::store::audit::{AuditEntry, AuditFilter, EventKind};
 
 /// Between two looks for new lines.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const OVERTAKEN_MAX: i64 = 1000;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vestibule audit alice@example.com --since 2h\n  \
                         vestibule audit --event blocked,unblocked --json")]
-pub(super) struct Arguments {
+pub(super) struct AuditArgs {
     #[command(flatten)]
     configured: Configured,
     /// Only of this person: a `user_id`, an e-mail, or ISSUER and SUBJECT
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DURATION", value_parser = since)]
     since: Option<Duration>,
     /// Only of this kind; several with commas
-    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(Happening::ALL.map(Happening::as_str)))]
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(EventKind::ALL.map(EventKind::as_str)))]
     event: Vec<String>,
     /// The newest so many
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
@@ -49,28 +49,28 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    arguments.configured.run(async |errand| arguments.show(errand).await)
+pub(super) fn run(arguments: &AuditArgs) -> ExitCode {
+    arguments.configured.run(async |context| arguments.show(context).await)
 }
 
 fn since(text: &str) -> Result<Duration, String> {
     config::duration(text).ok_or_else(|| "write a number and its unit, such as `30m`, `2h` or `7d`".to_owned())
 }
 
-// === impl Arguments ===
+// === impl AuditArgs ===
 
-impl Arguments {
-    async fn show(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let account = if self.who.is_empty() { None } else { Some(who::one(errand, &self.who).await?) };
-        let named = |event: &Happening| self.event.iter().any(|name| name == event.as_str());
-        let mut wanted = Wanted {
+impl AuditArgs {
+    async fn show(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let account = if self.who.is_empty() { None } else { Some(resolve_user(context, &self.who).await?) };
+        let named = |event: &EventKind| self.event.iter().any(|name| name == event.as_str());
+        let mut filter = AuditFilter {
             account_id: account.map(|account| account.account_id),
-            events: Happening::ALL.into_iter().filter(named).collect(),
+            events: EventKind::ALL.into_iter().filter(named).collect(),
             since_seconds: self.since.map(|since| since.as_secs_f64()),
             after: None,
             limit: self.limit,
         };
-        let entries = errand.registry.audit(&wanted).await?;
+        let entries = context.store.audit(&filter).await?;
         let is_cut = entries.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX);
         match (self.json, self.follow) {
             (true, false) => answer_json(&entries),
@@ -86,13 +86,13 @@ impl Arguments {
         let first = entries.last().map_or(0, |entry| entry.id);
         let mut seen = BTreeSet::from([first]);
         // A burst is told as a whole.
-        wanted.limit = i64::MAX;
+        filter.limit = i64::MAX;
         loop {
             tokio::time::sleep(FOLLOW_EVERY).await;
             let after = seen.last().map_or(first, |last| (last - OVERTAKEN_MAX).max(first));
             seen = seen.split_off(&after);
-            wanted.after = Some(after);
-            let mut entries = errand.registry.audit(&wanted).await?;
+            filter.after = Some(after);
+            let mut entries = context.store.audit(&filter).await?;
             entries.retain(|entry| seen.insert(entry.id));
             if self.json {
                 answer(&lines(&entries));
@@ -104,12 +104,12 @@ impl Arguments {
     }
 }
 
-fn listed(entries: &[Entry]) -> String {
+fn listed(entries: &[AuditEntry]) -> String {
     table(&["AT", "EVENT", "USER_ID", "ACTOR", "DETAIL"], &rows(entries))
 }
 
-fn rows(entries: &[Entry]) -> Vec<Vec<String>> {
-    let row = |one: &Entry| {
+fn rows(entries: &[AuditEntry]) -> Vec<Vec<String>> {
+    let row = |one: &AuditEntry| {
         let detail = one.detail.as_object().map(|members| members.iter().filter_map(member).collect::<Vec<_>>());
         vec![
             one.at.clone(),
@@ -136,7 +136,7 @@ fn member((name, value): (&String, &Value)) -> Option<String> {
     }
 }
 
-fn lines(entries: &[Entry]) -> String {
+fn lines(entries: &[AuditEntry]) -> String {
     // Plain structs always serialize.
     entries.iter().map(|entry| serde_json::to_string(entry).unwrap_or_default() + "\n").collect()
 }

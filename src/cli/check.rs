@@ -12,15 +12,16 @@ use clap::Args;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::errand::{answer, answer_json};
+use super::context::{answer, answer_json};
 use super::flags::Flags;
 use super::table::count;
-use super::{EXIT_CONFIG, errand};
+use super::{EXIT_CONFIG, context};
 use crate::config::document::read_file;
 use crate::config::problem::{Origin, Severity};
-use crate::config::{Config, Finding, Problem, Problems, Source, State, load};
-use crate::registry::postgres::Postgres;
+use crate::config::{Config, ConfigSource, Problem, Problems, load};
+use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::server::process;
+use crate::store::postgres::Postgres;
 use crate::telemetry::logs::chain;
 
 /// Reads the configuration as `serve` would, and tells everything that is wrong with it at once: file, line, column, the
@@ -35,7 +36,7 @@ use crate::telemetry::logs::chain;
                         vestibule check --config vestibule.yaml --probe https://llm.example.com     from where people come\n\n\
                         Exit codes: 0 nothing stands in the way, 78 the configuration has a problem (with --strict also: a \
                         warning), 1 what --connect or --probe asked has one. docs/configuration.md has every key.")]
-pub(super) struct Arguments {
+pub(super) struct CheckArgs {
     #[command(flatten)]
     flags: Flags,
     /// Fail on warnings too
@@ -63,68 +64,68 @@ const PROBE_COOKIE: &str = "VESTIBULE_PROBE_COOKIE";
 
 /// What was found.
 #[derive(Default)]
-struct Found {
+struct CheckReport {
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
-    findings: Vec<Finding>,
+    diagnostics: Vec<Diagnostic>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &CheckArgs) -> ExitCode {
     process::keep_memory_private();
     let source = match arguments.flags.source() {
         Ok(source) => source,
-        Err(failure) => return failure.told(),
+        Err(failure) => return failure.report(),
     };
-    let mut found = Found::default();
+    let mut report = CheckReport::default();
     match load(&source) {
         Ok((config, warnings)) => {
-            found.warnings = warnings;
+            report.warnings = warnings;
             match arguments.ask(&config) {
-                Ok(findings) => found.findings = findings,
-                Err(failure) => return failure.told(),
+                Ok(diagnostics) => report.diagnostics = diagnostics,
+                Err(failure) => return failure.report(),
             }
         }
-        Err(Problems { errors, warnings }) => (found.errors, found.warnings) = (errors, warnings),
+        Err(Problems { errors, warnings }) => (report.errors, report.warnings) = (errors, warnings),
     }
-    let code = found.exit_code(arguments.strict);
+    let code = report.exit_code(arguments.strict);
     if arguments.json {
-        answer_json(&found.document(code == 0));
+        answer_json(&report.document(code == 0));
     } else {
-        answer(&found.text(&source, arguments.connect));
+        answer(&report.text(&source, arguments.connect));
     }
     ExitCode::from(code)
 }
 
-// === impl Arguments ===
+// === impl CheckArgs ===
 
-impl Arguments {
+impl CheckArgs {
     /// Looks at what was asked for.
-    fn ask(&self, config: &Config) -> Result<Vec<Finding>, errand::Failure> {
+    fn ask(&self, config: &Config) -> Result<Vec<Diagnostic>, context::Failure> {
         let cookie = self.probe.as_ref().map(|_| self.cookie()).transpose()?.flatten();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| errand::Failure::from(chain(&error)))?;
+        let runtime = runtime.map_err(|error| context::Failure::from(chain(&error)))?;
         Ok(runtime.block_on(async {
-            let mut findings = Vec::new();
+            let mut diagnostics = Vec::new();
             if self.connect {
-                let books = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
+                let admin = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
                 let (of_books, of_litellm, of_sign_in) =
-                    tokio::join!(books.inspect(), litellm::ask(config), sign_in::ask(config));
-                findings.extend(of_books);
-                findings.extend(of_litellm);
-                findings.extend(of_sign_in);
+                    tokio::join!(admin.inspect(), litellm::ask(config), sign_in::ask(config));
+                diagnostics.extend(of_books);
+                diagnostics.extend(of_litellm);
+                diagnostics.extend(of_sign_in);
             }
             if let Some(address) = &self.probe {
-                findings.extend(probe::probe(config, address, self.probe_ca.as_deref(), cookie.as_ref()).await);
+                diagnostics.extend(probe::probe(config, address, self.probe_ca.as_deref(), cookie.as_ref()).await);
             }
-            findings
+            diagnostics
         }))
     }
 
     /// The cookie of somebody who is signed in: never from the command line.
-    fn cookie(&self) -> Result<Option<SecretString>, errand::Failure> {
+    fn cookie(&self) -> Result<Option<SecretString>, context::Failure> {
         match &self.probe_cookie_file {
             Some(file) => {
-                let text = read_file(file).map_err(|error| errand::Failure::from(error.to_string()))?;
+                let text = read_file(file).map_err(|error| context::Failure::from(error.to_string()))?;
                 Ok(Some(text.into()))
             }
             None => Ok(std::env::var(PROBE_COOKIE).ok().map(SecretString::from)),
@@ -132,20 +133,20 @@ impl Arguments {
     }
 }
 
-// === impl Found ===
+// === impl CheckReport ===
 
-impl Found {
+impl CheckReport {
     fn exit_code(&self, strict: bool) -> u8 {
-        let worst = self.findings.iter().map(|finding| finding.state).max();
+        let worst = self.diagnostics.iter().map(|diagnostic| diagnostic.state).max();
         if !self.errors.is_empty() || strict && !self.warnings.is_empty() {
             EXIT_CONFIG
         } else {
-            u8::from(worst == Some(State::Problem) || strict && worst == Some(State::Warning))
+            u8::from(worst == Some(DiagnosticState::Problem) || strict && worst == Some(DiagnosticState::Warning))
         }
     }
 
     /// The problems first, since they are what somebody came for, then a line for each look, then the sum.
-    fn text(&self, source: &Source, connected: bool) -> String {
+    fn text(&self, source: &ConfigSource, connected: bool) -> String {
         let mut text = String::new();
         for problem in self.errors.iter().chain(&self.warnings) {
             let _ = write!(text, "{problem}\n\n");
@@ -157,12 +158,12 @@ impl Found {
             let what = if self.warnings.is_empty() { "nothing is wrong with" } else { "`serve` would start with" };
             let _ = writeln!(text, "{state} configuration: {what} {name}");
         }
-        for finding in &self.findings {
-            let _ = writeln!(text, "{finding}");
+        for diagnostic in &self.diagnostics {
+            let _ = writeln!(text, "{diagnostic}");
         }
-        let number = |state| self.findings.iter().filter(|finding| finding.state == state).count();
-        let problems = self.errors.len() + number(State::Problem);
-        let warnings = self.warnings.len() + number(State::Warning);
+        let number = |state| self.diagnostics.iter().filter(|diagnostic| diagnostic.state == state).count();
+        let problems = self.errors.len() + number(DiagnosticState::Problem);
+        let warnings = self.warnings.len() + number(DiagnosticState::Warning);
         let gap = if self.errors.is_empty() { "\n" } else { "" };
         let _ = write!(text, "{gap}{}, {}", count(problems, "problem"), count(warnings, "warning"));
         text.push_str(match (self.errors.is_empty(), connected) {
@@ -175,17 +176,17 @@ impl Found {
 
     fn document(&self, is_fine: bool) -> Value {
         let problems = self.errors.iter().chain(&self.warnings).map(problem);
-        let findings = self.findings.iter().map(|finding| {
-            json!({ "state": finding.state.as_str(), "about": finding.about, "message": finding.message, "remedy": finding.remedy })
+        let diagnostics = self.diagnostics.iter().map(|diagnostic| {
+            json!({ "state": diagnostic.state.as_str(), "about": diagnostic.about, "message": diagnostic.message, "remedy": diagnostic.remedy })
         });
-        json!({ "ok": is_fine, "findings": problems.chain(findings).collect::<Vec<_>>() })
+        json!({ "ok": is_fine, "findings": problems.chain(diagnostics).collect::<Vec<_>>() })
     }
 }
 
 fn problem(problem: &Problem) -> Value {
     let state = match problem.severity {
-        Severity::Error => State::Problem,
-        Severity::Warning => State::Warning,
+        Severity::Error => DiagnosticState::Problem,
+        Severity::Warning => DiagnosticState::Warning,
     };
     let file = match &problem.origin {
         Origin::File(name) => Some(name),

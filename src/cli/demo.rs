@@ -1,11 +1,11 @@
 //! `vestibule demo`: the real service between two stand-ins, on this machine alone, with nothing kept.
 //!
-//! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `stand_in`, in
-//! Postgres' place the registry in memory, in the OAuth proxy's place `tour` and then whoever pastes the `curl` lines.
+//! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `fake_litellm`, in
+//! Postgres' place the store in memory, in the OAuth proxy's place `tour` and then whoever pastes the `curl` lines.
 
-mod page;
-mod setting;
-mod stand_in;
+mod config;
+mod fake_litellm;
+mod screen;
 mod tour;
 mod tries;
 mod watch;
@@ -19,18 +19,18 @@ use clap::Args;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::errand::{answer, say};
+use super::context::{answer, say};
 use crate::config::{Config, Problems};
-use crate::registry::RegistryError;
-use crate::registry::sqlite::Sqlite;
 use crate::secret;
 use crate::server::{self, Running, StartError, process};
+use crate::store::StoreError;
+use crate::store::sqlite::Sqlite;
 use crate::telemetry::logs::chain;
-use page::Page;
-use setting::Setting;
-use stand_in::StandIn;
+use config::DemoConfig;
+use fake_litellm::FakeLitellm;
+use screen::Screen;
 use tour::Tour;
-use watch::Event;
+use watch::DemoEvent;
 
 /// Where LiteLLM listens by default, for the configuration that is only printed.
 const LITELLM: &str = "http://127.0.0.1:4000";
@@ -38,7 +38,7 @@ const LITELLM: &str = "http://127.0.0.1:4000";
 /// Shows vestibule at work: it sends itself a request as an OAuth proxy would, tells what becomes of it, and then waits for
 /// yours. A stand-in plays LiteLLM. It is for this machine alone, and keeps nothing.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct DemoArgs {
     /// Where to listen: an address of this machine alone; port 0 is a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", value_parser = loopback)]
     listen: SocketAddr,
@@ -49,13 +49,13 @@ pub(super) struct Arguments {
 
 /// Why the demo ended by itself.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+enum DemoError {
     #[error("the demo's own configuration has a problem")]
     Config(#[from] Problems),
     #[error("the registry in memory could not be opened")]
-    Registry(#[from] RegistryError),
+    Store(#[from] StoreError),
     #[error("the stand-in for LiteLLM can't listen")]
-    StandIn(#[source] std::io::Error),
+    FakeLitellm(#[source] std::io::Error),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("what happens here can't be watched")]
@@ -68,10 +68,10 @@ enum Fault {
     Answer(String),
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &DemoArgs) -> ExitCode {
     let began = Instant::now();
     if arguments.print_config {
-        answer(&setting::text(arguments.listen, LITELLM));
+        answer(&config::text(arguments.listen, LITELLM));
         return ExitCode::SUCCESS;
     }
     process::keep_memory_private();
@@ -89,39 +89,39 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-async fn demo(listen: SocketAddr, began: Instant) -> Result<(), Fault> {
+async fn demo(listen: SocketAddr, began: Instant) -> Result<(), DemoError> {
     let (events, happening) = watch::start()?;
-    let house = stand_in::listen(listen).await.map_err(Fault::StandIn)?;
-    let house_address = house.local_addr().map_err(Fault::StandIn)?;
-    let setting = Setting::fresh(listen, &format!("http://{house_address}")).ok_or(Fault::Randomness)?;
-    let config = setting.load()?;
-    let registry = Arc::new(Sqlite::in_memory(&config.litellm, &config.account, &config.session).await?);
-    tokio::spawn(StandIn::new(registry.clone(), events).serve(house));
+    let house = fake_litellm::listen(listen).await.map_err(DemoError::FakeLitellm)?;
+    let house_address = house.local_addr().map_err(DemoError::FakeLitellm)?;
+    let demo_config = DemoConfig::fresh(listen, &format!("http://{house_address}")).ok_or(DemoError::Randomness)?;
+    let config = demo_config.load()?;
+    let store = Arc::new(Sqlite::in_memory(&config.litellm, &config.account, &config.session).await?);
+    tokio::spawn(FakeLitellm::new(store.clone(), events).serve(house));
     let lines = rule_lines(&config);
-    let running = server::start(config, registry.clone())?;
-    let id = secret::row_id().ok_or(Fault::Randomness)?;
-    let tour = Tour { id, door: door(&running)?, house: house_address, setting, lines, registry, began };
-    let mut page = Page::default();
+    let running = server::start(config, store.clone())?;
+    let id = secret::row_id().ok_or(DemoError::Randomness)?;
+    let tour = Tour { id, door: door(&running)?, house: house_address, demo_config, lines, store, began };
+    let mut screen = Screen::default();
     tokio::select! {
         ended = running.until_the_end() => ended?,
-        fault = show(&tour, &mut page, happening) => return Err(fault),
+        fault = show(&tour, &mut screen, happening) => return Err(fault),
     }
-    page.ended();
+    screen.ended();
     Ok(())
 }
 
 /// The tour, then whatever comes; it ends by a fault alone.
-async fn show(tour: &Tour, page: &mut Page, mut happening: mpsc::Receiver<Event>) -> Fault {
-    if let Err(fault) = tour.lead(page, &mut happening).await {
+async fn show(tour: &Tour, screen: &mut Screen, mut happening: mpsc::Receiver<DemoEvent>) -> DemoError {
+    if let Err(fault) = tour.lead(screen, &mut happening).await {
         return fault;
     }
-    page.tries(&tries::all(tour.door, tour.house, &tour.setting));
-    tour.follow(page, &mut happening).await
+    screen.tries(&tries::all(tour.door, tour.house, &tour.demo_config));
+    tour.follow(screen, &mut happening).await
 }
 
 /// Where vestibule listens.
-fn door(running: &Running) -> Result<SocketAddr, Fault> {
-    running.address.parse().map_err(|_| Fault::Answer(format!("it listens on `{}`", running.address)))
+fn door(running: &Running) -> Result<SocketAddr, DemoError> {
+    running.address.parse().map_err(|_| DemoError::Answer(format!("it listens on `{}`", running.address)))
 }
 
 /// The rules' lines in the configuration's text.

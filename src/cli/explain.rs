@@ -1,8 +1,8 @@
-//! `vestibule explain`: a request goes the whole way of the real gate and the real rewriter, with books that are not there.
+//! `vestibule explain`: a request goes the whole way of the real gate and the real rewriter, with a dry-run store.
 
-mod imagined;
-mod known;
-mod story;
+mod dry_run;
+mod report;
+mod stages;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use http::{Method, Request, Uri};
 use secrecy::ExposeSecret;
 
 use super::EXIT_USAGE;
-use super::errand::{Failure, answer, answer_json, loaded};
+use super::context::{Failure, answer, answer_json, loaded};
 use super::flags::Flags;
 use crate::config::{Config, IdentitySource, Listen};
 use crate::identity::peer::Peer;
@@ -27,9 +27,9 @@ use crate::server::app::{App, StoreHandle, proxy_site};
 use crate::server::process;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
-use imagined::Imagined;
-use known::Known;
-use story::{Ending, Story};
+use dry_run::DryRunStore;
+use report::{Decision, ExplainReport};
+use stages::Stages;
 
 /// Tells what would become of a request, and why: whether its peer is trusted, who it is for and by which header, which
 /// rule gives which role, what would be written into LiteLLM's table and what would be sent to LiteLLM. It is the decision
@@ -45,7 +45,7 @@ use story::{Ending, Story};
     vestibule explain -c vestibule.yaml --header 'X-Forwarded-User: alice' --peer 10.9.9.9 --path /user/list\n\n\
     Exit codes: 0 it would be let in, 1 it would be refused (docs/refusals.md has every refusal and what to do), 2 this is no \
     request, 78 the configuration has a problem.")]
-pub(super) struct Arguments {
+pub(super) struct ExplainArgs {
     #[command(flatten)]
     flags: Flags,
     /// A header of the request, `Name: value`; again for more
@@ -68,11 +68,11 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &ExplainArgs) -> ExitCode {
     process::keep_memory_private();
     let source = match arguments.flags.source() {
         Ok(source) => source,
-        Err(failure) => return failure.told(),
+        Err(failure) => return failure.report(),
     };
     let config = match loaded(&source) {
         Ok((config, _)) => config,
@@ -80,38 +80,38 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let file = source.file.as_ref().map(|file| file.display().to_string());
     match arguments.explain(config, file.as_deref()) {
-        Ok(story) => {
+        Ok(report) => {
             if arguments.json {
-                answer_json(&story.document());
+                answer_json(&report.document());
             } else {
-                answer(&story.text());
+                answer(&report.text());
             }
-            if story.is_admitted() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if report.is_admitted() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Err(failure) => failure.told(),
+        Err(failure) => failure.report(),
     }
 }
 
-// === impl Arguments ===
+// === impl ExplainArgs ===
 
-impl Arguments {
-    fn explain(&self, mut config: Config, file: Option<&str>) -> Result<Story, Failure> {
+impl ExplainArgs {
+    fn explain(&self, mut config: Config, file: Option<&str>) -> Result<ExplainReport, Failure> {
         // Nobody is asked: the headers that were typed stand for the sign-in proxy's answer.
         config.source = IdentitySource::Headers;
         let peer = self.peer(&config)?;
         let (head, given) = self.head(&config)?;
         let site = proxy_site(&config);
-        let known = Known::of(&config, file, &peer, &RequestInfo::read(&head, false, &site));
+        let stages = Stages::of(&config, file, &peer, &RequestInfo::read(&head, false, &site));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::from(chain(&error)))?;
         runtime.block_on(async {
             let metrics = Arc::new(Metrics::default());
-            let imagined = Imagined::new(&config);
-            let store = StoreHandle::of(Arc::new(imagined.clone()), &config, &metrics);
+            let dry_run = DryRunStore::new(&config);
+            let store = StoreHandle::of(Arc::new(dry_run.clone()), &config, &metrics);
             let app = App::new(config, &store, None);
             let info = RequestInfo::read(&head, false, &app.authorizer.site);
-            let ending = ending(&app, &peer, &info).await.unwrap_or_else(Ending::Refused);
-            Ok(Story::new(known, head, given, imagined.planned(), ending))
+            let ending = ending(&app, &peer, &info).await.unwrap_or_else(Decision::Refused);
+            Ok(ExplainReport::new(stages, head, given, dry_run.planned(), ending))
         })
     }
 
@@ -166,13 +166,13 @@ impl Arguments {
 }
 
 /// What the proxy would do with the request, up to where it would be sent.
-async fn ending(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Ending, Refusal> {
+async fn ending(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Decision, Refusal> {
     info.well_formed()?;
     let authorized = app.authorizer.authorize(peer, info).await?;
     let (credential, is_trusted) = (&authorized.credential, authorized.is_trusted);
     let rule = credential.user().and_then(|user| user.principal().mapping.rule());
     let sent = app.writer.write(Outgoing { info, credential, is_trusted, peer }, ())?.into_parts().0;
-    Ok(Ending::Admitted { passage: credential.as_str(), rule, sent: Box::new(sent) })
+    Ok(Decision::Admitted { passage: credential.as_str(), rule, sent: Box::new(sent) })
 }
 
 /// Puts in what the sign-in proxy proves itself with, where it was not typed.

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::EXIT_USAGE;
-use super::errand::{Configured, Failure, NO_SECRETS};
-use crate::config::Source;
+use super::context::{Configured, Failure, NO_SECRETS};
+use crate::config::ConfigSource;
 
 const HEADING: &str = "Settings without a file (each is a key of the configuration)";
 /// What a rule on the command line may ask for.
@@ -80,7 +80,7 @@ pub(super) struct Flags {
 
 impl Flags {
     /// Where the configuration is read.
-    pub(super) fn source(&self) -> Result<Source, Failure> {
+    pub(super) fn source(&self) -> Result<ConfigSource, Failure> {
         self.configured.source_with(self.overrides()?)
     }
 

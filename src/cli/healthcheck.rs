@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderMap;
 
-use super::errand::{Configured, Failure, answer, say};
+use super::context::{Configured, Failure, answer, say};
 use crate::config::admin;
 use crate::http::client::{CallError, ClientResponse, ClientSettings, HttpClient, Transport};
 use crate::telemetry::logs::chain;
@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
                         vestibule healthcheck --admin 127.0.0.1:9000 --live    a Dockerfile's HEALTHCHECK that must not fail \
                         while Postgres is away"
 )]
-pub(super) struct Arguments {
+pub(super) struct HealthcheckArgs {
     #[command(flatten)]
     configured: Configured,
     /// The admin port's address, where no configuration says it
@@ -36,16 +36,16 @@ pub(super) struct Arguments {
     live: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &HealthcheckArgs) -> ExitCode {
     match arguments.ask() {
         Ok(code) => code,
-        Err(failure) => failure.told(),
+        Err(failure) => failure.report(),
     }
 }
 
-// === impl Arguments ===
+// === impl HealthcheckArgs ===
 
-impl Arguments {
+impl HealthcheckArgs {
     fn ask(&self) -> Result<ExitCode, Failure> {
         let address = match self.admin {
             Some(address) => address,

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::consent::{Consent, Plan};
-use super::errand::{Configured, Errand, Failure, answer};
+use super::confirm::{ChangePlan, Confirmation};
+use super::context::{CommandContext, Configured, Failure, answer};
 
 /// Makes vestibule's own tables, or brings them to this program's version. LiteLLM's are left alone.
 ///
@@ -13,30 +13,30 @@ use super::errand::{Configured, Errand, Failure, answer};
 /// may, or give what `--print` prints to whoever may; it holds the rights of the serving role as well.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vestibule migrate --print > for-the-dba.sql")]
-pub(super) struct Arguments {
+pub(super) struct MigrateArgs {
     #[command(flatten)]
     configured: Configured,
     /// Print the SQL instead of running it, with the rights that the configuration's role needs
     #[arg(long, conflicts_with_all = ["yes", "dry_run"])]
     print: bool,
     #[command(flatten)]
-    consent: Consent,
+    confirmation: Confirmation,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    arguments.configured.run_early(async |errand| arguments.migrate(errand).await)
+pub(super) fn run(arguments: &MigrateArgs) -> ExitCode {
+    arguments.configured.run_early(async |context| arguments.migrate(context).await)
 }
 
-// === impl Arguments ===
+// === impl MigrateArgs ===
 
-impl Arguments {
-    async fn migrate(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let versions = errand.registry.versions().await?;
+impl MigrateArgs {
+    async fn migrate(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let versions = context.store.versions().await?;
         if self.print {
-            answer(&errand.registry.script(&versions));
+            answer(&context.store.script(&versions));
             return Ok(ExitCode::SUCCESS);
         }
-        let schema = &errand.config.database.schema;
+        let schema = &context.config.database.schema;
         if versions.had >= versions.wanted {
             answer(&format!(
                 "vestibule's tables in schema `{schema}` are of version {}: nothing to do.\n",
@@ -56,10 +56,10 @@ impl Arguments {
                 versions.had, versions.wanted, versions.role
             )
         };
-        if let Err(code) = self.consent.ask(&Plan::to(plan)) {
+        if let Err(code) = self.confirmation.ask(&ChangePlan::to(plan)) {
             return Ok(code);
         }
-        errand.registry.migrate().await?;
+        context.store.migrate().await?;
         answer(&format!("vestibule's tables in schema `{schema}` are of version {}.\n", versions.wanted));
         Ok(ExitCode::SUCCESS)
     }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
+use super::context::{CommandContext, Configured, Failure, answer, answer_json, say};
 use super::table::{or_dash, table};
 use crate::secret;
 
@@ -29,13 +29,13 @@ alone makes no key: that needs the rows of vestibule's tables as well.
 
 /// Makes session secrets, and shows which are in use. A secret that is configured is never printed.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct SecretArgs {
     #[command(subcommand)]
-    command: Command,
+    command: SecretCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum SecretCommand {
     /// Make a session secret: 32 random bytes as hex digits
     #[command(after_help = "Example: (umask 077; vestibule secret new > session-secret)\n\n\
                             `vestibule secret rotate` tells how to put it in the place of another.")]
@@ -46,11 +46,11 @@ enum Command {
     #[command(
         after_help = "Example: vestibule secret id\n\nA secret without living sessions may go, unless it is the first."
     )]
-    Id(Id),
+    Id(SecretIds),
 }
 
 #[derive(Debug, Args)]
-struct Id {
+struct SecretIds {
     #[command(flatten)]
     configured: Configured,
     /// One JSON document
@@ -58,9 +58,9 @@ struct Id {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &SecretArgs) -> ExitCode {
     match &arguments.command {
-        Command::New => {
+        SecretCommand::New => {
             let Some(secret) = secret::fresh() else {
                 say("error: the system has no randomness to give\n");
                 return ExitCode::FAILURE;
@@ -68,20 +68,20 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             answer(&format!("{}\n", secret.expose_secret()));
             ExitCode::SUCCESS
         }
-        Command::Rotate => {
+        SecretCommand::Rotate => {
             answer(ROTATE);
             ExitCode::SUCCESS
         }
-        Command::Id(id) => id.configured.run(async |errand| id.run(errand).await),
+        SecretCommand::Id(id) => id.configured.run(async |context| id.run(context).await),
     }
 }
 
-// === impl Id ===
+// === impl SecretIds ===
 
-impl Id {
-    async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let in_use = errand.registry.secrets_in_use().await?;
-        let secrets = &errand.config.session.secrets;
+impl SecretIds {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let in_use = context.store.secrets_in_use().await?;
+        let secrets = &context.config.session.secrets;
         let used = |id: &str| in_use.iter().find(|used| used.secret_id == id);
         let line = |id: &str, state: &'static str| {
             let sessions = used(id).map_or(0, |used| used.sessions);

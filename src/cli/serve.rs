@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::errand::{loaded, say};
+use super::context::{loaded, say};
 use super::flags::Flags;
 use crate::config::LogFormat;
 use crate::server;
@@ -31,15 +31,15 @@ Documentation: docs/configuration.md has every key, docs/trust.md whom to trust,
 /// Any of them may be enough.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
-pub(super) struct Arguments {
+pub(super) struct ServeArgs {
     #[command(flatten)]
     flags: Flags,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &ServeArgs) -> ExitCode {
     let source = match arguments.flags.source() {
         Ok(source) => source,
-        Err(failure) => return failure.told(),
+        Err(failure) => return failure.report(),
     };
     let (config, warnings) = match loaded(&source) {
         Ok(loaded) => loaded,

@@ -5,34 +5,34 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::consent::{Consent, Plan};
-use super::errand::{Configured, Errand, Failure, answer, answer_json, say};
-use super::forget::forget;
+use super::confirm::{ChangePlan, Confirmation};
+use super::context::{CommandContext, Configured, Failure, answer, answer_json, say};
+use super::invalidate::invalidate;
+use super::resolve_user::resolve_user;
 use super::table::{count, shown, table};
-use super::who;
-use crate::registry::books::{Ended, Session, Which};
+use crate::store::admin::{RevocationReport, SessionRecord, SessionSelector};
 
 /// Sessions that a plan names one by one.
 const NAMED_MAX: usize = 20;
 
 /// Shows and ends the session keys that vestibule lends to people.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct SessionsArgs {
     #[command(subcommand)]
-    command: Command,
+    command: SessionsCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum SessionsCommand {
     /// List living sessions
     #[command(after_help = "Example: vestibule sessions list alice@example.com")]
-    List(List),
+    List(ListSessions),
     /// End sessions and delete their keys in LiteLLM; this is no block
-    Revoke(Revoke),
+    Revoke(RevokeSessions),
 }
 
 #[derive(Debug, Args)]
-struct List {
+struct ListSessions {
     #[command(flatten)]
     configured: Configured,
     /// Only of this person: a `user_id`, an e-mail, or ISSUER and SUBJECT
@@ -52,7 +52,7 @@ struct List {
 #[command(
     after_help = "Examples:\n  vestibule sessions revoke alice@example.com\n  vestibule sessions revoke --all --yes"
 )]
-struct Revoke {
+struct RevokeSessions {
     #[command(flatten)]
     configured: Configured,
     /// All of this person's: a `user_id`, an e-mail, or ISSUER and SUBJECT
@@ -65,21 +65,21 @@ struct Revoke {
     #[arg(long, value_name = "ID", conflicts_with = "who")]
     session: Option<String>,
     #[command(flatten)]
-    consent: Consent,
+    confirmation: Confirmation,
     /// One JSON document
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &SessionsArgs) -> ExitCode {
     match &arguments.command {
-        Command::List(list) => list.configured.run(async |errand| list.run(errand).await),
-        Command::Revoke(revoke) => revoke.configured.run(async |errand| revoke.run(errand).await),
+        SessionsCommand::List(list) => list.configured.run(async |context| list.run(context).await),
+        SessionsCommand::Revoke(revoke) => revoke.configured.run(async |context| revoke.run(context).await),
     }
 }
 
 /// Sessions as a table.
-pub(super) fn listed(sessions: &[Session]) -> String {
+pub(super) fn listed(sessions: &[SessionRecord]) -> String {
     let rows: Vec<Vec<String>> = sessions
         .iter()
         .map(|one| {
@@ -97,12 +97,12 @@ pub(super) fn listed(sessions: &[Session]) -> String {
     table(&["SESSION", "USER_ID", "STATE", "KEY", "CREATED", "EXPIRES", "SECRET"], &rows)
 }
 
-// === impl List ===
+// === impl ListSessions ===
 
-impl List {
-    async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let account = if self.who.is_empty() { None } else { Some(who::one(errand, &self.who).await?) };
-        let living = errand.registry.sessions(account.as_ref().map(|account| account.account_id.as_str())).await?;
+impl ListSessions {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let account = if self.who.is_empty() { None } else { Some(resolve_user(context, &self.who).await?) };
+        let living = context.store.sessions(account.as_ref().map(|account| account.account_id.as_str())).await?;
         if self.json {
             answer_json(&living);
         } else {
@@ -112,64 +112,63 @@ impl List {
     }
 }
 
-// === impl Revoke ===
+// === impl RevokeSessions ===
 
-impl Revoke {
-    async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let (which, would) = self.which(errand).await?;
+impl RevokeSessions {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let (which, would) = self.which(context).await?;
         if would.is_empty() {
             say("There is no living session: nothing was changed.\n");
             if self.json {
-                answer_json(&document(&Ended::default(), false, "not_needed"));
+                answer_json(&document(&RevocationReport::default(), false, "not_needed"));
             }
             return Ok(ExitCode::SUCCESS);
         }
-        if let Err(code) = self.consent.ask(&plan(&would)) {
-            if self.json && self.consent.dry_run {
+        if let Err(code) = self.confirmation.ask(&plan(&would)) {
+            if self.json && self.confirmation.dry_run {
                 let sessions = would.into_iter().map(|session| session.session_id).collect();
-                answer_json(&document(&Ended { sessions, ..Ended::default() }, false, "not_needed"));
+                answer_json(&document(
+                    &RevocationReport { sessions, ..RevocationReport::default() },
+                    false,
+                    "not_needed",
+                ));
             }
             return Ok(code);
         }
-        let done = errand.registry.revoke(&which, &errand.order(false)).await??;
-        let told = forget(errand, &done, None).await;
+        let done = context.store.revoke(&which, &context.change_options(false)).await??;
+        let invalidation = invalidate(context, &done, None).await;
         if self.json {
-            answer_json(&document(&done, true, told.as_str()));
+            answer_json(&document(&done, true, invalidation.as_str()));
         } else {
             answer(&format!("{} ended. Whoever comes again gets a new one.\n", count(done.sessions.len(), "session")));
         }
-        Ok(told.exit_code())
+        Ok(invalidation.exit_code())
     }
 
     /// Which sessions are meant, and those among them that live.
-    async fn which(&self, errand: &Errand) -> Result<(Which, Vec<Session>), Failure> {
+    async fn which(&self, context: &CommandContext) -> Result<(SessionSelector, Vec<SessionRecord>), Failure> {
         if let Some(id) = &self.session {
-            let living = errand
-                .registry
-                .sessions(None)
-                .await?
-                .into_iter()
-                .filter(|one| one.session_id == *id)
-                .collect::<Vec<_>>();
+            let living =
+                context.store.sessions(None).await?.into_iter().filter(|one| one.session_id == *id).collect::<Vec<_>>();
             if living.is_empty() {
                 return Err(Failure::from(format!(
                     "there is no living session `{}`\n  = help: `vestibule sessions list` shows them",
                     shown(id)
                 )));
             }
-            return Ok((Which::Session(id.clone()), living));
+            return Ok((SessionSelector::Id(id.clone()), living));
         }
         if self.all {
-            return Ok((Which::All, errand.registry.sessions(None).await?));
+            return Ok((SessionSelector::All, context.store.sessions(None).await?));
         }
-        let account = who::one(errand, &self.who).await?;
-        let living = errand.registry.sessions(Some(&account.account_id)).await?;
-        Ok((Which::Account(account.account_id), living))
+        let account = resolve_user(context, &self.who).await?;
+        let living = context.store.sessions(Some(&account.account_id)).await?;
+        Ok((SessionSelector::Account(account.account_id), living))
     }
 }
 
-fn plan(would: &[Session]) -> Plan {
-    let mut plan = Plan::to(format!("End {}, and delete the keys in LiteLLM:", count(would.len(), "session")));
+fn plan(would: &[SessionRecord]) -> ChangePlan {
+    let mut plan = ChangePlan::to(format!("End {}, and delete the keys in LiteLLM:", count(would.len(), "session")));
     for one in would.iter().take(NAMED_MAX) {
         plan.step(format!("{} of `{}`, made {}", one.session_id, shown(&one.user_id), one.created_at));
     }
@@ -180,6 +179,6 @@ fn plan(would: &[Session]) -> Plan {
     plan
 }
 
-fn document(ended: &Ended, is_changed: bool, litellm: &str) -> serde_json::Value {
+fn document(ended: &RevocationReport, is_changed: bool, litellm: &str) -> serde_json::Value {
     json!({ "changed": is_changed, "sessions_ended": ended.sessions, "litellm": litellm })
 }

@@ -1,6 +1,6 @@
 //! Aligned, plain tables. What would move a terminal's cursor, or hide, is shown as a replacement sign.
 
-use crate::registry::text::is_plain;
+use crate::store::text::is_plain;
 
 /// Between two columns.
 const GAP: &str = "  ";

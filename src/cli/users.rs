@@ -8,43 +8,44 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::errand::{Configured, Errand, Failure, answer, answer_json};
+use super::context::{CommandContext, Configured, Failure, answer, answer_json};
+use super::resolve_user::resolve_user;
+use super::sessions;
 use super::table::{facts, or_dash, table};
-use super::{sessions, who};
-use crate::config::Role;
-use crate::registry::books::{Account, Filter};
+use crate::litellm::role::Role;
+use crate::store::admin::{Account, AccountFilter};
 
 /// Shows, blocks, links and moves people: the accounts that sign-ins have made.
 ///
 /// WHO is a `user_id`, an e-mail, or ISSUER and SUBJECT as two words.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct UsersArgs {
     #[command(subcommand)]
-    command: Command,
+    command: UsersCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum UsersCommand {
     /// List everybody who has an account
     #[command(after_help = "Example: vestibule users list --blocked --json")]
-    List(List),
+    List(ListUsers),
     /// Show one person, with their sessions
     #[command(
         after_help = "Examples:\n  vestibule users show alice@example.com\n  vestibule users show default 00u1ab2cd"
     )]
-    Show(Show),
+    Show(ShowUser),
     /// Keep somebody out
-    Block(block::Block),
+    Block(block::BlockUser),
     /// Let somebody in again: undo what `block` did, and no more
-    Unblock(block::Unblock),
+    Unblock(block::UnblockUser),
     /// Give a row that LiteLLM has to a person who has not signed in yet
-    Link(link::Link),
+    Link(link::LinkUser),
     /// Give an account to another issuer and subject
-    Move(link::Move),
+    Move(link::MoveAccount),
 }
 
 #[derive(Debug, Args)]
-struct List {
+struct ListUsers {
     #[command(flatten)]
     configured: Configured,
     /// Only of this sign-in source (`identity.issuer`)
@@ -62,7 +63,7 @@ struct List {
 }
 
 #[derive(Debug, Args)]
-struct Show {
+struct ShowUser {
     #[command(flatten)]
     configured: Configured,
     /// A `user_id`, an e-mail, or ISSUER and SUBJECT
@@ -73,14 +74,14 @@ struct Show {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &UsersArgs) -> ExitCode {
     match &arguments.command {
-        Command::List(list) => list.configured.run(async |errand| list.run(errand).await),
-        Command::Show(show) => show.configured.run(async |errand| show.run(errand).await),
-        Command::Block(block) => block.run(),
-        Command::Unblock(unblock) => unblock.run(),
-        Command::Link(link) => link.run(),
-        Command::Move(moving) => moving.run(),
+        UsersCommand::List(list) => list.configured.run(async |context| list.run(context).await),
+        UsersCommand::Show(show) => show.configured.run(async |context| show.run(context).await),
+        UsersCommand::Block(block) => block.run(),
+        UsersCommand::Unblock(unblock) => unblock.run(),
+        UsersCommand::Link(link) => link.run(),
+        UsersCommand::Move(moving) => moving.run(),
     }
 }
 
@@ -90,16 +91,16 @@ fn role(text: &str) -> Result<Role, String> {
     })
 }
 
-// === impl List ===
+// === impl ListUsers ===
 
-impl List {
-    async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let filter = Filter {
+impl ListUsers {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let filter = AccountFilter {
             issuer: self.issuer.clone(),
             blocked: self.blocked,
             role: self.role.map(|role| role.as_str().to_owned()),
         };
-        let accounts = errand.registry.accounts(&filter).await?;
+        let accounts = context.store.accounts(&filter).await?;
         if self.json {
             answer_json(&accounts);
             return Ok(ExitCode::SUCCESS);
@@ -123,12 +124,12 @@ impl List {
     }
 }
 
-// === impl Show ===
+// === impl ShowUser ===
 
-impl Show {
-    async fn run(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let account = who::one(errand, &self.who).await?;
-        let living = errand.registry.sessions(Some(&account.account_id)).await?;
+impl ShowUser {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let account = resolve_user(context, &self.who).await?;
+        let living = context.store.sessions(Some(&account.account_id)).await?;
         if self.json {
             answer_json(&json!({ "account": account, "sessions": living }));
             return Ok(ExitCode::SUCCESS);

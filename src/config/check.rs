@@ -18,18 +18,18 @@ mod values;
 pub(super) use self::values::{parse_duration, written};
 
 use crate::config::problem::KeyPath;
-use crate::config::raw::Raw;
+use crate::config::raw::RawConfig;
 use crate::config::report::Report;
 use crate::config::{ClientKeys, Config};
 
 /// The address of the admin port, and of nothing else.
-pub(super) fn admin_alone(raw: Raw, report: &mut Report) -> Option<std::net::SocketAddr> {
+pub(super) fn admin_alone(raw: RawConfig, report: &mut Report) -> Option<std::net::SocketAddr> {
     let listen = front::listen(raw.listen.as_deref(), raw.listen_mode, report);
     front::admin(raw.admin, listen.as_ref(), report)
 }
 
 /// Checks everything. `None`, or a report with errors, means that there is no configuration.
-pub(super) fn check(raw: Raw, report: &mut Report) -> Option<Config> {
+pub(super) fn check(raw: RawConfig, report: &mut Report) -> Option<Config> {
     let mut headers = headers::Headers::default();
     let listen = front::listen(raw.listen.as_deref(), raw.listen_mode, report);
     let admin = front::admin(raw.admin, listen.as_ref(), report);

@@ -15,10 +15,10 @@ use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
 
-pub(super) use self::place::Part;
+pub(super) use self::place::NodePart;
 use self::place::{Gather, Places, Walk};
 use self::tree::{Build, Duplicates};
-use crate::config::problem::{KeyPath, Step};
+use crate::config::problem::{KeyPath, PathStep};
 
 /// Most bytes of a file that is read, configuration and secrets alike.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -127,7 +127,7 @@ impl Document {
     }
 
     /// Line and column, from 1, of a key or value in the text. `None` where the text does not hold it.
-    pub(super) fn locate(&self, path: &KeyPath, part: Part) -> Option<(usize, usize)> {
+    pub(super) fn locate(&self, path: &KeyPath, part: NodePart) -> Option<(usize, usize)> {
         // At a path that the text does not hold, the failure would be another one, at another place.
         self.get(path)?;
         if let Some(place) = self.places.get_or_init(|| places(&self.text)).get(path, part) {
@@ -168,7 +168,7 @@ impl Document {
 
     /// Items of lists that hold nothing.
     pub(super) fn empty_items(&self) -> Vec<KeyPath> {
-        let is_item = |path: &KeyPath| matches!(path.steps().last(), Some(Step::Index(_)));
+        let is_item = |path: &KeyPath| matches!(path.steps().last(), Some(PathStep::Index(_)));
         let is_empty = |path: &KeyPath| self.kind(path) == Some(Kind::Null);
         self.leaves(&KeyPath::default()).into_iter().filter(|path| is_item(path) && is_empty(path)).collect()
     }
@@ -194,10 +194,10 @@ impl Document {
                 *node = Value::Mapping(Mapping::new());
             }
             node = match (step, node) {
-                (Step::Key(key), Value::Mapping(map)) => {
+                (PathStep::Key(key), Value::Mapping(map)) => {
                     map.entry(Value::String(key.clone())).or_insert_with(|| Value::Mapping(Mapping::new()))
                 }
-                (Step::Index(at), Value::Sequence(items)) => match items.get_mut(*at) {
+                (PathStep::Index(at), Value::Sequence(items)) => match items.get_mut(*at) {
                     Some(item) => item,
                     None => return false,
                 },
@@ -208,11 +208,11 @@ impl Document {
             *node = Value::Mapping(Mapping::new());
         }
         match (last, node) {
-            (Step::Key(key), Value::Mapping(map)) => {
+            (PathStep::Key(key), Value::Mapping(map)) => {
                 map.insert(Value::String(key.clone()), value.0.clone());
                 true
             }
-            (Step::Index(at), Value::Sequence(items)) => match items.get_mut(*at) {
+            (PathStep::Index(at), Value::Sequence(items)) => match items.get_mut(*at) {
                 Some(item) => {
                     *item = value.0.clone();
                     true
@@ -227,8 +227,8 @@ impl Document {
     pub(super) fn remove(&mut self, path: &KeyPath) -> bool {
         let (Some(parent), Some(last)) = (path.parent(), path.steps().last()) else { return false };
         match (last, self.get_mut(&parent)) {
-            (Step::Key(key), Some(Value::Mapping(map))) => map.shift_remove(key.as_str()).is_some(),
-            (Step::Index(at), Some(Value::Sequence(items))) => match items.get_mut(*at) {
+            (PathStep::Key(key), Some(Value::Mapping(map))) => map.shift_remove(key.as_str()).is_some(),
+            (PathStep::Index(at), Some(Value::Sequence(items))) => match items.get_mut(*at) {
                 Some(item) => !std::mem::replace(item, Value::Null).is_null(),
                 None => false,
             },
@@ -256,15 +256,15 @@ impl Document {
 
     fn get(&self, path: &KeyPath) -> Option<&Value> {
         path.steps().iter().try_fold(&self.root, |node, step| match step {
-            Step::Key(key) => node.as_mapping()?.get(key.as_str()),
-            Step::Index(at) => node.as_sequence()?.get(*at),
+            PathStep::Key(key) => node.as_mapping()?.get(key.as_str()),
+            PathStep::Index(at) => node.as_sequence()?.get(*at),
         })
     }
 
     fn get_mut(&mut self, path: &KeyPath) -> Option<&mut Value> {
         path.steps().iter().try_fold(&mut self.root, |node, step| match step {
-            Step::Key(key) => node.as_mapping_mut()?.get_mut(key.as_str()),
-            Step::Index(at) => node.as_sequence_mut()?.get_mut(*at),
+            PathStep::Key(key) => node.as_mapping_mut()?.get_mut(key.as_str()),
+            PathStep::Index(at) => node.as_sequence_mut()?.get_mut(*at),
         })
     }
 }
@@ -350,17 +350,17 @@ mod tests {
     fn every_key_and_value_has_its_place() {
         let document = document(TEXT);
         let place = |path: &str, part| document.locate(&path.into(), part);
-        assert_eq!(place("listen", Part::Key), Some((1, 1)));
-        assert_eq!(place("listen", Part::Value), Some((1, 9)));
-        assert_eq!(place("rules", Part::Key), Some((2, 1)));
-        assert_eq!(place("rules[0].when.group[1]", Part::Value), Some((3, 24)));
-        assert_eq!(place("rules[0].role", Part::Value), Some((4, 11)));
-        assert_eq!(place("rules[1]", Part::Value), Some((5, 5)));
-        assert_eq!(place("rules[2]", Part::Value), None);
-        assert_eq!(place("trust.peers", Part::Value), None);
+        assert_eq!(place("listen", NodePart::Key), Some((1, 1)));
+        assert_eq!(place("listen", NodePart::Value), Some((1, 9)));
+        assert_eq!(place("rules", NodePart::Key), Some((2, 1)));
+        assert_eq!(place("rules[0].when.group[1]", NodePart::Value), Some((3, 24)));
+        assert_eq!(place("rules[0].role", NodePart::Value), Some((4, 11)));
+        assert_eq!(place("rules[1]", NodePart::Value), Some((5, 5)));
+        assert_eq!(place("rules[2]", NodePart::Value), None);
+        assert_eq!(place("trust.peers", NodePart::Value), None);
         // A list or mapping has no place of its own in the table: the walk finds it, with the same key before it.
-        assert_eq!(place("rules", Part::Value), Some((3, 3)));
-        assert_eq!(place("rules[0].when", Part::Value), Some((3, 11)));
+        assert_eq!(place("rules", NodePart::Value), Some((3, 3)));
+        assert_eq!(place("rules[0].when", NodePart::Value), Some((3, 11)));
     }
 
     #[test]
@@ -370,8 +370,8 @@ mod tests {
         let leaves = document.leaves(&KeyPath::default());
         assert_eq!(leaves.len(), 16);
         for path in leaves {
-            for part in [Part::Key, Part::Value] {
-                if part == Part::Key && path.last_key().is_none() {
+            for part in [NodePart::Key, NodePart::Value] {
+                if part == NodePart::Key && path.last_key().is_none() {
                     continue;
                 }
                 let walk = Walk::to(&path, part).deserialize(serde_yaml::Deserializer::from_str(document.text()));

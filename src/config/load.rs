@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::config::check::{self, check};
 use crate::config::document::{Document, Setting, read_file};
 use crate::config::problem::{KeyPath, Origin, Problem, Problems, Severity};
-use crate::config::raw::Raw;
+use crate::config::raw::RawConfig;
 use crate::config::report::{Report, SECRETS};
 use crate::config::shape;
 use crate::config::variables::{self, ExpandFault};
@@ -17,7 +17,7 @@ const NO_FILE: &str = "command line and environment";
 
 /// What a configuration is made of. Later ones win: file, environment, command line.
 #[derive(Debug, Clone, Default)]
-pub struct Source {
+pub struct ConfigSource {
     /// The file; its name stands in problems. `None` for a configuration from the environment alone.
     pub file: Option<PathBuf>,
     /// Read in place of the file's content, where it is set.
@@ -29,7 +29,7 @@ pub struct Source {
 }
 
 /// Reads and checks a configuration. Gives it with its warnings, or all problems of all kinds at once.
-pub fn load(source: &Source) -> Result<(Config, Vec<Problem>), Problems> {
+pub fn load(source: &ConfigSource) -> Result<(Config, Vec<Problem>), Problems> {
     let (raw, mut report) = read(source)?;
     match check(raw, &mut report) {
         Some(config) if report.is_clean() => Ok((config, report.finish().1)),
@@ -39,7 +39,7 @@ pub fn load(source: &Source) -> Result<(Config, Vec<Problem>), Problems> {
 
 /// The address of the admin port alone, whatever else of the configuration is wrong: a process that runs by an older one
 /// is healthy all the same. `None` where it is turned off or can't be told.
-pub fn admin(source: &Source) -> Option<SocketAddr> {
+pub fn admin(source: &ConfigSource) -> Option<SocketAddr> {
     let (raw, mut report) = read(source).ok()?;
     check::admin_alone(raw, &mut report)
 }
@@ -51,7 +51,7 @@ pub fn holds_secret(key: &str) -> bool {
 }
 
 /// The shapes of everything that was said, and what of them is wrong so far.
-fn read(source: &Source) -> Result<(Raw, Report), Problems> {
+fn read(source: &ConfigSource) -> Result<(RawConfig, Report), Problems> {
     let name = source.file.as_deref().map_or_else(|| NO_FILE.to_owned(), |path| path.display().to_string());
     let text = text(source, &name)?;
     let (document, faults) = Document::parse(text);
@@ -73,7 +73,7 @@ fn read(source: &Source) -> Result<(Raw, Report), Problems> {
     }
     replace_variables(&mut tree, &source.environment, &mut report);
     set_over(&mut tree, source, &mut report);
-    let (raw, faults) = tree.read::<Raw>();
+    let (raw, faults) = tree.read::<RawConfig>();
     for fault in faults {
         shape::explain(fault, &mut report);
     }
@@ -85,7 +85,7 @@ fn problems(report: Report) -> Problems {
     Problems { errors, warnings }
 }
 
-fn text(source: &Source, name: &str) -> Result<String, Problems> {
+fn text(source: &ConfigSource, name: &str) -> Result<String, Problems> {
     let read = match (&source.text, &source.file) {
         (Some(text), _) => return Ok(text.clone()),
         (None, Some(path)) => read_file(path),
@@ -138,7 +138,7 @@ fn replace_variables(tree: &mut Document, environment: &[(String, String)], repo
 }
 
 /// Sets what the environment, then what the command line says.
-fn set_over(tree: &mut Document, source: &Source, report: &mut Report) {
+fn set_over(tree: &mut Document, source: &ConfigSource, report: &mut Report) {
     let mut variables: Vec<_> = source.environment.iter().collect();
     // The order of an environment is nobody's choice; the order of problems should be stable.
     variables.sort();
@@ -210,7 +210,7 @@ pub(crate) fn testing(yaml: &str) -> Config {
     ];
     let unset = defaults.iter().filter(|(path, _)| !has(path) && !has(&format!("{path}_file")));
     let overrides = unset.map(|(path, value)| ((*path).to_owned(), (*value).to_owned())).collect();
-    let source = Source { text: Some(yaml.to_owned()), overrides, ..Source::default() };
+    let source = ConfigSource { text: Some(yaml.to_owned()), overrides, ..ConfigSource::default() };
     match load(&source) {
         Ok((config, _)) => config,
         Err(problems) => panic!("{problems}"),

@@ -34,7 +34,7 @@ pub(super) struct OneOrMany<T> {
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
-pub(super) struct Raw {
+pub(super) struct RawConfig {
     pub(super) listen: Option<String>,
     pub(super) listen_mode: Option<Scalar>,
     pub(super) admin: Option<Scalar>,
@@ -313,7 +313,7 @@ pub(super) struct RawDrain {
 pub(super) struct RawLog {
     pub(super) level: Option<String>,
     pub(super) format: Option<LogFormat>,
-    pub(super) person: Option<Person>,
+    pub(super) person: Option<RawLogPerson>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -326,7 +326,7 @@ pub(super) struct RawAudit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Person {
+pub(super) enum RawLogPerson {
     Hash,
     Id,
 }

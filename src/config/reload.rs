@@ -1,19 +1,29 @@
 //! What of a configuration a reload can't change in passing.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::ExposeSecret;
 
-use super::{AccountRules, Config, Database, Listen, Log};
+use super::{AccountRules, Config, Database, Listen, LogConfig};
 use crate::secret::SecretId;
 
-/// What the registry, and what is remembered of it, are made of. As long as it is the same, a reload keeps both. It holds
+/// What the store, and what is remembered of it, are made of. As long as it is the same, a reload keeps both. It holds
 /// digests and names of secrets, not secrets.
 #[derive(PartialEq, Eq)]
-pub struct Books {
+pub struct StoreSettings {
     database: Database,
     account: AccountRules,
     secrets: Vec<SecretId>,
-    rest: Vec<String>,
+    life: Duration,
+    max_age: Duration,
+    offline_grace: Duration,
+    litellm_schema: String,
+    cache_ttl: Duration,
+    proxy_admin_id: Option<String>,
+    audit_retention: Duration,
+    person_in_clear: bool,
+    /// A digest of LiteLLM's database address.
     address: Vec<u8>,
 }
 
@@ -24,25 +34,27 @@ pub struct NeedsRestart {
     admin: Option<std::net::SocketAddr>,
     workers: usize,
     connections: usize,
-    log: Log,
+    log: LogConfig,
 }
 
 // === impl Config ===
 
 impl Config {
-    /// What the registry is made of.
-    pub fn books(&self) -> Books {
+    /// What the store is made of.
+    pub fn store_settings(&self) -> StoreSettings {
         let (session, litellm) = (&self.session, &self.litellm);
-        let rest = [
-            format!("{:?} {:?} {:?}", session.life, session.max_age, session.offline_grace),
-            format!("{} {:?} {:?}", litellm.schema, litellm.cache_ttl, litellm.proxy_admin_id),
-            format!("{:?} {:?}", self.audit.retention, self.log.person_in_clear),
-        ];
-        Books {
+        StoreSettings {
             database: self.database.clone(),
             account: self.account.clone(),
             secrets: session.secrets.ids().cloned().collect(),
-            rest: rest.into(),
+            life: session.life,
+            max_age: session.max_age,
+            offline_grace: session.offline_grace,
+            litellm_schema: litellm.schema.clone(),
+            cache_ttl: litellm.cache_ttl,
+            proxy_admin_id: litellm.proxy_admin_id.clone(),
+            audit_retention: self.audit.retention,
+            person_in_clear: self.log.person_in_clear,
             address: digest(&SHA256, litellm.database_url.expose_secret().as_bytes()).as_ref().into(),
         }
     }

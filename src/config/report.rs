@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::document::{Document, Part, SyntaxFault};
+use crate::config::document::{Document, NodePart, SyntaxFault};
 use crate::config::excerpt::{Show, excerpt, lines};
-use crate::config::problem::{KeyPath, Origin, Problem, Severity, Step};
+use crate::config::problem::{KeyPath, Origin, PathStep, Problem, Severity};
 
 /// The keys whose values are secrets. Each can also be given as `KEY_file`.
 pub(super) const SECRETS: [&str; 6] = [
@@ -169,7 +169,7 @@ impl Report {
         let from_file = matches!(self.origin(path), Origin::File(_));
         // An item of a list begins where the first of its values does; to walk to each would take long for many.
         let leaves = from_file.then(|| self.source.leaves(path))?;
-        leaves.iter().filter_map(|leaf| self.source.locate(leaf, Part::Value)).map(|(line, _)| line).min()
+        leaves.iter().filter_map(|leaf| self.source.locate(leaf, NodePart::Value)).map(|(line, _)| line).min()
     }
 
     /// Whether something at, above or below a path is wrong.
@@ -187,8 +187,9 @@ impl Report {
 
     /// Errors and warnings, each in the file's order; what has no place in the file comes last.
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
-        let private: Vec<_> = self.private.iter().filter_map(|path| self.source.locate(path, Part::Value)).collect();
-        let hidden: Vec<_> = self.hidden.iter().filter_map(|path| self.source.locate(path, Part::Key)).collect();
+        let private: Vec<_> =
+            self.private.iter().filter_map(|path| self.source.locate(path, NodePart::Value)).collect();
+        let hidden: Vec<_> = self.hidden.iter().filter_map(|path| self.source.locate(path, NodePart::Key)).collect();
         let lines = lines(self.source.text());
         let mut found = self.found;
         found.sort_by_key(|(problem, _)| (problem.line.is_none(), problem.line, problem.column));
@@ -231,16 +232,16 @@ impl Report {
 
     /// The place of a key, or of the nearest one above it that the file holds.
     fn place(&self, path: &KeyPath, show: Show) -> (Option<(usize, usize)>, Show) {
-        let part = if show == Show::Value { Part::Value } else { Part::Key };
-        let is_item = matches!(path.steps().last(), Some(Step::Index(_)));
-        let place = self.source.locate(path, if is_item { Part::Value } else { part });
+        let part = if show == Show::Value { NodePart::Value } else { NodePart::Key };
+        let is_item = matches!(path.steps().last(), Some(PathStep::Index(_)));
+        let place = self.source.locate(path, if is_item { NodePart::Value } else { part });
         if place.is_some() {
             return (place, if is_item { Show::Value } else { show });
         }
         let mut above = path.parent();
         while let Some(path) = above.filter(|path| !path.steps().is_empty()) {
-            let is_item = matches!(path.steps().last(), Some(Step::Index(_)));
-            let place = self.source.locate(&path, if is_item { Part::Value } else { Part::Key });
+            let is_item = matches!(path.steps().last(), Some(PathStep::Index(_)));
+            let place = self.source.locate(&path, if is_item { NodePart::Value } else { NodePart::Key });
             if place.is_some() {
                 return (place, Show::Key);
             }

@@ -11,13 +11,13 @@ use crate::config::document::read_file;
 const MARK: &str = "s3cret";
 
 /// A file and what stands in its first lines for it: `# env: NAME=value` and `# flag: key=value`.
-fn source(path: &Path) -> Source {
+fn source(path: &Path) -> ConfigSource {
     let text = read_file(path).unwrap();
     let pairs = |what: &str| {
         let lines = text.lines().filter_map(|line| line.strip_prefix(what)?.split_once('='));
         lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     };
-    Source { file: Some(path.into()), text: None, environment: pairs("# env: "), overrides: pairs("# flag: ") }
+    ConfigSource { file: Some(path.into()), text: None, environment: pairs("# env: "), overrides: pairs("# flag: ") }
 }
 
 /// The YAML files of a folder, named from the package's root as they are in the printed problems.
@@ -194,7 +194,8 @@ fn a_configuration_for_tests_needs_only_what_is_tested() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let problems = load(&Source { file: Some("/nowhere/vestibule.yaml".into()), ..Source::default() }).unwrap_err();
+    let problems =
+        load(&ConfigSource { file: Some("/nowhere/vestibule.yaml".into()), ..ConfigSource::default() }).unwrap_err();
     let wanted = "error: can't read /nowhere/vestibule.yaml\n  --> /nowhere/vestibule.yaml\n     = help: No such file or \
                   directory (os error 2)";
     assert_eq!(problems.to_string(), wanted);
@@ -206,7 +207,7 @@ fn a_long_file_of_problems_ends_soon() {
     let rules: Vec<_> = (0..900).map(rule).collect();
     let unknown: Vec<_> = (0..20_000).map(|at| format!("  k{at}: v")).collect();
     let text = Some(format!("rules:\n{}\nunknown:\n{}\n", rules.join("\n"), unknown.join("\n")));
-    let problems = load(&Source { text, ..Source::default() }).unwrap_err();
+    let problems = load(&ConfigSource { text, ..ConfigSource::default() }).unwrap_err();
     assert_eq!(problems.errors[0].line, Some(1802));
     assert!(problems.errors[0].message.contains("unknown"), "{}", problems.errors[0]);
 }
@@ -246,7 +247,7 @@ fn every_configuration_of_deploy_can_be_used_as_it_is() {
     assert!(files.len() >= 3, "{files:?}");
     for path in files {
         let text = with_our_secrets(&read_file(&path).unwrap());
-        let source = Source { file: Some(path.clone()), text: Some(text), ..Source::default() };
+        let source = ConfigSource { file: Some(path.clone()), text: Some(text), ..ConfigSource::default() };
         let (_, warnings) = load(&source).unwrap_or_else(|problems| panic!("{problems}"));
         assert!(warnings.is_empty(), "{}: {warnings:?}", path.display());
     }
@@ -262,7 +263,7 @@ enum Uncomment {
 
 /// The example with commented keys taken in. A key that has no default has `# example` at its end, and what is indented
 /// below it belongs to it.
-fn example(uncomment: Uncomment) -> Source {
+fn example(uncomment: Uncomment) -> ConfigSource {
     let key = |text: &str| {
         let name = text.split(':').next().unwrap_or_default();
         let is_key = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
@@ -282,7 +283,7 @@ fn example(uncomment: Uncomment) -> Source {
         lines.push(taken.map_or_else(|| line.to_owned(), |(indent, text)| format!("{indent}{text}")));
     }
     let text = with_our_secrets(&lines.join("\n"));
-    Source { file: Some("config.example.yaml".into()), text: Some(text), ..Source::default() }
+    ConfigSource { file: Some("config.example.yaml".into()), text: Some(text), ..ConfigSource::default() }
 }
 
 #[test]
@@ -385,7 +386,7 @@ mod hostile {
 
     fn printed(text: &str) -> String {
         let file = Some("vestibule.yaml".into());
-        match load(&Source { file, text: Some(text.to_owned()), ..Source::default() }) {
+        match load(&ConfigSource { file, text: Some(text.to_owned()), ..ConfigSource::default() }) {
             Ok((config, warnings)) => format!("{config:?}{warnings:?}"),
             Err(problems) => problems.to_string(),
         }
@@ -464,7 +465,7 @@ fn the_readmes_configuration_is_a_whole_one() {
         });
         lines.collect::<Vec<_>>().join("\n")
     });
-    let source = Source { file: Some("README.md".into()), text: Some(text), ..Source::default() };
+    let source = ConfigSource { file: Some("README.md".into()), text: Some(text), ..ConfigSource::default() };
     let (_, warnings) = load(&source).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(warnings.is_empty(), "{warnings:?}");
 }

@@ -2,7 +2,7 @@
 //!
 //! Variables are replaced in values of the parsed tree, so that none of them can change the document around it.
 
-use crate::config::problem::{KeyPath, Step};
+use crate::config::problem::{KeyPath, PathStep};
 
 const PREFIX: &str = "VESTIBULE_";
 
@@ -70,7 +70,7 @@ pub(super) fn key_of(variable: &str) -> Option<KeyPath> {
         return None;
     }
     Some(name.to_lowercase().split("__").fold(KeyPath::default(), |path, part| match part.parse() {
-        Ok(index) => path.step(Step::Index(index)),
+        Ok(index) => path.step(PathStep::Index(index)),
         Err(_) => path.key(part),
     }))
 }

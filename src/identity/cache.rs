@@ -107,7 +107,8 @@ mod tests {
     use http::HeaderName;
 
     use super::*;
-    use crate::config::{Attribute, Decoding, HeaderRule, IdentityRules, Role, Rules, Separator};
+    use crate::config::{Attribute, Decoding, HeaderRule, IdentityRules, Rules, Separator};
+    use crate::litellm::role::Role;
     use crate::refusal::Code;
     use crate::request_info::{RequestInfo, testing};
 

@@ -9,13 +9,13 @@ use super::decode;
 use super::trust::TrustedProxy;
 use crate::config::{Attribute, HeaderRule, IdentityRules};
 use crate::refusal::{Code, Refusal};
-use crate::registry::{Person, text};
 use crate::request_info::IdentityValues;
+use crate::store::{UserProfile, text};
 
 /// A user, as a trusted proxy says. Only [`IdentityReader::read`] makes one.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    person: Person,
+    person: UserProfile,
 }
 
 /// Reads identities by the configured rules.
@@ -28,7 +28,7 @@ pub struct IdentityReader {
 
 impl Identity {
     /// The person.
-    pub fn person(&self) -> &Person {
+    pub fn person(&self) -> &UserProfile {
         &self.person
     }
 }
@@ -74,7 +74,7 @@ impl IdentityReader {
             .or_else(|| Some(subject.clone()));
         let picture = name(Attribute::Picture)?.filter(|picture| text::is_picture(picture));
         Ok(Identity {
-            person: Person {
+            person: UserProfile {
                 issuer: self.rules.issuer.clone(),
                 subject,
                 email,
@@ -165,7 +165,7 @@ impl IdentityReader {
 #[cfg(test)]
 impl Identity {
     /// A test's way to an identity, without headers.
-    pub(crate) fn of(person: Person) -> Self {
+    pub(crate) fn of(person: UserProfile) -> Self {
         Self { person }
     }
 }

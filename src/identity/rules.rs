@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::read::Identity;
 use crate::config::{Matcher, Pattern, Rules, Terms};
 use crate::refusal::{Code, Refusal};
-use crate::registry::Person;
+use crate::store::UserProfile;
 
 /// What a rule gave to an identity. Only [`RoleMapper::map`] makes one.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ impl RoleMapper {
 }
 
 /// All that the matcher has must match; a matcher that has nothing matches nobody.
-fn matches(matcher: &Matcher, person: &Person) -> bool {
+fn matches(matcher: &Matcher, person: &UserProfile) -> bool {
     let Matcher { group, email, email_domain, user } = matcher;
     if group.is_empty() && email.is_empty() && email_domain.is_empty() && user.is_empty() {
         return false;
@@ -101,10 +101,11 @@ fn matches(matcher: &Matcher, person: &Person) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Role, Rule};
+    use crate::config::Rule;
+    use crate::litellm::role::Role;
 
-    fn person(groups: &[&str], email: Option<&str>) -> Person {
-        Person {
+    fn person(groups: &[&str], email: Option<&str>) -> UserProfile {
+        UserProfile {
             issuer: "default".into(),
             subject: "alice".into(),
             email: email.map(str::to_owned),

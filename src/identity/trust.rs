@@ -19,7 +19,7 @@ pub struct TrustedProxy(());
 /// The trust rules of a listener.
 #[derive(Debug)]
 pub struct PeerTrust {
-    rules: config::Trust,
+    rules: config::TrustRules,
     is_socket_proof: bool,
 }
 
@@ -28,7 +28,7 @@ pub struct PeerTrust {
 impl PeerTrust {
     /// Takes checked rules. `is_socket_proof`: the listener is a unix socket whose mode alone says who may connect, so
     /// that its peers need no further rule.
-    pub fn new(rules: config::Trust, is_socket_proof: bool) -> Self {
+    pub fn new(rules: config::TrustRules, is_socket_proof: bool) -> Self {
         Self { rules, is_socket_proof }
     }
 
@@ -56,7 +56,7 @@ impl PeerTrust {
     }
 
     fn knows(&self, peer: &Peer) -> bool {
-        let config::Trust { peers, uids, secret_header, basic_auth_password } = &self.rules;
+        let config::TrustRules { peers, uids, secret_header, basic_auth_password } = &self.rules;
         if peers.is_empty() && uids.is_empty() && secret_header.is_none() && basic_auth_password.is_none() {
             return self.is_socket_proof && matches!(peer, Peer::Unix { .. });
         }
@@ -97,11 +97,11 @@ mod tests {
     use super::*;
     use crate::request_info::testing;
 
-    fn trust() -> config::Trust {
-        config::Trust { peers: vec![], uids: vec![], secret_header: None, basic_auth_password: None }
+    fn trust() -> config::TrustRules {
+        config::TrustRules { peers: vec![], uids: vec![], secret_header: None, basic_auth_password: None }
     }
 
-    fn code(rules: config::Trust, peer: &Peer, lines: &[(&'static str, &str)]) -> Option<Code> {
+    fn code(rules: config::TrustRules, peer: &Peer, lines: &[(&'static str, &str)]) -> Option<Code> {
         let site = testing::site(rules.secret_header.as_ref());
         let parts = testing::parts("/", lines);
         let info = RequestInfo::read(&parts, false, &site);
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn addresses_are_the_sockets_in_either_clothes() {
-        let rules = || config::Trust { peers: vec!["10.0.0.0/8".parse().unwrap()], ..trust() };
+        let rules = || config::TrustRules { peers: vec!["10.0.0.0/8".parse().unwrap()], ..trust() };
         assert_eq!(code(rules(), &at("10.1.2.3:1"), &[]), None);
         assert_eq!(code(rules(), &at("[::ffff:10.1.2.3]:1"), &[]), None);
         assert_eq!(code(rules(), &at("11.1.2.3:1"), &[("x-forwarded-for", "10.1.2.3")]), Some(Code::UntrustedPeer));
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn uids_are_asked_on_unix_sockets_alone() {
-        let rules = || config::Trust { uids: vec![65532], ..trust() };
+        let rules = || config::TrustRules { uids: vec![65532], ..trust() };
         assert_eq!(code(rules(), &Peer::Unix { uid: 65532 }, &[]), None);
         assert_eq!(code(rules(), &Peer::Unix { uid: 0 }, &[]), Some(Code::UntrustedPeer));
         assert_eq!(code(rules(), &at("127.0.0.1:1"), &[]), Some(Code::UntrustedPeer));
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_secret_header_must_be_there_once_and_right() {
-        let rules = || config::Trust {
+        let rules = || config::TrustRules {
             secret_header: Some(config::SecretHeader {
                 name: HeaderName::from_static("x-proof"),
                 values: vec!["one".into(), "two".into()],
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_basic_auth_password_counts_and_its_user_does_not() {
-        let rules = || config::Trust { basic_auth_password: Some("pass:word".into()), ..trust() };
+        let rules = || config::TrustRules { basic_auth_password: Some("pass:word".into()), ..trust() };
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
         let peer = at("192.0.2.1:1");
         assert_eq!(code(rules(), &peer, &[("authorization", &basic("anybody:pass:word"))]), None);

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Refusal;
-use crate::registry::Registry;
-use crate::registry::audit::TurnedAway;
+use crate::store::Store;
+use crate::store::audit::Denial;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -33,13 +33,13 @@ pub struct DenialAudit {
 struct Shared {
     told: Cache<u64, Instant>,
     hasher: RandomState,
-    queue: mpsc::Sender<TurnedAway>,
+    queue: mpsc::Sender<Denial>,
     metrics: Arc<Metrics>,
 }
 
 /// The other end of the queue.
 pub struct AuditWriter {
-    queue: mpsc::Receiver<TurnedAway>,
+    queue: mpsc::Receiver<Denial>,
     metrics: Arc<Metrics>,
 }
 
@@ -64,7 +64,7 @@ impl DenialAudit {
             return;
         }
         told.insert(key, Instant::now());
-        let away = TurnedAway { issuer: person.issuer.to_string(), subject: person.subject.clone(), code };
+        let away = Denial { issuer: person.issuer.to_string(), subject: person.subject.clone(), code };
         if queue.try_send(away).is_err() {
             metrics.audit_dropped.inc();
         }
@@ -75,10 +75,10 @@ impl DenialAudit {
 
 impl AuditWriter {
     /// Writes what is noted, for as long as anybody notes.
-    pub async fn write(mut self, registry: Arc<dyn Registry>) {
+    pub async fn write(mut self, registry: Arc<dyn Store>) {
         let mut batch = Vec::new();
         while self.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            if let Err(error) = registry.turned_away(&batch).await {
+            if let Err(error) = registry.record_denials(&batch).await {
                 self.metrics.audit_dropped.inc_by(batch.len() as u64);
                 tracing::warn!(lost = batch.len(), cause = chain(&error), "refusals were not written to the audit");
             }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 
 use super::{RequestInfo, Routes, Site, own_prefixes};
-use crate::config::{Config, IdentityRules, SecretHeader, Trust, testing};
+use crate::config::{Config, IdentityRules, SecretHeader, TrustRules, testing};
 use crate::identity::peer::Peer;
 use crate::identity::trust::{PeerTrust, TrustedProxy};
 
@@ -49,6 +49,6 @@ pub(crate) fn parts_of(target: &str, lines: &[(&'static str, &[u8])]) -> Parts {
 
 /// A proxy whose word counts.
 pub(crate) fn trusted(info: &RequestInfo<'_>) -> TrustedProxy {
-    let rules = Trust { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
+    let rules = TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
     PeerTrust::new(rules, false).check(&Peer::Unix { uid: 1 }, info).unwrap()
 }

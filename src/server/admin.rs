@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Bytes;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::StartError;
-use super::keeper::{Readiness, Verdict};
+use super::health::{Readiness, ReadinessStatus};
 use super::plain::{PlainRequest, PlainServer};
 use crate::telemetry::metrics::Metrics;
 
@@ -44,10 +44,10 @@ fn answer(method: &Method, path: &str, metrics: &Metrics, readiness: &Readiness)
     match path {
         "/livez" => reply(StatusCode::OK, "text/plain", "ok\n".into()),
         "/readyz" => {
-            let (status, text) = match readiness.verdict() {
-                Verdict::Ready => (StatusCode::OK, json!({"status": "ready"})),
-                Verdict::Degraded(what) => (StatusCode::OK, json!({"status": "ready", "degraded": what})),
-                Verdict::NotReady(why) => {
+            let (status, text) = match readiness.status() {
+                ReadinessStatus::Ready => (StatusCode::OK, json!({"status": "ready"})),
+                ReadinessStatus::Degraded(what) => (StatusCode::OK, json!({"status": "ready", "degraded": what})),
+                ReadinessStatus::NotReady(why) => {
                     (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready", "reason": why}))
                 }
             };

@@ -25,12 +25,12 @@ use crate::proxy::sign_in_redirect::SignInRedirect;
 use crate::proxy::upstream_request::RequestWriter;
 use crate::proxy::{Authorizer, Rescue};
 use crate::refusal::audit::{DenialAudit, denial_audit};
-use crate::registry::Registry;
-use crate::registry::postgres::Postgres;
 use crate::request_info::{Routes, Site, own_prefixes};
 use crate::secret::CookieKey;
 use crate::session::credential::SessionPolicy;
 use crate::session::{Ages, Sessions};
+use crate::store::Store;
+use crate::store::postgres::Postgres;
 use crate::telemetry::metrics::Metrics;
 
 /// Most that must be left of a browser's session for a page to be opened with it.
@@ -73,7 +73,7 @@ pub struct Gateways {
 #[derive(Clone)]
 pub struct StoreHandle {
     /// Where accounts and sessions are kept.
-    pub registry: Arc<dyn Registry>,
+    pub store: Arc<dyn Store>,
     sessions: Sessions,
     audit: DenialAudit,
 }
@@ -88,10 +88,10 @@ impl StoreHandle {
     }
 
     /// The same over a store that is there already.
-    pub fn of(registry: Arc<dyn Registry>, config: &Config, metrics: &Arc<Metrics>) -> Self {
+    pub fn of(store: Arc<dyn Store>, config: &Config, metrics: &Arc<Metrics>) -> Self {
         let (audit, writer) = denial_audit(metrics.clone());
         // It ends with the last that notes: another store after a reload has a queue of its own.
-        tokio::spawn(writer.write(registry.clone()));
+        tokio::spawn(writer.write(store.clone()));
         let ages = Ages {
             refresh: config.account.refresh,
             offline_grace: config.session.offline_grace,
@@ -99,8 +99,8 @@ impl StoreHandle {
         };
         let here = runtime::Handle::current();
         let secrets = config.session.secrets.clone();
-        let sessions = Sessions::new(registry.clone(), here, ages, config.account.max_cached, secrets, metrics.clone());
-        Self { registry, sessions, audit }
+        let sessions = Sessions::new(store.clone(), here, ages, config.account.max_cached, secrets, metrics.clone());
+        Self { store, sessions, audit }
     }
 }
 
@@ -127,7 +127,7 @@ impl App {
             Arc::new(PrincipalCache::new(IdentityReader::new(identity), RoleMapper::new(rules), 16 * 1024 * 1024));
         let policy =
             SessionPolicy { cookie_key: config.ui.cookie_key, in_flight_per_user: limits.in_flight_per_person };
-        let authorizer = |site: Site, trust: config::Trust, is_closed_socket: bool| {
+        let authorizer = |site: Site, trust: config::TrustRules, is_closed_socket: bool| {
             Arc::new(Authorizer {
                 site,
                 trust: PeerTrust::new(trust, is_closed_socket),
@@ -241,8 +241,8 @@ fn admin_ui(config: &Config, sessions: Sessions, cross_site: Arc<CrossSitePolicy
     }
 }
 
-fn no_trust() -> config::Trust {
-    config::Trust { peers: vec![], uids: vec![], secret_header: None, basic_auth_password: None }
+fn no_trust() -> config::TrustRules {
+    config::TrustRules { peers: vec![], uids: vec![], secret_header: None, basic_auth_password: None }
 }
 
 /// The kinds of gateway that may ask, with what each forwards by itself.

@@ -1,5 +1,5 @@
 //! Another configuration without a restart: on SIGHUP, and when the file or a file of a secret changes. What is wrong
-//! changes nothing: it is logged and counted, and what runs goes on. A registry that is not ready yet is tried again by
+//! changes nothing: it is logged and counted, and what runs goes on. A store that is not ready yet is tried again by
 //! itself, because nobody will touch the file again for it.
 
 use std::fs;
@@ -14,8 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::StartError;
 use super::app::{App, StoreHandle};
-use super::keeper::Readiness;
-use crate::config::{Books as BooksConfig, Config, NeedsRestart, Source, load};
+use super::health::Readiness;
+use crate::config::{Config, ConfigSource, NeedsRestart, StoreSettings, load};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -29,14 +29,14 @@ const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// Makes and hands out assemblies.
 pub struct Reloader {
-    source: Source,
-    books: StoreHandle,
-    /// What made the books, and what only a restart can change.
-    made_of: BooksConfig,
+    source: ConfigSource,
+    handle: StoreHandle,
+    /// What made the store, and what only a restart can change.
+    settings: StoreSettings,
     fixed: NeedsRestart,
     files: Vec<PathBuf>,
     app: watch::Sender<Arc<App>>,
-    registry: watch::Sender<StoreHandle>,
+    store: watch::Sender<StoreHandle>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     hangup: Signal,
@@ -51,9 +51,9 @@ enum ReloadError {
     #[error("the configuration has problems")]
     Problems(#[from] crate::config::Problems),
     #[error("the registry that the configuration names is not ready")]
-    Registry(#[source] crate::registry::RegistryError),
+    Store(#[source] crate::store::StoreError),
     #[error("the registry that the configuration names did not answer in time")]
-    RegistryLate,
+    StoreLate,
 }
 
 /// When a reload is tried again, and how long the wait for it was.
@@ -68,16 +68,16 @@ impl Reloader {
     /// With the configuration that the process was started with.
     pub fn new(
         config: Config,
-        source: Source,
+        source: ConfigSource,
         readiness: Arc<Readiness>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let books = StoreHandle::new(&config, &metrics);
-        let (made_of, fixed, files) = (config.books(), config.needs_restart(), config.files.clone());
-        let app = watch::Sender::new(Arc::new(App::new(config, &books, None)));
-        let registry = watch::Sender::new(books.clone());
-        Ok(Self { source, books, made_of, fixed, files, app, registry, readiness, metrics, hangup })
+        let handle = StoreHandle::new(&config, &metrics);
+        let (settings, fixed, files) = (config.store_settings(), config.needs_restart(), config.files.clone());
+        let app = watch::Sender::new(Arc::new(App::new(config, &handle, None)));
+        let store = watch::Sender::new(handle.clone());
+        Ok(Self { source, handle, settings, fixed, files, app, store, readiness, metrics, hangup })
     }
 
     /// What workers serve with.
@@ -85,9 +85,9 @@ impl Reloader {
         self.app.subscribe()
     }
 
-    /// What the keeper looks after.
-    pub fn registry(&self) -> watch::Receiver<StoreHandle> {
-        self.registry.subscribe()
+    /// What the health monitor looks after.
+    pub fn store(&self) -> watch::Receiver<StoreHandle> {
+        self.store.subscribe()
     }
 
     /// Reloads for as long as it is polled.
@@ -131,7 +131,7 @@ impl Reloader {
                 tracing::error!(%problems, "not reloaded: what ran goes on");
                 None
             }
-            Err(error @ (ReloadError::Registry(_) | ReloadError::RegistryLate)) => {
+            Err(error @ (ReloadError::Store(_) | ReloadError::StoreLate)) => {
                 let (cause, retry_s) = (chain(&error), wait.as_secs());
                 tracing::error!(cause, retry_s, "not reloaded: what ran goes on until the registry is ready");
                 Some(Retry { at: Instant::now() + wait, wait })
@@ -144,14 +144,14 @@ impl Reloader {
         for warning in warnings {
             tracing::warn!(%warning, "the configuration");
         }
-        let made_of = config.books();
-        if made_of != self.made_of {
-            let books = StoreHandle::new(&config, &self.metrics);
-            let prepared = timeout(PREPARE_TIMEOUT, books.registry.prepare()).await;
-            prepared.map_err(|_| ReloadError::RegistryLate)?.map_err(ReloadError::Registry)?;
-            self.books = books;
-            self.made_of = made_of;
-            self.registry.send_replace(self.books.clone());
+        let settings = config.store_settings();
+        if settings != self.settings {
+            let handle = StoreHandle::new(&config, &self.metrics);
+            let prepared = timeout(PREPARE_TIMEOUT, handle.store.prepare()).await;
+            prepared.map_err(|_| ReloadError::StoreLate)?.map_err(ReloadError::Store)?;
+            self.handle = handle;
+            self.settings = settings;
+            self.store.send_replace(self.handle.clone());
         }
         let changed = self.fixed.changed(&config.needs_restart());
         if !changed.is_empty() {
@@ -160,7 +160,7 @@ impl Reloader {
         self.fixed.keep_listeners(&mut config);
         self.readiness.set_grace(config.session.offline_grace);
         self.files.clone_from(&config.files);
-        let app = App::new(config, &self.books, Some(&self.app.borrow()));
+        let app = App::new(config, &self.handle, Some(&self.app.borrow()));
         self.app.send_replace(Arc::new(app));
         Ok(())
     }

@@ -12,7 +12,7 @@ use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 
-use super::Ending;
+use super::Shutdown;
 use super::app::App;
 use super::listener::{Accepted, Acceptor, Listener, Socket};
 use crate::config::Limits;
@@ -29,7 +29,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// What a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum ListenerKind {
     /// Requests that go on to LiteLLM.
     Proxy,
     /// Questions of gateways.
@@ -46,12 +46,12 @@ pub struct Worker {
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How it ends.
-    pub ending: Ending,
+    pub ending: Shutdown,
 }
 
-// === impl Role ===
+// === impl ListenerKind ===
 
-impl Role {
+impl ListenerKind {
     /// Its name in the log.
     pub fn name(self) -> &'static str {
         match self {
@@ -65,7 +65,11 @@ impl Role {
 
 impl Worker {
     /// Starts the thread. The receiver tells when it listens, or why not.
-    pub fn start(self, number: usize, sockets: Vec<(Role, Socket)>) -> io::Result<mpsc::Receiver<io::Result<()>>> {
+    pub fn start(
+        self,
+        number: usize,
+        sockets: Vec<(ListenerKind, Socket)>,
+    ) -> io::Result<mpsc::Receiver<io::Result<()>>> {
         let (tell, told) = mpsc::channel();
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
@@ -73,7 +77,7 @@ impl Worker {
                 Err(error) => return tell.send(Err(error)).unwrap_or(()),
             };
             runtime.block_on(async move {
-                let listen = |(role, socket): (Role, Socket)| socket.listen().map(|listener| (role, listener));
+                let listen = |(role, socket): (ListenerKind, Socket)| socket.listen().map(|listener| (role, listener));
                 match sockets.into_iter().map(listen).collect::<io::Result<Vec<_>>>() {
                     Ok(listeners) => {
                         // Nobody waits for the word any more only when the start has failed elsewhere.
@@ -87,7 +91,7 @@ impl Worker {
         Ok(told)
     }
 
-    async fn accept_all(self, listeners: Vec<(Role, Listener)>) {
+    async fn accept_all(self, listeners: Vec<(ListenerKind, Listener)>) {
         let accepting: Vec<_> =
             listeners.into_iter().map(|(role, listener)| tokio::spawn(self.clone().accept(role, listener))).collect();
         for accepted in accepting {
@@ -98,7 +102,7 @@ impl Worker {
         self.ending.running.wait().await;
     }
 
-    async fn accept(self, role: Role, listener: Listener) {
+    async fn accept(self, role: ListenerKind, listener: Listener) {
         let mut reloaded = self.app.clone();
         let mut serving = self.serving(role, &reloaded.borrow_and_update().clone());
         let face = Arc::new(ArcSwap::new(serving.face.clone()));
@@ -120,14 +124,14 @@ impl Worker {
     }
 
     /// Puts together what this worker serves with.
-    fn serving(&self, role: Role, app: &App) -> Serving {
+    fn serving(&self, role: ListenerKind, app: &App) -> Serving {
         let limits = &*app.limits;
         let (face, sweeping) = match role {
-            Role::Proxy => {
+            ListenerKind::Proxy => {
                 let (proxy, sweeping) = self.proxy(app);
                 (Face::Proxy(proxy), Some(sweeping))
             }
-            Role::ForwardAuth => (Face::ForwardAuth(app.forward_auth(self.observer(app))), None),
+            ListenerKind::ForwardAuth => (Face::ForwardAuth(app.forward_auth(self.observer(app))), None),
         };
         Serving { face: Arc::new(face), server: Server::new(limits.into(), trailers(app)), sweeping }
     }

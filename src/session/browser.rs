@@ -11,9 +11,9 @@ use super::cache::{Landing, Session, Sessions, Standing, is_away, landed, refuse
 use super::slot::OPENED_WITHIN;
 use crate::litellm::credentials::KeyHeaders;
 use crate::refusal::{Code, Refusal};
-use crate::registry::books::Tokens;
-use crate::registry::{RegistryError, UiSession};
 use crate::secret::{PLACEHOLDER_PREFIX, SessionKey};
+use crate::store::admin::KeyTokens;
+use crate::store::{StoreError, UiSession};
 
 /// One browser's session.
 pub(super) struct Browser {
@@ -134,8 +134,8 @@ impl Sessions {
         session.browsing(|browser| browser.session_id == opened.session_id).ok_or_else(|| dead(&session))
     }
 
-    /// Ends sessions of the person's; gives LiteLLM's names of their keys. See [`crate::registry::Registry::sign_out`].
-    pub async fn sign_out(&self, session: &Session, ids: Vec<String>, keep_keys: bool) -> Result<Tokens, Refusal> {
+    /// Ends sessions of the person's; gives LiteLLM's names of their keys. See [`crate::store::Store::sign_out`].
+    pub async fn sign_out(&self, session: &Session, ids: Vec<String>, keep_keys: bool) -> Result<KeyTokens, Refusal> {
         let registry = self.shared.registry.clone();
         let ended = self.on_registry(session, async move { registry.sign_out(&ids, keep_keys).await }).await?;
         // What is known of the person is from before, whether the registry says so now or when it answers again.
@@ -144,7 +144,7 @@ impl Sessions {
     }
 
     /// Removes what is left of ended sessions, once LiteLLM has been told.
-    pub async fn remove_ended(&self, session: &Session, keys: Tokens) -> Result<(), Refusal> {
+    pub async fn remove_ended(&self, session: &Session, keys: KeyTokens) -> Result<(), Refusal> {
         let registry = self.shared.registry.clone();
         self.on_registry(session, async move { registry.remove_ended(&keys).await }).await
     }
@@ -181,9 +181,9 @@ impl Sessions {
     async fn on_registry<T, F>(&self, session: &Session, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, RegistryError>> + Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let lost = |_| Err(RegistryError::Unavailable("the registry's task ended without an answer".into()));
+        let lost = |_| Err(StoreError::Unavailable("the registry's task ended without an answer".into()));
         self.shared.runtime.spawn(work).await.unwrap_or_else(lost).map_err(|error| {
             if is_away(&error) {
                 self.shared.metrics.database_up.set(0);

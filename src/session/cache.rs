@@ -24,9 +24,9 @@ use crate::identity::read::Identity;
 use crate::identity::rules::RoleMapping;
 use crate::litellm::credentials::KeyHeaders;
 use crate::refusal::{Code, Refusal};
-use crate::registry::{Opened, Person, Registry, RegistryError};
 use crate::request_info::Route;
 use crate::secret::SessionSecrets;
+use crate::store::{OpenedSession, Store, StoreError, UserProfile};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, SlotState};
 
@@ -49,9 +49,9 @@ pub struct Session {
 /// What the registry said of a person, and what it was asked.
 pub(super) struct Standing {
     pub(super) fingerprint: u64,
-    pub(super) person: Person,
+    pub(super) person: UserProfile,
     pub(super) mapping: RoleMapping,
-    pub(super) opened: Opened,
+    pub(super) opened: OpenedSession,
     key: KeyHeaders,
     pub(super) browsers: Vec<Browser>,
     pub(super) read_at: Instant,
@@ -77,7 +77,7 @@ pub struct Ages {
 
 pub(super) struct Shared {
     slots: Cache<PersonKey, Arc<Slot>>,
-    pub(super) registry: Arc<dyn Registry>,
+    pub(super) registry: Arc<dyn Store>,
     /// The runtime that owns the registry; flights run there.
     pub(super) runtime: tokio::runtime::Handle,
     ages: Ages,
@@ -86,7 +86,7 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
 }
 
-pub(super) type Outcome = Result<Arc<Standing>, Arc<RegistryError>>;
+pub(super) type Outcome = Result<Arc<Standing>, Arc<StoreError>>;
 pub(super) type Landing = watch::Receiver<Option<Outcome>>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// Who it is.
-    pub fn person(&self) -> &Person {
+    pub fn person(&self) -> &UserProfile {
         &self.standing.person
     }
 
@@ -150,7 +150,7 @@ impl Session {
     pub fn settled_for(&self, route: Route) -> Result<(), Refusal> {
         match self.settling() {
             Some(left) if route.waits_for_settling() => {
-                let Person { issuer, subject, .. } = &self.standing.person;
+                let UserProfile { issuer, subject, .. } = &self.standing.person;
                 Err(Refusal::from(Code::RoleSettling).retry_after(left).of(issuer, subject))
             }
             Some(_) | None => Ok(()),
@@ -173,7 +173,7 @@ impl Session {
 impl Sessions {
     /// Slots for at most `max_cached` people. `runtime` is the one that the registry lives on.
     pub fn new(
-        registry: Arc<dyn Registry>,
+        registry: Arc<dyn Store>,
         runtime: tokio::runtime::Handle,
         ages: Ages,
         max_cached: usize,
@@ -253,7 +253,7 @@ impl Sessions {
         Ok(is_new.then(|| Session { slot: slot.clone(), standing: current, browser: None }))
     }
 
-    fn slot(&self, person: &Person) -> Arc<Slot> {
+    fn slot(&self, person: &UserProfile) -> Arc<Slot> {
         let Shared { slots, secrets, .. } = &*self.shared;
         let key = PersonRef { issuer: &person.issuer, subject: &person.subject };
         if let Some(slot) = slots.get(&key) {
@@ -272,12 +272,18 @@ impl Sessions {
     }
 
     /// Over what decides what is written: the e-mail, and the terms in which the groups have had their say already.
-    fn fingerprint(&self, person: &Person, mapping: &RoleMapping) -> u64 {
+    fn fingerprint(&self, person: &UserProfile, mapping: &RoleMapping) -> u64 {
         self.shared.hasher.hash_one((&person.email, mapping.digest()))
     }
 
     /// Joins the flight of this fingerprint, or starts one.
-    pub(super) fn fly(&self, slot: &Arc<Slot>, fingerprint: u64, person: &Person, mapping: &RoleMapping) -> Landing {
+    pub(super) fn fly(
+        &self,
+        slot: &Arc<Slot>,
+        fingerprint: u64,
+        person: &UserProfile,
+        mapping: &RoleMapping,
+    ) -> Landing {
         slot.flight(fingerprint, |started_at| {
             let (land, landing) = watch::channel(None);
             let shared = self.shared.clone();
@@ -295,7 +301,7 @@ impl Sessions {
 // === impl Shared ===
 
 impl Shared {
-    async fn ask(&self, slot: &Slot, fingerprint: u64, person: &Person, mapping: &RoleMapping) -> Outcome {
+    async fn ask(&self, slot: &Slot, fingerprint: u64, person: &UserProfile, mapping: &RoleMapping) -> Outcome {
         if slot.disagrees(fingerprint, mapping.terms().role, self.ages.refresh) {
             self.metrics.role_flaps.inc();
             tracing::warn!(person = %slot.pseudonym, code = "role_flap", "two sign-ins of one person disagree");
@@ -327,12 +333,12 @@ impl Shared {
     fn standing(
         &self,
         fingerprint: u64,
-        person: &Person,
+        person: &UserProfile,
         mapping: &RoleMapping,
-        opened: Opened,
-    ) -> Result<Standing, RegistryError> {
+        opened: OpenedSession,
+    ) -> Result<Standing, StoreError> {
         let key = KeyHeaders::of(&opened.key)
-            .ok_or_else(|| RegistryError::NotReady("a session key can't stand in a header".into()))?;
+            .ok_or_else(|| StoreError::NotReady("a session key can't stand in a header".into()))?;
         let cache_ttl = self.ages.cache_ttl;
         let left = opened
             .lowered_ago
@@ -346,31 +352,28 @@ impl Shared {
     }
 }
 
-pub(super) fn is_away(error: &RegistryError) -> bool {
-    matches!(error, RegistryError::Unavailable(_) | RegistryError::NotReady(_))
+pub(super) fn is_away(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_) | StoreError::NotReady(_))
 }
 
-fn code_of(error: &RegistryError) -> Code {
+fn code_of(error: &StoreError) -> Code {
     match error {
-        RegistryError::Blocked { .. } => Code::AccountBlocked,
-        RegistryError::Conflict { .. } => Code::AccountConflict,
-        RegistryError::ReservedId(_) | RegistryError::NoId(_) => Code::ReservedId,
-        RegistryError::SecretMismatch(_) | RegistryError::NotReady(_) | RegistryError::Unavailable(_) => {
-            Code::StoreUnavailable
-        }
+        StoreError::Blocked { .. } => Code::AccountBlocked,
+        StoreError::Conflict { .. } => Code::AccountConflict,
+        StoreError::ReservedId(_) | StoreError::NoId(_) => Code::ReservedId,
+        StoreError::SecretMismatch(_) | StoreError::NotReady(_) | StoreError::Unavailable(_) => Code::StoreUnavailable,
     }
 }
 
 /// The log has had the cause when it arose; a request's line names the code alone.
-pub(super) fn refuse(error: &RegistryError, person: &Person) -> Refusal {
+pub(super) fn refuse(error: &StoreError, person: &UserProfile) -> Refusal {
     let code = code_of(error);
     let refusal = Refusal::from(code).of(&person.issuer, &person.subject);
     if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }
 }
 
 pub(super) async fn landed(mut landing: Landing) -> Outcome {
-    let gone =
-        || Err(Arc::new(RegistryError::Unavailable("the flight to the registry ended without an answer".into())));
+    let gone = || Err(Arc::new(StoreError::Unavailable("the flight to the registry ended without an answer".into())));
     match landing.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or_else(gone),
         Err(_) => gone(),

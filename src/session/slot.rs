@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cache::{Ages, Landing, Outcome, STALE_WAIT, Standing, is_away};
-use crate::config::Role;
-use crate::registry::RegistryError;
+use crate::litellm::role::Role;
+use crate::store::StoreError;
 
 /// How long a "no" of the registry is repeated without asking again.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub(super) enum Look {
     /// The registry has just been found away: serve this.
     Away(Arc<Standing>),
     /// The registry has just said no.
-    Refused(Arc<RegistryError>),
+    Refused(Arc<StoreError>),
     /// Nobody known by this fingerprint.
     Unknown,
 }
@@ -59,7 +59,7 @@ struct State {
     flight: Option<Flight>,
     /// When the flight began that brought what is known.
     landed: Option<Instant>,
-    refused: Option<(u64, Arc<RegistryError>, Instant)>,
+    refused: Option<(u64, Arc<StoreError>, Instant)>,
     away_until: Option<Instant>,
     renewed_at: Option<Instant>,
     asked_at: Option<Instant>,

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::books::Books;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
+use crate::support::db::TestDb;
 use crate::support::proxy::Proxy;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -16,10 +16,10 @@ async fn the_probes_and_the_metrics_are_on_the_admin_port_alone() {
     assert_eq!(stage.vestibule.admin().get("/livez").send().await.status, 200);
     assert_eq!(stage.vestibule.readyz().await.status, 200);
     assert_eq!(stage.vestibule.admin().get("/metrics").send().await.status, 200);
-    assert_eq!(stage.vestibule.admin().get("/v1/models").from(&Person::named("alice")).send().await.status, 404);
+    assert_eq!(stage.vestibule.admin().get("/v1/models").from(&UserProfile::named("alice")).send().await.status, 404);
     for path in ["/livez", "/readyz", "/metrics"] {
         stage.client().get(path).send().await.expect_refusal(401, "no_identity");
-        stage.client().get(path).from(&Person::named("alice")).send().await.expect_ok();
+        stage.client().get(path).from(&UserProfile::named("alice")).send().await.expect_ok();
     }
     let paths: Vec<_> = stage.upstream.seen().into_iter().map(|seen| seen.head.line).collect();
     assert_eq!(
@@ -33,10 +33,16 @@ async fn the_probes_and_the_metrics_are_on_the_admin_port_alone() {
 async fn requests_refusals_and_slots_are_counted_without_names() {
     let stage = Stage::plain().await;
     for name in ["alice", "bob", "alice"] {
-        stage.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await.expect_ok();
     }
     stage.client().get("/v1/models").send().await.expect_refusal(401, "no_identity");
-    stage.stranger().get("/v1/models").from(&Person::named("eve")).send().await.expect_refusal(403, "untrusted_peer");
+    stage
+        .stranger()
+        .get("/v1/models")
+        .from(&UserProfile::named("eve"))
+        .send()
+        .await
+        .expect_refusal(403, "untrusted_peer");
     // A request is counted when it is over, which may be just after its answer.
     eventually("five counted requests", async || {
         (stage.vestibule.metric("vestibule_requests_total").await >= 5).then_some(())
@@ -58,7 +64,7 @@ async fn requests_refusals_and_slots_are_counted_without_names() {
 #[tokio::test]
 async fn an_options_answered_here_is_no_answer_of_litellms() {
     let stage = Stage::plain().await;
-    let request = stage.client().request("OPTIONS", "/v1/models").from(&Person::named("alice"));
+    let request = stage.client().request("OPTIONS", "/v1/models").from(&UserProfile::named("alice"));
     let answer = request.header("Max-Forwards", "0").send().await;
     assert_eq!((answer.status, stage.upstream.count()), (200, 0));
     assert_eq!(stage.vestibule.metric("vestibule_requests_total{outcome=\"answered\"").await, 1);
@@ -68,7 +74,7 @@ async fn an_options_answered_here_is_no_answer_of_litellms() {
 #[tokio::test]
 async fn each_request_is_one_json_line_without_the_persons_name() {
     let stage = Stage::plain().await;
-    let answer = stage.client().get("/v1/models?secret-query=1").from(&Person::named("alice")).send().await;
+    let answer = stage.client().get("/v1/models?secret-query=1").from(&UserProfile::named("alice")).send().await;
     answer.expect_ok();
     stage.client().get("/v1/models").send().await.expect_refusal(401, "no_identity");
     let lines = stage.vestibule.request_lines(2).await;
@@ -87,13 +93,13 @@ async fn each_request_is_one_json_line_without_the_persons_name() {
 async fn a_person_is_one_hash_in_the_log_or_an_id_where_that_is_asked_for() {
     let stage = Stage::plain().await;
     for name in ["alice", "alice", "bob"] {
-        stage.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await.expect_ok();
     }
     let people: Vec<_> = stage.vestibule.request_lines(3).await.iter().map(|line| field(line, "person")).collect();
     assert!(!people[0].is_empty() && people[0] == people[1] && people[1] != people[2], "{people:?}");
 
     let stage = Stage::with(|setup| setup.with("log.person", "id")).await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     let line = stage.vestibule.request_lines(1).await.remove(0);
     assert!(field(&line, "person").contains("alice"), "{line}");
 }
@@ -113,30 +119,30 @@ async fn hostile_bytes_stay_inside_one_line() {
 
 #[tokio::test]
 async fn without_a_database_it_is_up_but_not_ready_and_nobody_gets_in() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    let database = Proxy::postgres(books.url()).await;
+    let database = Proxy::postgres(db.url()).await;
     database.cut();
-    let vestibule = Setup::new(&upstream.url, &books.url_through(database.address)).start_unready().await;
+    let vestibule = Setup::new(&upstream.url, &db.url_through(database.address)).start_unready().await;
     assert_eq!(vestibule.admin().get("/livez").send().await.status, 200);
     assert_eq!(vestibule.readyz().await.status, 503);
-    let answer = vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await;
+    let answer = vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(503, "store_unavailable");
     assert!(answer.head.value("retry-after").is_some());
     assert_eq!(upstream.count(), 0);
     database.pass();
     vestibule.ready().await;
-    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
 }
 
 #[tokio::test]
 async fn while_the_database_is_away_the_known_are_served_and_the_new_wait() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    let database = Proxy::postgres(books.url()).await;
-    let setup = Setup::new(&upstream.url, &books.url_through(database.address)).with("account.refresh", "1s");
+    let database = Proxy::postgres(db.url()).await;
+    let setup = Setup::new(&upstream.url, &db.url_through(database.address)).with("account.refresh", "1s");
     let vestibule = setup.start().await;
-    let request = |name: &str| vestibule.client().get("/v1/models").from(&Person::named(name));
+    let request = |name: &str| vestibule.client().get("/v1/models").from(&UserProfile::named(name));
     request("alice").send().await.expect_ok();
     database.cut();
     let answer = request("bob").send().await;
@@ -150,7 +156,7 @@ async fn while_the_database_is_away_the_known_are_served_and_the_new_wait() {
     .await;
     // The same person with other groups is something new.
     let changed =
-        vestibule.client().get("/v1/models").from(&Person::named("alice").in_groups("llm-admins")).send().await;
+        vestibule.client().get("/v1/models").from(&UserProfile::named("alice").in_groups("llm-admins")).send().await;
     changed.expect_refusal(503, "store_unavailable");
     eventually("readiness to say what is missing", async || {
         let ready = vestibule.readyz().await;
@@ -160,15 +166,15 @@ async fn while_the_database_is_away_the_known_are_served_and_the_new_wait() {
     .await;
     database.pass();
     eventually("bob to come in", async || (request("bob").send().await.status == 200).then_some(())).await;
-    assert_eq!((books.user_count().await, books.key_count().await), (2, 2));
+    assert_eq!((db.user_count().await, db.key_count().await), (2, 2));
 }
 
 #[tokio::test]
 async fn tables_that_are_not_there_are_named_and_waited_for() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    books.run(r#"ALTER TABLE "LiteLLM_UserTable" RENAME TO "Elsewhere""#).await;
-    let vestibule = Setup::new(&upstream.url, books.url()).start_unready().await;
+    db.run(r#"ALTER TABLE "LiteLLM_UserTable" RENAME TO "Elsewhere""#).await;
+    let vestibule = Setup::new(&upstream.url, db.url()).start_unready().await;
     eventually("readiness to name the table", async || {
         let ready = vestibule.readyz().await;
         assert_eq!(ready.status, 503);
@@ -178,24 +184,24 @@ async fn tables_that_are_not_there_are_named_and_waited_for() {
     vestibule
         .client()
         .get("/v1/models")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .send()
         .await
         .expect_refusal(503, "store_unavailable");
-    books.run(r#"ALTER TABLE "Elsewhere" RENAME TO "LiteLLM_UserTable""#).await;
+    db.run(r#"ALTER TABLE "Elsewhere" RENAME TO "LiteLLM_UserTable""#).await;
     vestibule.ready().await;
-    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
 }
 
 #[tokio::test]
 async fn another_session_secret_is_not_ready_and_mints_nothing() {
     let stage = Stage::plain().await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     let other =
         stage.setup.clone().with("session.secret", "another-secret-0123456789abcdef0123456789").start_unready().await;
-    let answer = other.client().get("/v1/models").from(&Person::named("alice")).send().await;
+    let answer = other.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
     assert_eq!(answer.status, 503, "{}", answer.text());
-    assert_eq!(stage.books.key_count().await, 1);
+    assert_eq!(stage.db.key_count().await, 1);
     eventually("the log to say so", async || other.log().iter().any(|line| line.contains("secret")).then_some(()))
         .await;
     // The old secret beside the new one is honoured.
@@ -209,18 +215,18 @@ async fn another_session_secret_is_not_ready_and_mints_nothing() {
         .with("session.secret_file", secrets.display().to_string())
         .start()
         .await;
-    both.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    both.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     assert_eq!(stage.upstream.keys().len(), 1);
 }
 
 #[tokio::test]
 async fn a_restart_lends_the_same_key() {
-    let Stage { vestibule, upstream, books, setup } = Stage::plain().await;
-    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    let Stage { vestibule, upstream, db, setup } = Stage::plain().await;
+    vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     vestibule.kill().await;
     let again = setup.start().await;
-    again.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
-    assert_eq!((upstream.keys().len(), books.key_count().await), (1, 1));
+    again.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
+    assert_eq!((upstream.keys().len(), db.key_count().await), (1, 1));
 }
 
 /// LiteLLM's own words for a key that it does not know.
@@ -247,22 +253,22 @@ async fn forgetting_the_first_key() -> Upstream {
 #[tokio::test]
 async fn a_refused_key_whose_row_is_there_is_not_replaced() {
     let stage = Stage::before(forgetting_the_first_key().await).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     for _ in 0..3 {
         let answer = stage.client().get("/v1/models").from(&alice).send().await;
         assert_eq!((answer.status, answer.refusal(), answer.text().as_str()), (401, None, UNKNOWN_KEY));
     }
-    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.books.key_count().await), (1, 3, 1));
+    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.db.key_count().await), (1, 3, 1));
 }
 
 #[tokio::test]
 async fn a_key_whose_row_is_gone_is_replaced_and_the_request_sent_again() {
     let stage = Stage::before(forgetting_the_first_key().await).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     stage.client().get("/known").from(&alice).send().await.expect_ok();
-    stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+    stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
     stage.client().get("/v1/models").from(&alice).send().await.expect_ok();
-    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.books.key_count().await), (2, 3, 1));
+    assert_eq!((stage.upstream.keys().len(), stage.upstream.count(), stage.db.key_count().await), (2, 3, 1));
 }
 
 #[tokio::test]
@@ -275,10 +281,10 @@ async fn a_key_that_is_refused_again_and_again_is_replaced_once() {
         }
     });
     let stage = Stage::before(upstream.await).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     stage.client().get("/known").from(&alice).send().await.expect_ok();
     for _ in 0..5 {
-        stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+        stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
         assert_eq!(stage.client().get("/v1/models").from(&alice).send().await.status, 401);
     }
     assert_eq!(stage.upstream.keys().len(), 2, "one new key, and no further one within the minute");
@@ -287,9 +293,9 @@ async fn a_key_that_is_refused_again_and_again_is_replaced_once() {
 #[tokio::test]
 async fn a_request_with_a_body_is_not_sent_again_with_the_new_key() {
     let stage = Stage::before(forgetting_the_first_key().await).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     stage.client().get("/known").from(&alice).send().await.expect_ok();
-    stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+    stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
     let post = stage.client().post("/v1/chat/completions", "{}").from(&alice);
     let answer = post.send().await;
     answer.expect_refusal(503, "session_renewed");
@@ -308,9 +314,9 @@ async fn any_other_401_passes_as_it_is() {
         let stage =
             Stage::before(Upstream::answering(move |exchange| exchange.refuse("401 Unauthorized", document)).await)
                 .await;
-        let answer = stage.client().get("/v1/models").from(&Person::named("alice")).send().await;
+        let answer = stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
         assert_eq!((answer.status, answer.refusal(), answer.text().as_str()), (401, None, document));
-        assert_eq!((stage.upstream.count(), stage.books.key_count().await), (1, 1));
+        assert_eq!((stage.upstream.count(), stage.db.key_count().await), (1, 1));
     }
 }
 
@@ -329,12 +335,12 @@ async fn a_401_that_is_long_or_does_not_say_how_long_passes_unread() {
             }
         });
         let stage = Stage::before(upstream.await).await;
-        let alice = Person::named("alice");
+        let alice = UserProfile::named("alice");
         stage.client().get("/known").from(&alice).send().await.expect_ok();
-        stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
+        stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken""#).await;
         let answer = stage.client().get("/v1/models").from(&alice).send().await;
         assert_eq!((answer.status, answer.text().trim_end()), (401, UNKNOWN_KEY));
-        assert_eq!((stage.upstream.count(), stage.books.key_count().await), (2, 0), "nobody looked for another key");
+        assert_eq!((stage.upstream.count(), stage.db.key_count().await), (2, 0), "nobody looked for another key");
     }
 }
 
@@ -356,9 +362,9 @@ async fn sigterm_lets_a_stream_finish_and_then_ends_with_0() {
             Some(exchange)
         }
     });
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } =
         Stage::of(upstream.await, |setup| setup.with("drain.timeout", "40s")).await;
-    let (head, mut wire) = vestibule.client().get("/v1/stream").from(&Person::named("alice")).open().await;
+    let (head, mut wire) = vestibule.client().get("/v1/stream").from(&UserProfile::named("alice")).open().await;
     assert_eq!(head.status(), 200);
     assert!(within("the first frame", wire.read_chunk()).await.is_ok());
     vestibule.terminate();
@@ -371,10 +377,10 @@ async fn sigterm_lets_a_stream_finish_and_then_ends_with_0() {
 
 #[tokio::test]
 async fn sigterm_ends_a_connection_between_its_requests() {
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } =
         Stage::with(|setup| setup.with("drain.delay", "0").with("drain.timeout", "60s")).await;
     let mut wire = vestibule.client().connect().await;
-    wire.send(vestibule.client().get("/v1/models").from(&Person::named("alice")).bytes()).await;
+    wire.send(vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).bytes()).await;
     wire.answer("GET").await.expect_ok();
     vestibule.terminate();
     within("the end of the connection", wire.closed()).await;
@@ -389,9 +395,9 @@ async fn a_stream_that_outlives_the_drain_is_cut_and_the_process_ends_with_0() {
         exchange.wire.closed().await;
         None
     });
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } =
         Stage::of(upstream.await, |setup| setup.with("drain.timeout", "300ms")).await;
-    let (_, mut wire) = vestibule.client().get("/v1/stream").from(&Person::named("alice")).open().await;
+    let (_, mut wire) = vestibule.client().get("/v1/stream").from(&UserProfile::named("alice")).open().await;
     assert!(within("the first frame", wire.read_chunk()).await.is_ok());
     vestibule.terminate();
     assert_eq!(within("the end", wire.read_chunk()).await, Err(()), "cut off, not ended tidily");
@@ -400,33 +406,33 @@ async fn a_stream_that_outlives_the_drain_is_cut_and_the_process_ends_with_0() {
 
 #[tokio::test]
 async fn while_it_leaves_the_balancers_new_requests_are_still_served() {
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } =
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } =
         Stage::with(|setup| setup.with("drain.delay", "1s")).await;
-    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     vestibule.terminate();
     eventually("readiness to end", async || (vestibule.readyz().await.status == 503).then_some(())).await;
     assert_eq!(vestibule.admin().get("/livez").send().await.status, 200);
-    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     assert_eq!(vestibule.wait().await.code(), Some(0));
 }
 
 #[tokio::test]
 async fn a_database_that_hangs_is_given_up() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    let database = Proxy::postgres(books.url()).await;
-    let setup = Setup::new(&upstream.url, &books.url_through(database.address))
+    let database = Proxy::postgres(db.url()).await;
+    let setup = Setup::new(&upstream.url, &db.url_through(database.address))
         .with("database.statement_timeout", "500ms")
         .with("database.connect_timeout", "500ms");
     let vestibule = setup.start().await;
     database.stall();
-    let answer = vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await;
+    let answer = vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(503, "store_unavailable");
     database.pass();
     eventually("alice to come in", async || {
-        let answer = vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await;
+        let answer = vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
         (answer.status == 200).then_some(())
     })
     .await;
-    assert_eq!((books.user_count().await, books.key_count().await), (1, 1));
+    assert_eq!((db.user_count().await, db.key_count().await), (1, 1));
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::litellm::Real;
-use crate::support::books::Books;
+use crate::support::db::TestDb;
 use crate::support::peers::{Peer, apache, free_port, provider, tests, tools};
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, Vestibule, field};
@@ -85,12 +85,12 @@ async fn people_are_in_as_themselves_and_out_and_no_browser_ever_holds_a_key() {
     // No key in cookies, storage or anything that was sent.
     assert!(seen["texts"].as_u64().is_some_and(|count| count > 200), "too little was recorded: {}", seen["texts"]);
     let made = seen["madeOnPurpose"].as_str().expect("bob's own key");
-    let books = &scene.real.books;
-    assert_eq!(books.owner_of(made).await.as_deref(), Some("bob"), "the comparison finds a key that is there");
+    let db = &scene.real.db;
+    assert_eq!(db.owner_of(made).await.as_deref(), Some("bob"), "the comparison finds a key that is there");
     let keys: BTreeSet<&str> = seen["keys"].as_array().expect("keys").iter().filter_map(Value::as_str).collect();
     assert!(keys.iter().any(|key| key.starts_with("sk-vst-")), "placeholders are found: {keys:?}");
     for key in keys.iter().filter(|key| **key != made) {
-        assert_eq!(books.owner_of(key).await, None, "a key of LiteLLM's was in the browser: {key}");
+        assert_eq!(db.owner_of(key).await, None, "a key of LiteLLM's was in the browser: {key}");
     }
 
     // Out, and not straight back in.
@@ -104,7 +104,7 @@ async fn people_are_in_as_themselves_and_out_and_no_browser_ever_holds_a_key() {
     let answer = request.header("Host", host).header("Authorization", format!("Bearer {old}")).send().await;
     answer.expect_refusal(401, "dead_placeholder");
     let revoked = "SELECT count(*) FROM vestibule.audit WHERE event = 'session_revoked' AND actor = 'person'";
-    assert!(books.number(revoked).await >= 1);
+    assert!(db.number(revoked).await >= 1);
 }
 
 #[tokio::test]
@@ -112,9 +112,9 @@ async fn people_are_in_as_themselves_and_out_and_no_browser_ever_holds_a_key() {
 async fn another_sites_page_gets_nothing_through_over_http_and_https() {
     let (plain, tls, foreign) = (free_port(), free_port(), free_port());
     let upstream = Upstream::json().await;
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let targets = [format!("http://llm.test:{plain}"), format!("https://llm.test:{tls}")];
-    let setup = |url: &str| Setup::new(&upstream.url, books.url()).with("public_url", url);
+    let setup = |url: &str| Setup::new(&upstream.url, db.url()).with("public_url", url);
     let setups = targets.clone().map(|url| setup(&url));
     let vestibules = [setups[0].start().await, setups[1].start().await];
     let folder = setups[0].folder().join("asserting");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::books::Books;
+use crate::support::db::TestDb;
 use crate::support::operator::{MASTER_KEY, operate};
 use crate::support::postgres::TestDatabase;
 use crate::support::upstream::{Exchange, Upstream};
@@ -91,8 +91,8 @@ async fn warnings_fail_a_strict_check_alone() {
 
 #[tokio::test]
 async fn what_is_around_is_asked_and_found_as_it_must_be() {
-    let (upstream, books) = (litellm(FINE, UNKNOWN_KEY).await, Books::fresh().await);
-    let setup = Setup::new(&upstream.url, books.url()).with("litellm.master_key", MASTER_KEY);
+    let (upstream, db) = (litellm(FINE, UNKNOWN_KEY).await, TestDb::fresh().await);
+    let setup = Setup::new(&upstream.url, db.url()).with("litellm.master_key", MASTER_KEY);
     let ended = operate(&setup, &["check", "--connect", "--json"]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let found = findings(&ended);
@@ -112,7 +112,7 @@ async fn what_is_around_is_asked_and_found_as_it_must_be() {
     }
     assert!(upstream.seen().iter().all(|seen| seen.head.line.starts_with("GET ")), "{:#?}", upstream.seen());
     // Nothing was made, and nothing is different after the tables are there.
-    assert_eq!(books.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'vestibule'").await, 0);
+    assert_eq!(db.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'vestibule'").await, 0);
     operate(&setup, &["migrate", "--yes"]).await;
     let found = findings(&operate(&setup, &["check", "--connect", "--json"]).await);
     assert_eq!(count(&found, "ok postgres", "own tables in schema `vestibule` are of version"), 1, "{found:#?}");
@@ -120,10 +120,10 @@ async fn what_is_around_is_asked_and_found_as_it_must_be() {
 
 #[tokio::test]
 async fn a_litellm_that_believes_headers_or_sends_browsers_past_us_is_a_problem() {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let said = r#"{"proxy_base_url":"http://litellm:4000","sso_configured":true,"auto_redirect_to_sso":true}"#;
     let upstream = litellm(said, ("200 OK", "{}")).await;
-    let setup = Setup::new(&upstream.url, books.url()).with("public_url", "https://llm.example.com");
+    let setup = Setup::new(&upstream.url, db.url()).with("public_url", "https://llm.example.com");
     let ended = operate(&setup, &["check", "--connect", "--json"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let found = findings(&ended);
@@ -137,14 +137,14 @@ async fn a_litellm_that_believes_headers_or_sends_browsers_past_us_is_a_problem(
     }
     let headers =
         litellm(FINE, ("401 Unauthorized", r#"{"error":{"message":"Oauth2 config mappings not found"}}"#)).await;
-    let found = findings(&operate(&Setup::new(&headers.url, books.url()), &["check", "--connect", "--json"]).await);
+    let found = findings(&operate(&Setup::new(&headers.url, db.url()), &["check", "--connect", "--json"]).await);
     assert_eq!(count(&found, "problem litellm", "`enable_oauth2_proxy_auth` is on"), 1, "{found:#?}");
 }
 
 #[tokio::test]
 async fn a_master_key_that_is_another_is_a_problem() {
-    let (upstream, books) = (litellm(FINE, UNKNOWN_KEY).await, Books::fresh().await);
-    let setup = Setup::new(&upstream.url, books.url()).with("litellm.master_key", "sk-another-key-of-the-tests");
+    let (upstream, db) = (litellm(FINE, UNKNOWN_KEY).await, TestDb::fresh().await);
+    let setup = Setup::new(&upstream.url, db.url()).with("litellm.master_key", "sk-another-key-of-the-tests");
     let ended = operate(&setup, &["check", "--connect", "--json"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(count(&findings(&ended), "problem litellm", "does not take `litellm.master_key`"), 1, "{ended:?}");

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::books::Books;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
+use crate::support::db::TestDb;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Ended, SESSION_SECRET, Setup, binary, ended};
@@ -142,14 +142,14 @@ async fn without_any_configuration_it_says_how_to_give_one() {
 
 #[tokio::test]
 async fn flags_alone_serve_a_request() {
-    let (books, upstream) = (Books::fresh().await, Upstream::json().await);
+    let (db, upstream) = (TestDb::fresh().await, Upstream::json().await);
     let setup = setup();
     let file = |name: &str, text: &str| {
         let path = setup.folder().join(name);
         std::fs::write(&path, text).expect("the folder can be written");
         path.display().to_string()
     };
-    let (secret, database) = (file("session-secret", SESSION_SECRET), file("database-url", books.url()));
+    let (secret, database) = (file("session-secret", SESSION_SECRET), file("database-url", db.url()));
     let words = [
         "--listen",
         "127.0.0.1:0",
@@ -181,9 +181,9 @@ async fn flags_alone_serve_a_request() {
     ];
     let vestibule = setup.start_with(&words).await;
     vestibule.ready().await;
-    vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
-    assert_eq!(books.user("alice").await.expect("her row").user_role.as_deref(), Some("internal_user"));
-    let stranger = vestibule.client().get("/v1/models").from(&Person::named("bob").in_groups("x")).send().await;
+    vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
+    assert_eq!(db.user("alice").await.expect("her row").user_role.as_deref(), Some("internal_user"));
+    let stranger = vestibule.client().get("/v1/models").from(&UserProfile::named("bob").in_groups("x")).send().await;
     assert_eq!(stranger.refusal().as_deref(), Some("no_role"));
 }
 

@@ -1,6 +1,6 @@
 //! A caller's own key, without identity.
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 
 const OWN: &str = "sk-own-0123456789";
@@ -17,7 +17,7 @@ async fn an_own_key_is_refused_by_default() {
         answer.expect_refusal(401, "no_identity");
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn one_own_key_passes_where_it_may() {
             assert!(raw.contains(OWN), "{name}: {raw}");
         }
     }
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_identity_beats_an_own_key() {
     let answer = stage
         .client()
         .get("/v1/models")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("Authorization", format!("Bearer {OWN}"))
         .send()
         .await;
@@ -85,13 +85,13 @@ async fn an_identity_beats_an_own_key() {
     let seen = stage.upstream.only();
     assert!(!String::from_utf8_lossy(&seen.raw).contains(OWN));
     let key = seen.head.value("x-litellm-api-key").expect("alice's key");
-    assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some("alice"));
+    assert_eq!(stage.db.owner_of(&key).await.as_deref(), Some("alice"));
 }
 
 #[tokio::test]
 async fn an_own_key_does_not_launder_a_strangers_identity() {
     let stage = passing().await;
-    for (name, value) in Person::named("alice").headers() {
+    for (name, value) in UserProfile::named("alice").headers() {
         let answer = stage
             .stranger()
             .get("/v1/models")

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::herd::{calls, count_from_here, stampede, statements};
-use crate::support::books::Books;
-use crate::support::client::{Person, Request};
+use crate::support::client::{Request, UserProfile};
+use crate::support::db::TestDb;
 use crate::support::eventually;
 use crate::support::postgres::server::Server;
 use crate::support::upstream::Upstream;
@@ -51,7 +51,7 @@ impl Clock {
 }
 
 fn everybody(vestibule: &Vestibule) -> Vec<Request> {
-    let people = (0..PEOPLE).map(|number| Person::named(&format!("person-{number}")));
+    let people = (0..PEOPLE).map(|number| UserProfile::named(&format!("person-{number}")));
     people.map(|person| vestibule.client().get("/v1/models").from(&person)).collect()
 }
 
@@ -67,30 +67,30 @@ fn made(kind: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_jumps_a_day_to_and_fro_asks_nothing_and_mints_nothing() {
-    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-    let setup = Setup::new(&upstream.url, books.url()).with("account.refresh", "1h");
+    let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+    let setup = Setup::new(&upstream.url, db.url()).with("account.refresh", "1h");
     let clock = Clock::right(setup.folder());
     let vestibule = setup.environment(clock.environment()).start().await;
     let requests = everybody(&vestibule);
     served(&requests).await;
-    count_from_here(&books).await;
+    count_from_here(&db).await;
     for (offset, days) in [("+1d", 1), ("-1d", -1), ("+0d", 0)] {
         clock.jump(offset);
         let today = format!("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '{days} days', 'YYYY-MM-DD')");
         eventually("a log line of that day", async || {
             requests[0].send().await.expect_ok();
-            let wanted = books.texts(&today).await.remove(0);
+            let wanted = db.texts(&today).await.remove(0);
             let line = vestibule.log().pop().and_then(|line| serde_json::from_str(&line).ok())?;
             field(&line, "timestamp").starts_with(&wanted).then_some(())
         })
         .await;
         served(&requests).await;
     }
-    let asked = statements(&books).await;
+    let asked = statements(&db).await;
     assert_eq!(calls(&asked), 0, "{asked:#?}");
     assert_eq!(upstream.keys().len(), PEOPLE);
     let people = i64::try_from(PEOPLE).expect("small");
-    assert_eq!((books.number(&made("session_made")).await, books.number(&made("session_renewed")).await), (people, 0));
+    assert_eq!((db.number(&made("session_made")).await, db.number(&made("session_renewed")).await), (people, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,8 +99,8 @@ async fn a_database_whose_clock_jumps_over_a_keys_end_costs_each_person_one_key_
     let setup = Setup::new(&upstream.url, "").with("account.refresh", "1s").with("session.life", "24h");
     let clock = Clock::right(setup.folder());
     let server = Server::fresh(clock.environment()).await;
-    let books = server.make_books("books").await;
-    let vestibule = setup.with("litellm.database_url", books.url()).start().await;
+    let db = server.make_db("books").await;
+    let vestibule = setup.with("litellm.database_url", db.url()).start().await;
     let requests = everybody(&vestibule);
     served(&requests).await;
     let people = i64::try_from(PEOPLE).expect("small");
@@ -109,7 +109,7 @@ async fn a_database_whose_clock_jumps_over_a_keys_end_costs_each_person_one_key_
     clock.jump("+25h");
     eventually("everybody to have another key", async || {
         served(&requests).await;
-        (books.number(&minted).await >= 2 * people).then_some(())
+        (db.number(&minted).await >= 2 * people).then_some(())
     })
     .await;
     for offset in ["+0d", "-1d", "+0d"] {
@@ -122,9 +122,9 @@ async fn a_database_whose_clock_jumps_over_a_keys_end_costs_each_person_one_key_
         })
         .await;
     }
-    assert_eq!((books.number(&minted).await, books.number(&made("session_renewed")).await), (2 * people, 0));
+    assert_eq!((db.number(&minted).await, db.number(&made("session_renewed")).await), (2 * people, 0));
     assert_eq!(upstream.keys().len(), 2 * PEOPLE);
     let lasting = r#"SELECT count(*) FROM "LiteLLM_VerificationToken"
         WHERE expires IS NULL OR expires > now() AT TIME ZONE 'UTC' + interval '50 hours'"#;
-    assert_eq!(books.number(lasting).await, 0, "keys that live on for ever");
+    assert_eq!(db.number(lasting).await, 0, "keys that live on for ever");
 }

@@ -1,7 +1,7 @@
 //! `kill -9` in the middle of a first sight: the next process heals what the last one left.
 
-use crate::support::books::Books;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
+use crate::support::db::TestDb;
 use crate::support::proxy::{Hold, Proxy};
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::Setup;
@@ -11,15 +11,15 @@ const MOST: usize = 200;
 
 /// Kills a process at each place that `hold` counts, until a first sight passes without reaching it.
 async fn kill_at_each(hold: impl Fn(usize) -> Hold) -> usize {
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let upstream = Upstream::json().await;
-    let proxy = Proxy::postgres(books.url()).await;
-    let setup = Setup::new(&upstream.url, &books.url_through(proxy.address)).with("database.pool", 2);
-    let witness = Setup::new(&upstream.url, books.url()).start().await;
+    let proxy = Proxy::postgres(db.url()).await;
+    let setup = Setup::new(&upstream.url, &db.url_through(proxy.address)).with("database.pool", 2);
+    let witness = Setup::new(&upstream.url, db.url()).start().await;
     for number in 1..MOST {
         let vestibule = setup.start().await;
         let name = format!("person-{number}");
-        let request = vestibule.client().get("/v1/models").from(&Person::named(&name));
+        let request = vestibule.client().get("/v1/models").from(&UserProfile::named(&name));
         proxy.hold(hold(number));
         let mut asking = tokio::spawn(async move {
             let mut wire = vestibule.client().connect().await;
@@ -39,13 +39,13 @@ async fn kill_at_each(hold: impl Fn(usize) -> Hold) -> usize {
         asking.abort();
         let _ = asking.await;
         proxy.release();
-        assert_eq!(books.orphan_keys().await, 0, "killed at {number} of {:#?}", proxy.statements());
-        let answer = witness.client().get("/v1/models").from(&Person::named(&name)).send().await;
+        assert_eq!(db.orphan_keys().await, 0, "killed at {number} of {:#?}", proxy.statements());
+        let answer = witness.client().get("/v1/models").from(&UserProfile::named(&name)).send().await;
         assert_eq!(answer.status, 200, "after a kill at {number} of {:#?}: {}", proxy.statements(), answer.text());
         let people = i64::try_from(number).expect("small");
-        assert_eq!((books.user_count().await, books.key_count().await), (people, people), "killed at {number}");
+        assert_eq!((db.user_count().await, db.key_count().await), (people, people), "killed at {number}");
         let key = upstream.last().head.value("x-litellm-api-key").expect("a key");
-        assert_eq!(books.owner_of(&key).await, Some(name), "killed at {number}");
+        assert_eq!(db.owner_of(&key).await, Some(name), "killed at {number}");
     }
     panic!("a first sight takes fewer than {MOST} messages");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 use crate::support::vestibule::{binary, ended};
 
@@ -71,7 +71,7 @@ fn commands(page: &str) -> Vec<String> {
 async fn every_command_of_the_documentation_works() {
     let stage = Stage::with(|setup| setup.with("default_role", "deny")).await;
     for name in ["alice", "bob"] {
-        stage.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await.expect_ok();
     }
     let folder = stage.setup.folder().to_owned();
     let config = stage.setup.write();

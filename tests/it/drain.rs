@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::wire::Wire;
@@ -46,7 +46,7 @@ async fn busy(gate: Arc<Semaphore>) -> Upstream {
 async fn streams(stage: &Stage) -> Vec<Wire> {
     let mut opening = JoinSet::new();
     for number in 0..STREAMS {
-        let request = stage.client().get("/stream").from(&Person::named(&format!("p{}", number % 10)));
+        let request = stage.client().get("/stream").from(&UserProfile::named(&format!("p{}", number % 10)));
         opening.spawn(async move {
             let (head, mut wire) = request.open().await;
             assert_eq!(head.status(), 200);
@@ -63,7 +63,7 @@ async fn a_busy_process_ends_without_losing_whoever_can_finish() {
     let stage =
         Stage::of(busy(Arc::clone(&gate)).await, |setup| setup.with("drain.delay", "2s").with("drain.timeout", "40s"))
             .await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let streaming = streams(&stage).await;
     let mut uploading = Vec::new();
     for _ in 0..UPLOADS {
@@ -80,7 +80,7 @@ async fn a_busy_process_ends_without_losing_whoever_can_finish() {
         sockets.push(wire);
     }
     let client = stage.client();
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } = stage;
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } = stage;
 
     vestibule.terminate();
     eventually("readiness to end", async || (vestibule.readyz().await.status == 503).then_some(())).await;
@@ -117,9 +117,9 @@ async fn a_second_signal_ends_it_now() {
         setup.with("drain.delay", "1h").with("drain.timeout", "1h")
     })
     .await;
-    let (_, mut wire) = stage.client().get("/stream").from(&Person::named("alice")).open().await;
+    let (_, mut wire) = stage.client().get("/stream").from(&UserProfile::named("alice")).open().await;
     assert!(within("the first frame", wire.read_chunk()).await.is_ok());
-    let Stage { mut vestibule, upstream: _upstream, books: _books, setup: _setup } = stage;
+    let Stage { mut vestibule, upstream: _upstream, db: _books, setup: _setup } = stage;
     vestibule.terminate();
     eventually("readiness to end", async || (vestibule.readyz().await.status == 503).then_some(())).await;
     vestibule.terminate();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::operate;
 use crate::support::stage::Stage;
 use crate::support::vestibule::{Ended, Setup};
@@ -138,12 +138,12 @@ async fn a_callers_own_key_and_a_stranger_on_a_socket_are_told_too() {
 #[tokio::test]
 async fn nothing_is_written_and_what_is_no_request_is_a_2() {
     let stage = Stage::plain().await;
-    stage.client().get("/v1/models").from(&Person::named("bob")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("bob")).send().await.expect_ok();
     let rows = "SELECT (SELECT count(*) FROM vestibule.account) + (SELECT count(*) FROM \"LiteLLM_UserTable\") + (SELECT count(*) FROM vestibule.audit)";
-    let before = stage.books.number(rows).await;
+    let before = stage.db.number(rows).await;
     let requests = stage.upstream.count();
     assert_eq!(told(&stage.setup, &ALICE).await["admitted"], true);
-    assert_eq!((stage.books.number(rows).await, stage.upstream.count()), (before, requests));
+    assert_eq!((stage.db.number(rows).await, stage.upstream.count()), (before, requests));
     for words in [
         &["-H", "no colon"][..],
         &["-H", "a b: c"],

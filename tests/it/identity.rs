@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::client::{Person, Request};
+use crate::support::client::{Request, UserProfile};
 use crate::support::stage::Stage;
 
 fn with_headers(request: Request, headers: &[(&str, &str)]) -> Request {
@@ -112,7 +112,7 @@ async fn each_preset_reads_what_its_sign_in_proxy_sends() {
         })
         .await;
         with_headers(stage.client().get("/v1/models"), sample.headers).send().await.expect_ok();
-        let users = stage.books.users().await;
+        let users = stage.db.users().await;
         assert_eq!(users.len(), 1, "{}", sample.preset);
         let user = &users[0];
         assert_eq!(user.user_id, sample.user_id, "{}", sample.preset);
@@ -138,7 +138,7 @@ async fn a_preset_does_not_read_anothers_headers() {
         .await;
         let answer = with_headers(stage.client().get("/v1/models"), sample.headers).send().await;
         answer.expect_refusal(401, "no_identity");
-        stage.books.expect_nothing_written().await;
+        stage.db.expect_nothing_written().await;
     }
 }
 
@@ -170,7 +170,7 @@ async fn every_header_can_be_named_and_decoded() {
         .send()
         .await;
     answer.expect_ok();
-    let user = stage.books.user("zoe").await.expect("zoe has a row");
+    let user = stage.db.user("zoe").await.expect("zoe has a row");
     assert_eq!(user.user_email.as_deref(), Some("zoe@example.com"));
     assert_eq!(user.user_alias.as_deref(), Some("Zo\u{eb}"));
     assert_eq!(user.user_role.as_deref(), Some("proxy_admin"));
@@ -234,7 +234,7 @@ async fn what_is_no_identity_is_refused_and_written_nowhere() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn a_repeated_header_is_refused_in_either_order() {
         request.send().await.expect_refusal(400, "repeated_header");
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -271,7 +271,7 @@ async fn one_person_is_one_row_however_the_email_is_written() {
             .await;
         answer.expect_ok();
     }
-    let users = stage.books.users().await;
+    let users = stage.db.users().await;
     assert_eq!(users.len(), 1, "{users:?}");
     assert_eq!(users[0].user_email.as_deref(), Some("alice@example.com"));
     assert_eq!(stage.upstream.keys().len(), 1);
@@ -288,7 +288,7 @@ async fn an_empty_email_is_no_email() {
         .send()
         .await;
     answer.expect_ok();
-    assert_eq!(stage.books.user("alice").await.expect("alice has a row").user_email, None);
+    assert_eq!(stage.db.user("alice").await.expect("alice has a row").user_email, None);
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn groups_can_be_required() {
     let stage = Stage::with(|setup| setup.with("identity.groups_required", true)).await;
     let request = stage.client().get("/v1/models").header("X-Forwarded-User", "alice");
     request.send().await.expect_refusal(403, "no_groups");
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
     request.header("X-Forwarded-Groups", "llm-admins").send().await.expect_ok();
 }
 
@@ -313,7 +313,7 @@ async fn the_user_header_can_hold_the_email() {
         .send()
         .await;
     answer.expect_ok();
-    let user = stage.books.user("alice@example.com").await.expect("there is a row");
+    let user = stage.db.user("alice@example.com").await.expect("there is a row");
     assert_eq!(
         (user.user_email.as_deref(), user.user_role.as_deref()),
         (Some("alice@example.com"), Some("internal_user"))
@@ -326,57 +326,57 @@ async fn the_user_header_can_hold_the_email() {
 async fn the_same_subject_of_two_issuers_is_two_people() {
     let stage = Stage::plain().await;
     let other = stage.setup.clone().with("identity.issuer", "partner").start().await;
-    let here = Person::named("alice");
-    let there = Person { email: "alice@partner.example".to_owned(), ..here.clone() }.in_groups("llm-admins");
+    let here = UserProfile::named("alice");
+    let there = UserProfile { email: "alice@partner.example".to_owned(), ..here.clone() }.in_groups("llm-admins");
     stage.client().get("/v1/models").from(&here).send().await.expect_ok();
-    let row = stage.books.user("alice").await.expect("the first one has the plain id");
+    let row = stage.db.user("alice").await.expect("the first one has the plain id");
     other.client().get("/v1/models").from(&there).send().await.expect_ok();
 
     let seen = stage.upstream.seen();
     let key = |at: usize| seen[at].head.value("x-litellm-api-key").expect("a key");
-    let (first, second) = (stage.books.owner_of(&key(0)).await, stage.books.owner_of(&key(1)).await);
+    let (first, second) = (stage.db.owner_of(&key(0)).await, stage.db.owner_of(&key(1)).await);
     assert_eq!(first.as_deref(), Some("alice"));
     assert!(second.is_some() && second != first, "{second:?}");
-    let second = stage.books.user(&second.unwrap_or_default()).await.expect("the second one has a row");
+    let second = stage.db.user(&second.unwrap_or_default()).await.expect("the second one has a row");
     assert_eq!(second.user_email.as_deref(), Some("alice@partner.example"));
     assert_eq!(second.user_role.as_deref(), Some("proxy_admin"));
-    assert_eq!(stage.books.user("alice").await, Some(row), "the first one is what they were");
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.account WHERE subject = 'alice'").await, 2);
+    assert_eq!(stage.db.user("alice").await, Some(row), "the first one is what they were");
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.account WHERE subject = 'alice'").await, 2);
 }
 
 #[tokio::test]
 async fn the_same_email_at_two_issuers_is_a_conflict() {
     let stage = Stage::plain().await;
     let other = stage.setup.clone().with("identity.issuer", "partner").start().await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
-    let before = stage.books.users().await;
+    stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
+    let before = stage.db.users().await;
     for user in ["alice", "somebody-else"] {
-        let there = Person { user: user.to_owned(), ..Person::named("alice") };
+        let there = UserProfile { user: user.to_owned(), ..UserProfile::named("alice") };
         other.client().get("/v1/models").from(&there).send().await.expect_refusal(403, "account_conflict");
     }
-    assert_eq!(stage.books.users().await, before);
+    assert_eq!(stage.db.users().await, before);
     assert_eq!(stage.upstream.count(), 1);
 }
 
 #[tokio::test]
 async fn a_row_that_somebody_else_made_is_left_alone() {
     let stage = Stage::plain().await;
-    stage.books.add_user("bob", "proxy_admin", None, Some("root@corp.example")).await;
-    stage.books.add_user("native-1", "internal_user", Some("carol"), None).await;
-    stage.books.add_user("native-2", "internal_user", None, Some("Dave@Example.com")).await;
-    stage.books.add_key("sk-bobs-own-key", "bob").await;
-    let before = stage.books.users().await;
+    stage.db.add_user("bob", "proxy_admin", None, Some("root@corp.example")).await;
+    stage.db.add_user("native-1", "internal_user", Some("carol"), None).await;
+    stage.db.add_user("native-2", "internal_user", None, Some("Dave@Example.com")).await;
+    stage.db.add_key("sk-bobs-own-key", "bob").await;
+    let before = stage.db.users().await;
     for name in ["bob", "carol", "dave"] {
-        let answer = stage.client().get("/v1/models").from(&Person::named(name)).send().await;
+        let answer = stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await;
         answer.expect_refusal(403, "account_conflict");
         assert!(
             !answer.text().contains("native-") && !answer.text().contains("root@"),
             "the caller learns nothing of the row"
         );
     }
-    assert_eq!(stage.books.users().await, before);
-    assert_eq!(stage.books.key_count().await, 1);
-    assert_eq!(stage.books.owner_of("sk-bobs-own-key").await.as_deref(), Some("bob"));
+    assert_eq!(stage.db.users().await, before);
+    assert_eq!(stage.db.key_count().await, 1);
+    assert_eq!(stage.db.owner_of("sk-bobs-own-key").await.as_deref(), Some("bob"));
     assert_eq!(stage.upstream.count(), 0);
     assert!(stage.vestibule.log().iter().any(|line| line.contains("native-1")), "the log names the row");
 }
@@ -384,18 +384,24 @@ async fn a_row_that_somebody_else_made_is_left_alone() {
 #[tokio::test]
 async fn a_row_of_native_sign_in_is_adopted_where_the_setting_says_so() {
     let stage = Stage::with(|setup| setup.with("account.adopt", vec!["sso_user_id", "user_id", "email"])).await;
-    stage.books.add_user("native-1", "internal_user_viewer", Some("carol"), None).await;
-    stage.books.add_user("native-2", "internal_user_viewer", None, Some("Dave@Example.com")).await;
-    stage.books.add_user("erin", "internal_user_viewer", None, None).await;
-    stage.books.add_user("frank", "proxy_admin", None, None).await;
+    stage.db.add_user("native-1", "internal_user_viewer", Some("carol"), None).await;
+    stage.db.add_user("native-2", "internal_user_viewer", None, Some("Dave@Example.com")).await;
+    stage.db.add_user("erin", "internal_user_viewer", None, None).await;
+    stage.db.add_user("frank", "proxy_admin", None, None).await;
     for (name, user_id) in [("carol", "native-1"), ("dave", "native-2"), ("erin", "erin")] {
-        stage.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await.expect_ok();
         let key = stage.upstream.last().head.value("x-litellm-api-key").expect("a key");
-        assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some(user_id), "{name}");
-        assert_eq!(stage.books.role(user_id).await.as_deref(), Some("internal_user"), "{name}");
+        assert_eq!(stage.db.owner_of(&key).await.as_deref(), Some(user_id), "{name}");
+        assert_eq!(stage.db.role(user_id).await.as_deref(), Some("internal_user"), "{name}");
     }
     // A row with an admin role is never taken over this way.
-    stage.client().get("/v1/models").from(&Person::named("frank")).send().await.expect_refusal(403, "account_conflict");
-    assert_eq!(stage.books.role("frank").await.as_deref(), Some("proxy_admin"));
-    assert_eq!(stage.books.user_count().await, 4);
+    stage
+        .client()
+        .get("/v1/models")
+        .from(&UserProfile::named("frank"))
+        .send()
+        .await
+        .expect_refusal(403, "account_conflict");
+    assert_eq!(stage.db.role("frank").await.as_deref(), Some("proxy_admin"));
+    assert_eq!(stage.db.user_count().await, 4);
 }

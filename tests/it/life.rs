@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, binary, field};
-use crate::support::{Gate, books::Books, eventually, within};
+use crate::support::{Gate, db::TestDb, eventually, within};
 
 /// Ends with the test.
 struct Process(Child);
@@ -28,7 +28,7 @@ fn serve(setup: &Setup, mut command: Command) -> Process {
 async fn without_descriptors_it_serves_whom_it_has_and_takes_more_when_there_are_some() {
     const DESCRIPTORS: usize = 128;
     let stage = Stage::with(|setup| setup.with("workers", 1).descriptors(DESCRIPTORS)).await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     let mut kept = stage.client().connect().await;
     kept.send(request.bytes()).await;
     kept.answer("GET").await.expect_ok();
@@ -77,11 +77,11 @@ async fn unread(setup: &Setup) -> (Process, [SocketAddr; 2], Lines<BufReader<Chi
 
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_nothing() {
-    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-    let setup = Setup::new(&upstream.url, books.url()).with("log.level", "debug");
+    let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+    let setup = Setup::new(&upstream.url, db.url()).with("log.level", "debug");
     let (_process, [_, address], _log) = unread(&setup).await;
     let client = Client::tcp(address);
-    let request = client.get("/v1/models").from(&Person::named("alice"));
+    let request = client.get("/v1/models").from(&UserProfile::named("alice"));
     eventually("the database to be ready", async || (request.send().await.status == 200).then_some(())).await;
     let mut wire = client.connect().await;
     // Some hundred bytes each: many times what a pipe holds.
@@ -95,8 +95,8 @@ async fn a_log_that_nobody_reads_stops_nothing() {
 async fn lines_of_a_log_that_nobody_reads_are_counted_and_the_end_does_not_wait_for_them() {
     const LINE: usize = 7000;
     const LINES_MAX: usize = (16 << 20) / LINE;
-    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-    let (mut process, [admin, address], _log) = unread(&Setup::new(&upstream.url, books.url())).await;
+    let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+    let (mut process, [admin, address], _log) = unread(&Setup::new(&upstream.url, db.url())).await;
     let request = Client::tcp(address).get(&format!("/{}", "x".repeat(LINE)));
     let mut wire = Client::tcp(address).connect().await;
     let dropped = async || {
@@ -124,7 +124,7 @@ async fn lines_of_a_log_that_nobody_reads_are_counted_and_the_end_does_not_wait_
 async fn the_last_lines_are_written_before_it_ends() {
     const REQUESTS: usize = 300;
     let mut stage = Stage::plain().await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     let mut wire = stage.client().connect().await;
     for _ in 0..REQUESTS {
         wire.send(request.bytes()).await;
@@ -140,7 +140,7 @@ async fn the_last_lines_are_written_before_it_ends() {
 #[tokio::test]
 async fn a_level_leaves_the_lines_of_requests_out_and_no_others() {
     let mut stage = Stage::with(|setup| setup.with("log.level", "info,vestibule::access=off")).await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     stage.vestibule.terminate();
     assert!(stage.vestibule.wait().await.success());
     let line = |wanted: &'static str| move |line: &serde_json::Value| (field(line, "event") == wanted).then_some(());
@@ -151,15 +151,15 @@ async fn a_level_leaves_the_lines_of_requests_out_and_no_others() {
 
 #[tokio::test]
 async fn without_a_place_to_log_to_it_serves() {
-    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-    let setup = Setup::new(&upstream.url, books.url()).with("admin", "off").without("trust.peers");
+    let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+    let setup = Setup::new(&upstream.url, db.url()).with("admin", "off").without("trust.peers");
     let socket = setup.folder().join("front.sock");
     let setup = setup.with("listen", format!("unix:{}", socket.display()));
     let mut command = Command::new("sh");
     command.env_clear().arg("-c").arg("exec \"$0\" \"$@\" 2>&-").arg(binary().get_program());
     let _process = serve(&setup, command);
     eventually("its socket", async || socket.exists().then_some(())).await;
-    let request = Client::unix(socket.clone()).get("/v1/models").from(&Person::named("alice"));
+    let request = Client::unix(socket.clone()).get("/v1/models").from(&UserProfile::named("alice"));
     eventually("an answer", async || (request.send().await.status == 200).then_some(())).await;
 }
 
@@ -184,7 +184,7 @@ async fn ten_thousand_connections_that_come_to_nothing_leave_nothing_behind() {
     const CONNECTIONS: usize = 10_000;
     const AT_ONCE: usize = 50;
     let stage = Stage::plain().await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     let open = async || stage.vestibule.metric("vestibule_connections").await;
     let before = open().await;
@@ -229,11 +229,11 @@ async fn a_stream_outlives_its_key_and_the_next_request_has_a_fresh_one() {
         }
     });
     let stage = Stage::of(upstream.await, |setup| setup.with("account.refresh", "1s")).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let (_, mut stream) = stage.client().get("/stream").from(&alice).open().await;
     assert_eq!(within("the first chunk", stream.read_chunk()).await, Ok(Some(b"before".to_vec())));
-    stage.books.run("UPDATE vestibule.session SET expires_at = now() - interval '1 second'").await;
-    stage.books.run("UPDATE \"LiteLLM_VerificationToken\" SET expires = now() AT TIME ZONE 'UTC'").await;
+    stage.db.run("UPDATE vestibule.session SET expires_at = now() - interval '1 second'").await;
+    stage.db.run("UPDATE \"LiteLLM_VerificationToken\" SET expires = now() AT TIME ZONE 'UTC'").await;
     eventually("another key", async || {
         stage.client().get("/v1/models").from(&alice).send().await.expect_ok();
         (stage.upstream.keys().len() == 2).then_some(())

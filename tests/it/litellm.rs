@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::books::Books;
-use crate::support::client::{Answer, Client, Person};
+use crate::support::client::{Answer, Client, UserProfile};
+use crate::support::db::TestDb;
 use crate::support::operator::done;
 use crate::support::vestibule::{Setup, Vestibule};
 use crate::support::{PATIENCE, eventually, within};
@@ -16,7 +16,7 @@ pub(crate) const MASTER_KEY: &str = "sk-1234567890";
 /// vestibule before a real LiteLLM, on LiteLLM's own database.
 pub(crate) struct Real {
     pub(crate) vestibule: Vestibule,
-    pub(crate) books: Books,
+    pub(crate) db: TestDb,
     litellm: Client,
     /// What started vestibule.
     pub(crate) setup: Setup,
@@ -56,17 +56,17 @@ impl Real {
         let (address, database) = address(name).await;
         let setup = change(Setup::new(&format!("http://{address}"), &database).with("litellm.cache_ttl", cache_ttl));
         let vestibule = setup.start().await;
-        Self { vestibule, books: Books::at(&database).await, litellm: Client::tcp(address), setup }
+        Self { vestibule, db: TestDb::at(&database).await, litellm: Client::tcp(address), setup }
     }
 
-    async fn chat(&self, person: &Person, stream: bool) -> Answer {
+    async fn chat(&self, person: &UserProfile, stream: bool) -> Answer {
         let body =
             json!({ "model": "gpt-4o-mini", "stream": stream, "messages": [{ "role": "user", "content": "hi" }] });
         self.vestibule.client().post("/v1/chat/completions", body.to_string()).from(person).send().await
     }
 
     /// A route that LiteLLM gives to admins alone.
-    async fn admin_route(&self, person: &Person) -> Answer {
+    async fn admin_route(&self, person: &UserProfile) -> Answer {
         self.vestibule.client().get("/user/list?page=1&page_size=1").from(person).send().await
     }
 
@@ -80,7 +80,7 @@ impl Real {
 
     /// How many successful calls LiteLLM has put down to a user.
     async fn logged_calls(&self, user_id: &str) -> i64 {
-        self.books.number(&format!(r#"SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE "user" = '{user_id}'"#)).await
+        self.db.number(&format!(r#"SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE "user" = '{user_id}'"#)).await
     }
 }
 
@@ -88,7 +88,7 @@ impl Real {
 #[ignore = "needs the real LiteLLM: tests/run --litellm"]
 async fn alice_is_answered_streamed_and_not_and_pays_herself() {
     let real = Real::start("SHORT", "1s").await;
-    let alice = Person::named("alice-pays");
+    let alice = UserProfile::named("alice-pays");
     let answer = real.chat(&alice, false).await;
     answer.expect_ok();
     assert_eq!(answer.json()["choices"][0]["message"]["content"], "hello");
@@ -117,10 +117,10 @@ async fn alice_is_answered_streamed_and_not_and_pays_herself() {
 #[ignore = "needs the real LiteLLM: tests/run --litellm"]
 async fn an_admin_by_group_may_what_others_may_not() {
     let real = Real::start("DEFAULT", "60s").await;
-    let bob = Person::named("bob-may").in_groups("llm-admins");
+    let bob = UserProfile::named("bob-may").in_groups("llm-admins");
     real.admin_route(&bob).await.expect_ok();
     assert_eq!(real.info("bob-may").await["user_role"], "proxy_admin");
-    let answer = real.admin_route(&Person::named("alice-may-not")).await;
+    let answer = real.admin_route(&UserProfile::named("alice-may-not")).await;
     assert_eq!((answer.status, answer.refusal()), (403, None), "LiteLLM's own refusal: {}", answer.text());
     assert_eq!(real.info("alice-may-not").await["user_role"], "internal_user");
 }
@@ -128,8 +128,8 @@ async fn an_admin_by_group_may_what_others_may_not() {
 /// Asks every 250 ms as somebody who was an admin a moment ago, until LiteLLM itself says no.
 async fn lowered_at_once(name: &str, cache: &str, cache_ttl: &str) {
     let real = Real::start(cache, cache_ttl).await;
-    let admin = Person::named(name).in_groups("llm-admins");
-    let lowered = Person::named(name).in_groups("llm-users");
+    let admin = UserProfile::named(name).in_groups("llm-admins");
+    let lowered = UserProfile::named(name).in_groups("llm-users");
     // The role is in LiteLLM's cache from here on.
     real.admin_route(&admin).await.expect_ok();
     real.admin_route(&admin).await.expect_ok();
@@ -174,7 +174,7 @@ async fn a_lowered_admin_is_never_an_admin_again_at_a_short_cache_time() {
 #[ignore = "needs the real LiteLLM: tests/run --litellm"]
 async fn a_second_persons_key_changes_neither_who_pays_nor_who_may() {
     let real = Real::start("SHORT", "1s").await;
-    let owner = Person::named("spoof-bob").in_groups("llm-admins");
+    let owner = UserProfile::named("spoof-bob").in_groups("llm-admins");
     real.admin_route(&owner).await.expect_ok();
     // A live admin key of bob's that he made himself, so that the test can know it.
     let body = json!({ "user_id": "spoof-bob", "key_alias": "spoof-bob-own" }).to_string();
@@ -185,7 +185,7 @@ async fn a_second_persons_key_changes_neither_who_pays_nor_who_may() {
         real.litellm.get("/user/list?page=1&page_size=1").header("Authorization", format!("Bearer {key}")).send().await;
     assert_eq!(direct.status, 200, "the key is alive: {}", direct.text());
 
-    let alice = Person::named("spoof-alice");
+    let alice = UserProfile::named("spoof-alice");
     let places = [
         ("Authorization", format!("Bearer {key}")),
         ("x-litellm-api-key", key.clone()),
@@ -218,7 +218,7 @@ async fn a_second_persons_key_changes_neither_who_pays_nor_who_may() {
     }
     eventually("the calls in her name", async || (real.logged_calls("spoof-alice").await >= calls).then_some(())).await;
     let bobs = real
-        .books
+        .db
         .number(r#"SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE "user" = 'spoof-bob' AND model LIKE '%gpt%'"#)
         .await;
     assert_eq!(bobs, 0, "nothing was put down to the key's owner");
@@ -229,15 +229,15 @@ async fn a_second_persons_key_changes_neither_who_pays_nor_who_may() {
 #[ignore = "needs the real LiteLLM: tests/run --litellm"]
 async fn a_key_deleted_by_hand_is_replaced_without_the_caller_noticing() {
     let real = Real::start("SHORT", "1s").await;
-    let carol = Person::named("carol-deleted");
+    let carol = UserProfile::named("carol-deleted");
     real.chat(&carol, false).await.expect_ok();
-    real.books.run(r#"DELETE FROM "LiteLLM_VerificationToken" WHERE user_id = 'carol-deleted'"#).await;
+    real.db.run(r#"DELETE FROM "LiteLLM_VerificationToken" WHERE user_id = 'carol-deleted'"#).await;
     let models = real.vestibule.client().get("/v1/models").from(&carol);
     let healed = async {
         loop {
             models.send().await.expect_ok();
             let sql = r#"SELECT count(*) FROM "LiteLLM_VerificationToken" WHERE user_id = 'carol-deleted'"#;
-            if real.books.number(sql).await == 1 {
+            if real.db.number(sql).await == 1 {
                 return;
             }
         }
@@ -252,10 +252,10 @@ async fn a_budget_of_a_rule_holds_in_litellm() {
     let real = Real::start("SHORT", "1s").await;
     let rules = json!([{ "when": { "group": "llm-*" }, "role": "internal_user", "grants": { "max_budget": 0.0, "budget_duration": "30d", "models": ["gpt-4o-mini"] } }]);
     let (url, database) =
-        (real.books.url().to_owned(), std::env::var("VESTIBULE_TEST_LITELLM_SHORT").expect("started above"));
+        (real.db.url().to_owned(), std::env::var("VESTIBULE_TEST_LITELLM_SHORT").expect("started above"));
     let upstream = database.split(' ').next().expect("an address");
     let vestibule = Setup::new(upstream, &url).with("rules", rules).start().await;
-    let erin = Person::named("erin-budget");
+    let erin = UserProfile::named("erin-budget");
     let body = json!({ "model": "gpt-4o-mini", "messages": [{ "role": "user", "content": "hi" }] }).to_string();
     let info =
         within("a first request", vestibule.client().post("/v1/chat/completions", body.clone()).from(&erin).send())
@@ -277,7 +277,7 @@ async fn called_with(real: &Real, key: &str) -> u16 {
 #[ignore = "needs the real LiteLLM: tests/run --litellm"]
 async fn with_the_master_key_a_block_and_its_lifting_hold_in_litellm_at_once() {
     let real = Real::start("DEFAULT", "60s").await;
-    let frank = Person::named("frank-blocked");
+    let frank = UserProfile::named("frank-blocked");
     real.chat(&frank, false).await.expect_ok();
     // A key of his own, which works without vestibule, and which LiteLLM has in its cache for the next minute.
     let body = json!({ "user_id": "frank-blocked", "key_alias": "frank-own" }).to_string();
@@ -293,14 +293,14 @@ async fn with_the_master_key_a_block_and_its_lifting_hold_in_litellm_at_once() {
     let answer = real.vestibule.client().get("/v1/models").from(&frank).send().await;
     answer.expect_refusal(403, "account_blocked");
     let metadata = "SELECT metadata::text FROM \"LiteLLM_UserTable\" WHERE user_id = 'frank-blocked'";
-    assert!(real.books.texts(metadata).await[0].contains("\"scim_active\": false"), "LiteLLM has not written over it");
+    assert!(real.db.texts(metadata).await[0].contains("\"scim_active\": false"), "LiteLLM has not written over it");
 
     done(&setup, &["users", "unblock", "frank-blocked", "--yes"]).await;
     eventually("frank to be let in again", async || {
         (real.vestibule.client().get("/v1/models").from(&frank).send().await.status == 200).then_some(())
     })
     .await;
-    assert!(!real.books.texts(metadata).await[0].contains("scim_active"));
+    assert!(!real.db.texts(metadata).await[0].contains("scim_active"));
     assert_eq!(real.info("frank-blocked").await["user_role"], "internal_user");
 }
 
@@ -308,16 +308,16 @@ async fn with_the_master_key_a_block_and_its_lifting_hold_in_litellm_at_once() {
 #[ignore = "needs the real LiteLLM: tests/run --litellm"]
 async fn with_the_master_key_a_revoked_session_is_replaced_without_the_caller_noticing() {
     let real = Real::start("DEFAULT", "60s").await;
-    let gina = Person::named("gina-revoked");
+    let gina = UserProfile::named("gina-revoked");
     let models = real.vestibule.client().get("/v1/models").from(&gina);
     models.send().await.expect_ok();
     let token = "SELECT token FROM \"LiteLLM_VerificationToken\" WHERE user_id = 'gina-revoked'";
-    let before = real.books.texts(token).await;
+    let before = real.db.texts(token).await;
     let setup = real.setup.clone().with("litellm.master_key", MASTER_KEY);
     done(&setup, &["sessions", "revoke", "gina-revoked", "--yes"]).await;
-    assert!(real.books.texts(token).await.is_empty());
+    assert!(real.db.texts(token).await.is_empty());
     models.send().await.expect_ok();
-    let after = real.books.texts(token).await;
+    let after = real.db.texts(token).await;
     assert!(after.len() == 1 && after != before, "LiteLLM had forgotten the old key");
 }
 
@@ -327,7 +327,7 @@ async fn check_connect_learns_from_the_real_one_what_can_be_learnt_and_changes_n
     let real = Real::start("SHORT", "1s").await;
     let rows = r#"SELECT (SELECT count(*) FROM "LiteLLM_UserTable") + (SELECT count(*) FROM "LiteLLM_VerificationToken")
                   + (SELECT count(*) FROM "LiteLLM_ErrorLogs")"#;
-    let before = real.books.number(rows).await;
+    let before = real.db.number(rows).await;
     let told: Value = serde_json::from_str(&done(&real.setup, &["check", "--connect", "--json"]).await).expect("JSON");
     let findings = told["findings"].as_array().expect("a list").clone();
     let has = |findings: &[Value], state: &str, words: &str| {
@@ -351,14 +351,14 @@ async fn check_connect_learns_from_the_real_one_what_can_be_learnt_and_changes_n
     let ended = crate::support::operator::operate(&other, &["check", "--connect"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stdout.contains("does not take `litellm.master_key`"), "{}", ended.stdout);
-    assert_eq!(real.books.number(rows).await, before);
+    assert_eq!(real.db.number(rows).await, before);
 }
 
 #[tokio::test]
 #[ignore = "needs the real LiteLLM: tests/run --litellm"]
 async fn over_their_budget_somebody_is_refused_in_the_playground_as_in_their_program() {
     let real = Real::with("SHORT", "1s", |setup| setup.with("public_url", "https://llm.example.com")).await;
-    let olga = Person::named("olga-over");
+    let olga = UserProfile::named("olga-over");
     real.chat(&olga, false).await.expect_ok();
     let page = real.vestibule.client().get("/ui/").from(&olga).header("Accept", "text/html").send().await;
     let placeholder = crate::ui::key(&crate::ui::token(&page));
@@ -367,7 +367,7 @@ async fn over_their_budget_somebody_is_refused_in_the_playground_as_in_their_pro
     let playground = playground.header("Authorization", format!("Bearer {placeholder}"));
     playground.send().await.expect_ok();
 
-    real.books.run(r#"UPDATE "LiteLLM_UserTable" SET max_budget = 0.01, spend = 5 WHERE user_id = 'olga-over'"#).await;
+    real.db.run(r#"UPDATE "LiteLLM_UserTable" SET max_budget = 0.01, spend = 5 WHERE user_id = 'olga-over'"#).await;
     let refused = eventually("LiteLLM to see her budget", async || {
         let answer = real.chat(&olga, false).await;
         (answer.status != 200).then_some(answer)

@@ -47,8 +47,6 @@ mod outages;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
-mod registry;
-#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rules;
@@ -60,6 +58,8 @@ mod sign_ins;
 mod soak;
 #[cfg(test)]
 mod spoofing;
+#[cfg(test)]
+mod store;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod replicas;
 
 use std::process::Command;
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::operate;
 use crate::support::stage::Stage;
 use crate::support::vestibule::{Ended, binary, ended};
@@ -16,7 +16,7 @@ use crate::support::vestibule::{Ended, binary, ended};
 async fn two_people() -> Stage {
     let stage = Stage::plain().await;
     for name in ["alice", "bob"] {
-        stage.client().get("/v1/models").from(&Person::named(name)).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named(name)).send().await.expect_ok();
     }
     stage
 }
@@ -48,7 +48,7 @@ async fn nobody_of_that_name_is_a_67_with_the_nearest_name() {
 #[tokio::test]
 async fn a_name_of_two_people_is_an_error_that_lists_them() {
     let stage = two_people().await;
-    stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET user_email = 'Alice@example.com' WHERE user_id = 'bob'"#).await;
+    stage.db.run(r#"UPDATE "LiteLLM_UserTable" SET user_email = 'Alice@example.com' WHERE user_id = 'bob'"#).await;
     let ended = operate(&stage.setup, &["users", "block", "alice@example.com", "--yes"]).await;
     told!(
         ended,
@@ -56,7 +56,7 @@ async fn a_name_of_two_people_is_an_error_that_lists_them() {
         "can be 2 people",
         "USER_ID  ISSUER   SUBJECT  EMAIL\nalice    default  alice    alice@example.com\nbob      default  bob      Alice@example.com"
     );
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.account WHERE blocked_at IS NOT NULL").await, 0);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.account WHERE blocked_at IS NOT NULL").await, 0);
     let one = operate(&stage.setup, &["users", "show", "default", "bob", "--json"]).await;
     assert_eq!(one.code, Some(0), "{one:?}");
 }
@@ -64,7 +64,7 @@ async fn a_name_of_two_people_is_an_error_that_lists_them() {
 #[tokio::test]
 async fn what_changes_something_needs_a_yes_where_there_is_no_terminal() {
     let stage = two_people().await;
-    stage.books.add_user("carol", "internal_user", None, None).await;
+    stage.db.add_user("carol", "internal_user", None, None).await;
     let before = everything(&stage).await;
     for words in [
         &["users", "block", "alice"][..],
@@ -92,7 +92,7 @@ async fn on_a_terminal_only_a_yes_is_a_yes() {
         let ended = at_a_terminal(&stage, "users block alice", typed).await;
         assert_eq!(ended.code, Some(code), "{typed:?}: {ended:?}");
         assert!(ended.stdout.contains("Proceed? [y/N]"), "{ended:?}");
-        assert_eq!(stage.books.number(blocked).await, count, "{typed:?}");
+        assert_eq!(stage.db.number(blocked).await, count, "{typed:?}");
     }
 }
 
@@ -110,7 +110,7 @@ async fn at_a_terminal(stage: &Stage, words: &str, typed: &str) -> Ended {
 /// Every row that a command could change.
 async fn everything(stage: &Stage) -> Vec<String> {
     stage
-        .books
+        .db
         .texts(
             r#"SELECT t FROM (SELECT a::text AS t FROM vestibule.account a UNION ALL SELECT s::text FROM vestibule.session s
                UNION ALL SELECT l::text FROM vestibule.audit l UNION ALL SELECT u::text FROM "LiteLLM_UserTable" u

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::check::{count, findings};
-use crate::support::books::Books;
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
+use crate::support::db::TestDb;
 use crate::support::upstream::{Exchange, Upstream};
 use crate::support::vestibule::{Ended, Setup, Vestibule, binary, ended};
 
@@ -75,9 +75,9 @@ async fn pass(front: Front, exchange: Exchange, vestibule: Client, questions: Cl
         }
     }
     if is_asked {
-        request = request.header("X-Vestibule-Proof", PROOF).from(&Person::named("alice"));
+        request = request.header("X-Vestibule-Proof", PROOF).from(&UserProfile::named("alice"));
     } else {
-        let alice = Person::named("alice");
+        let alice = UserProfile::named("alice");
         let forged_user = head.value("x-forwarded-user").is_some();
         let came = head.value("x-forwarded-groups").is_some();
         for (name, value) in alice.headers() {
@@ -105,12 +105,12 @@ struct Scene {
     front: Upstream,
     _vestibule: Vestibule,
     _upstream: Upstream,
-    _books: Books,
+    _books: TestDb,
 }
 
 async fn scene(front: Front) -> Scene {
     let upstream = Upstream::json().await;
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     let gateways = json!({
         "listen": "127.0.0.1:0", "peers": ["127.0.0.1"], "gateways": ["nginx"], "gateway_removes": ["cookie"],
         "gateway_overwrites": ["X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups"],
@@ -118,7 +118,7 @@ async fn scene(front: Front) -> Scene {
     });
     // A forged name or group is believed and then refused: a real one would not be.
     let rules = json!([{ "when": { "user": "alice", "group": "llm-users" }, "role": "internal_user" }]);
-    let setup = Setup::new(&upstream.url, books.url())
+    let setup = Setup::new(&upstream.url, db.url())
         .with("forward_auth", gateways)
         .with("rules", rules)
         .with("default_role", "deny");
@@ -126,7 +126,7 @@ async fn scene(front: Front) -> Scene {
     let vestibule = setup.start().await;
     let (proxy, questions) = (vestibule.client(), vestibule.questions().await);
     let front = Upstream::answering(move |exchange| pass(front, exchange, proxy.clone(), questions.clone())).await;
-    Scene { setup, front, _vestibule: vestibule, _upstream: upstream, _books: books }
+    Scene { setup, front, _vestibule: vestibule, _upstream: upstream, _books: db }
 }
 
 impl Scene {

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::books::Books;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
+use crate::support::db::TestDb;
 use crate::support::proxy::Proxy;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -45,7 +45,7 @@ async fn new_rules_hold_for_the_next_request_of_an_open_connection_and_cut_no_st
         }
     });
     let stage = Stage::before(upstream.await).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let mut kept = stage.client().connect().await;
     kept.send(stage.client().get("/v1/models").from(&alice).bytes()).await;
     kept.answer("GET").await.expect_ok();
@@ -65,7 +65,7 @@ async fn new_rules_hold_for_the_next_request_of_an_open_connection_and_cut_no_st
 #[tokio::test]
 async fn a_broken_file_changes_nothing_says_what_is_wrong_and_sets_a_metric() {
     let stage = Stage::plain().await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     assert_eq!(stage.vestibule.metric(SUCCEEDED).await, 1);
     for (count, text) in [(1, "listen: [\n"), (2, "listen: 127.0.0.1:0\nrulez: []\n")] {
@@ -88,13 +88,14 @@ async fn a_secret_file_that_changes_is_read_without_being_told() {
     const OLD: &str = "0123456789abcdef0123456789abcdef";
     const NEW: &str = "fedcba9876543210fedcba9876543210";
     let upstream = Upstream::json().await;
-    let books = Books::fresh().await;
-    let setup = Setup::new(&upstream.url, books.url());
+    let db = TestDb::fresh().await;
+    let setup = Setup::new(&upstream.url, db.url());
     let proof = setup.folder().join("proof");
     fs::write(&proof, OLD).expect("the folder can be written");
     let setup = setup.with("trust", json!({ "secret_header": { "name": "X-Proof", "value_file": proof } }));
     let vestibule = setup.start().await;
-    let request = |value| vestibule.client().get("/v1/models").from(&Person::named("alice")).header("X-Proof", value);
+    let request =
+        |value| vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).header("X-Proof", value);
     request(OLD).send().await.expect_ok();
     // As Kubernetes does it: another file under the same name.
     let other = setup.folder().join("proof.new");
@@ -107,43 +108,43 @@ async fn a_secret_file_that_changes_is_read_without_being_told() {
 
 #[tokio::test]
 async fn people_who_were_known_stay_known_while_the_database_is_away() {
-    let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-    let database = Proxy::postgres(books.url()).await;
-    let setup = Setup::new(&upstream.url, &books.url_through(database.address)).with("account.refresh", "1s");
+    let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+    let database = Proxy::postgres(db.url()).await;
+    let setup = Setup::new(&upstream.url, &db.url_through(database.address)).with("account.refresh", "1s");
     let vestibule = setup.start().await;
-    let request = vestibule.client().get("/v1/models").from(&Person::named("alice"));
+    let request = vestibule.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     database.cut();
     vestibule.rewrite(&setup.clone().with("limits.body_bytes", 1000));
     vestibule.reload("done", 1).await;
     request.send().await.expect_ok();
-    let large = vestibule.client().post("/v1/files", vec![b'x'; 1001]).from(&Person::named("alice"));
+    let large = vestibule.client().post("/v1/files", vec![b'x'; 1001]).from(&UserProfile::named("alice"));
     large.send().await.expect_refusal(413, "body_too_large");
 }
 
 #[tokio::test]
 async fn another_database_is_taken_only_when_it_is_ready() {
     let stage = Stage::plain().await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     let nowhere = stage.setup.clone().with("litellm.database_url", "postgres://nobody@127.0.0.1:1/none");
     stage.vestibule.rewrite(&nowhere);
     stage.vestibule.reload("failed", 1).await;
     request.send().await.expect_ok();
 
-    let other = Books::fresh().await;
+    let other = TestDb::fresh().await;
     stage.vestibule.rewrite(&stage.setup.clone().with("litellm.database_url", other.url()));
     stage.vestibule.reload("done", 1).await;
     request.send().await.expect_ok();
-    assert_eq!((stage.books.user_count().await, other.user_count().await), (1, 1), "alice is in both books");
+    assert_eq!((stage.db.user_count().await, other.user_count().await), (1, 1), "alice is in both books");
 }
 
 #[tokio::test]
 async fn another_database_that_is_not_ready_yet_is_taken_without_anybodys_doing_once_it_is() {
     let stage = Stage::plain().await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
-    let other = Books::fresh().await;
+    let other = TestDb::fresh().await;
     let database = Proxy::postgres(other.url()).await;
     database.cut();
     stage.vestibule.rewrite(&stage.setup.clone().with("litellm.database_url", other.url_through(database.address)));
@@ -162,14 +163,14 @@ async fn another_database_that_is_not_ready_yet_is_taken_without_anybodys_doing_
 #[tokio::test]
 async fn a_new_session_secret_before_the_old_one_keeps_the_keys_that_are_lent() {
     let stage = Stage::plain().await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     let both = format!("{}\n{}", "n".repeat(40), crate::support::vestibule::SESSION_SECRET);
     stage.vestibule.rewrite(&stage.setup.clone().with("session.secret", both));
     stage.vestibule.reload("done", 1).await;
     request.send().await.expect_ok();
     assert_eq!(stage.upstream.keys().len(), 1, "the same key");
-    stage.client().get("/v1/models").from(&Person::named("bob")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("bob")).send().await.expect_ok();
     assert_eq!(stage.upstream.keys().len(), 2);
 }
 

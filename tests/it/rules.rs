@@ -2,20 +2,20 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 
 /// The role in LiteLLM's table after this person's first request, or the refusal's code.
-async fn outcome(stage: &Stage, person: &Person) -> String {
+async fn outcome(stage: &Stage, person: &UserProfile) -> String {
     let answer = stage.client().get("/v1/models").from(person).send().await;
     match answer.refusal() {
         Some(code) => code,
-        None => stage.books.role(&person.user).await.unwrap_or_default(),
+        None => stage.db.role(&person.user).await.unwrap_or_default(),
     }
 }
 
-fn person(user: &str, email: &str, groups: &str) -> Person {
-    Person { user: user.to_owned(), email: email.to_owned(), groups: groups.to_owned() }
+fn person(user: &str, email: &str, groups: &str) -> UserProfile {
+    UserProfile { user: user.to_owned(), email: email.to_owned(), groups: groups.to_owned() }
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn the_first_matching_rule_gives_the_role() {
     }
     let admitted =
         cases.iter().filter(|(_, expected)| expected.contains("_user") || expected.starts_with("proxy_")).count();
-    assert_eq!(stage.books.user_count().await, i64::try_from(admitted).expect("small"), "the refused have no row");
+    assert_eq!(stage.db.user_count().await, i64::try_from(admitted).expect("small"), "the refused have no row");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn deny_comes_before_allow_and_allow_before_the_rules() {
     for (person, expected) in &cases {
         assert_eq!(&outcome(&stage, person).await, expected, "{person:?}");
     }
-    assert_eq!(stage.books.user_count().await, 2);
+    assert_eq!(stage.db.user_count().await, 2);
 }
 
 fn granting(grants: &Value) -> Value {
@@ -101,24 +101,24 @@ async fn a_rule_writes_models_and_budgets_when_the_row_is_made() {
         "models": ["gpt-4o-mini", "o3"], "max_budget": 50.5, "budget_duration": "30d", "tpm_limit": 100_000, "rpm_limit": 100,
     });
     let stage = Stage::with(|setup| setup.with("rules", granting(&grants))).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     assert_eq!(outcome(&stage, &alice).await, "internal_user");
-    let user = stage.books.user("alice").await.expect("alice has a row");
+    let user = stage.db.user("alice").await.expect("alice has a row");
     assert_eq!(user.models, Some(vec!["gpt-4o-mini".to_owned(), "o3".to_owned()]));
     assert_eq!((user.max_budget, user.budget_duration.as_deref()), (Some(50.5), Some("30d")));
     assert_eq!((user.tpm_limit, user.rpm_limit), (Some(100_000), Some(100)));
-    let reset = stage.books.number(
+    let reset = stage.db.number(
         r#"SELECT count(*) FROM "LiteLLM_UserTable" WHERE budget_reset_at > (now() AT TIME ZONE 'UTC')
            AND budget_reset_at <= (now() AT TIME ZONE 'UTC') + interval '31 days'"#,
     );
     assert_eq!(reset.await, 1, "a budget with a period has a time when it starts again");
 
     // What an admin then sets stays, also when the person comes with other groups.
-    stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET max_budget = 7, models = '{x}', spend = 3"#).await;
+    stage.db.run(r#"UPDATE "LiteLLM_UserTable" SET max_budget = 7, models = '{x}', spend = 3"#).await;
     assert_eq!(outcome(&stage, &alice.in_groups("llm-other")).await, "internal_user");
-    let user = stage.books.user("alice").await.expect("alice has a row");
+    let user = stage.db.user("alice").await.expect("alice has a row");
     assert_eq!((user.max_budget, user.models), (Some(7.0), Some(vec!["x".to_owned()])));
-    assert_eq!(stage.books.number(r#"SELECT count(*) FROM "LiteLLM_UserTable" WHERE spend = 3"#).await, 1);
+    assert_eq!(stage.db.number(r#"SELECT count(*) FROM "LiteLLM_UserTable" WHERE spend = 3"#).await, 1);
 }
 
 #[tokio::test]
@@ -129,11 +129,11 @@ async fn a_rule_that_always_grants_is_followed_from_rule_to_rule() {
             json!({ "when": { "group": group }, "role": "internal_user", "grants": grants })
         };
         let stage = Stage::with(|setup| setup.with("rules", json!([rule("small", 5.0), rule("large", 50.0)]))).await;
-        let alice = Person::named("alice");
+        let alice = UserProfile::named("alice");
         assert_eq!(outcome(&stage, &alice.clone().in_groups("small")).await, "internal_user");
-        stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET rpm_limit = 7"#).await;
+        stage.db.run(r#"UPDATE "LiteLLM_UserTable" SET rpm_limit = 7"#).await;
         assert_eq!(outcome(&stage, &alice.in_groups("large")).await, "internal_user");
-        let user = stage.books.user("alice").await.expect("alice has a row");
+        let user = stage.db.user("alice").await.expect("alice has a row");
         let (budget, model) = if followed { (50.0, "large") } else { (5.0, "small") };
         assert_eq!((user.max_budget, user.models), (Some(budget), Some(vec![model.to_owned()])), "{on}");
         assert_eq!(user.rpm_limit, Some(7), "{on}: what the rule does not name is left alone");
@@ -143,7 +143,7 @@ async fn a_rule_that_always_grants_is_followed_from_rule_to_rule() {
 #[tokio::test]
 async fn a_changed_group_changes_the_role_at_once() {
     let stage = Stage::with(|setup| setup.with("litellm.cache_ttl", 0)).await;
-    let bob = Person::named("bob");
+    let bob = UserProfile::named("bob");
     for (groups, role) in
         [("llm-users", "internal_user"), ("llm-admins", "proxy_admin"), ("nothing", "internal_user_viewer")]
     {
@@ -155,7 +155,7 @@ async fn a_changed_group_changes_the_role_at_once() {
 #[tokio::test]
 async fn a_lowered_role_settles_on_every_replica() {
     let stage = Stage::plain().await;
-    let bob = Person::named("bob");
+    let bob = UserProfile::named("bob");
     stage.client().get("/user/list").from(&bob.clone().in_groups("llm-admins")).send().await.expect_ok();
     let lowered = bob.in_groups("llm-users");
     stage.client().get("/user/list").from(&lowered).send().await.expect_refusal(503, "role_settling");
@@ -167,8 +167,8 @@ async fn a_lowered_role_settles_on_every_replica() {
 #[tokio::test]
 async fn a_lowered_role_settles_before_management_calls_pass() {
     let stage = Stage::with(|setup| setup.with("litellm.cache_ttl", "2s")).await;
-    let admin = Person::named("bob").in_groups("llm-admins");
-    let lowered = Person::named("bob").in_groups("llm-users");
+    let admin = UserProfile::named("bob").in_groups("llm-admins");
+    let lowered = UserProfile::named("bob").in_groups("llm-users");
     stage.client().get("/user/list").from(&admin).send().await.expect_ok();
     let answer = stage.client().get("/user/list").from(&lowered).send().await;
     answer.expect_refusal(503, "role_settling");
@@ -177,7 +177,7 @@ async fn a_lowered_role_settles_before_management_calls_pass() {
     assert!((1..=10).contains(&wait), "{wait}");
     // Model routes go on, and the role is written already.
     stage.client().post("/v1/chat/completions", "{}").from(&lowered).send().await.expect_ok();
-    assert_eq!(stage.books.role("bob").await.as_deref(), Some("internal_user"));
+    assert_eq!(stage.db.role("bob").await.as_deref(), Some("internal_user"));
     crate::support::eventually("the role to settle", async || {
         let answer = stage.client().get("/user/list").from(&lowered).send().await;
         (answer.status == 200).then_some(())
@@ -188,9 +188,9 @@ async fn a_lowered_role_settles_before_management_calls_pass() {
 #[tokio::test]
 async fn a_raised_role_need_not_settle() {
     let stage = Stage::plain().await;
-    stage.client().get("/user/list").from(&Person::named("bob")).send().await.expect_ok();
-    stage.client().get("/user/list").from(&Person::named("bob").in_groups("llm-admins")).send().await.expect_ok();
-    assert_eq!(stage.books.role("bob").await.as_deref(), Some("proxy_admin"));
+    stage.client().get("/user/list").from(&UserProfile::named("bob")).send().await.expect_ok();
+    stage.client().get("/user/list").from(&UserProfile::named("bob").in_groups("llm-admins")).send().await.expect_ok();
+    assert_eq!(stage.db.role("bob").await.as_deref(), Some("proxy_admin"));
 }
 
 #[tokio::test]
@@ -201,34 +201,34 @@ async fn who_wins_over_a_role_is_a_setting() {
         ("create", "proxy_admin_viewer", "proxy_admin_viewer"),
     ] {
         let stage = Stage::with(|setup| setup.with("account.role_sync", sync).with("litellm.cache_ttl", 0)).await;
-        let bob = Person::named("bob");
+        let bob = UserProfile::named("bob");
         assert_eq!(outcome(&stage, &bob).await, "internal_user");
-        stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET user_role = 'proxy_admin_viewer'"#).await;
+        stage.db.run(r#"UPDATE "LiteLLM_UserTable" SET user_role = 'proxy_admin_viewer'"#).await;
         // The same role from the rules, seen by a process that knows nothing yet.
         let fresh = stage.setup.start().await;
         fresh.client().get("/v1/models").from(&bob).send().await.expect_ok();
-        assert_eq!(stage.books.role("bob").await.as_deref(), Some(same_groups), "{sync}");
+        assert_eq!(stage.db.role("bob").await.as_deref(), Some(same_groups), "{sync}");
         fresh.client().get("/v1/models").from(&bob.in_groups("llm-admins")).send().await.expect_ok();
-        assert_eq!(stage.books.role("bob").await.as_deref(), Some(other_groups), "{sync}");
+        assert_eq!(stage.db.role("bob").await.as_deref(), Some(other_groups), "{sync}");
     }
 }
 
 #[tokio::test]
 async fn an_account_that_an_admin_blocked_stays_out() {
     let stage = Stage::plain().await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     stage.client().get("/v1/models").from(&alice).send().await.expect_ok();
-    stage.books.run(r#"UPDATE "LiteLLM_VerificationToken" SET blocked = true"#).await;
+    stage.db.run(r#"UPDATE "LiteLLM_VerificationToken" SET blocked = true"#).await;
     let fresh = stage.setup.start().await;
     fresh.client().get("/v1/models").from(&alice).send().await.expect_refusal(403, "account_blocked");
-    assert_eq!(stage.books.key_count().await, 1, "no new key for a blocked one");
+    assert_eq!(stage.db.key_count().await, 1, "no new key for a blocked one");
 }
 
 #[tokio::test]
 async fn sign_ins_that_disagree_are_counted_and_logged() {
     let stage = Stage::plain().await;
     for groups in ["llm-users", "llm-admins", "llm-users", "llm-admins"] {
-        let answer = stage.client().get("/v1/models").from(&Person::named("bob").in_groups(groups)).send().await;
+        let answer = stage.client().get("/v1/models").from(&UserProfile::named("bob").in_groups(groups)).send().await;
         answer.expect_ok();
     }
     assert!(stage.vestibule.metric("vestibule_role_flaps_total").await >= 1);

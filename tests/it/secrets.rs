@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::support::books::Books;
-use crate::support::client::{Answer, Person};
+use crate::support::client::{Answer, UserProfile};
+use crate::support::db::TestDb;
 use crate::support::operator::{MASTER_KEY, done};
 use crate::support::postgres::server;
 use crate::support::proxy::Proxy;
@@ -77,7 +77,7 @@ async fn asked(vestibule: &Vestibule) -> String {
         ("canary-proof-that-is-wrong-0123456789", "Bearer canary-bearer".into()),
     ];
     for (proof, authorization) in proofs {
-        let request = vestibule.client().get("/v1/models?key=canary-query").from(&Person::named("alice"));
+        let request = vestibule.client().get("/v1/models?key=canary-query").from(&UserProfile::named("alice"));
         let request = request.header("X-Vestibule-Proof", proof).header("Authorization", authorization);
         let request = request.header("Cookie", "_oauth2_proxy=canary-cookie").header("x-api-key", "sk-canary-bearer");
         text += &shown(&request.send().await);
@@ -89,10 +89,10 @@ async fn asked(vestibule: &Vestibule) -> String {
 async fn no_secret_is_in_any_log_answer_metric_or_command_line() {
     // `info` has the lines of the levels above it.
     for level in ["info", "debug", "trace"] {
-        let (upstream, books) = (Upstream::json().await, Books::fresh().await);
-        let way = Proxy::postgres(books.url()).await;
+        let (upstream, db) = (Upstream::json().await, TestDb::fresh().await);
+        let way = Proxy::postgres(db.url()).await;
         // The test server trusts everybody, so any password works.
-        let database = books.url_through(way.address).replacen('@', ":canary-database-password@", 1);
+        let database = db.url_through(way.address).replacen('@', ":canary-database-password@", 1);
         let setup = with_canaries(Setup::new(&upstream.url, &database)).with("log.level", level);
         let mut vestibule = setup.start().await;
         let mut answers = asked(&vestibule).await;
@@ -133,25 +133,26 @@ async fn no_secret_is_in_any_log_answer_metric_or_command_line() {
 async fn a_dump_of_the_database_holds_no_secret_and_no_key() {
     let stage = Stage::with(|setup| with_canaries(setup).without("trust.basic_auth_password")).await;
     let ask = async |name: &str| {
-        let request = stage.client().get("/v1/models").from(&Person::named(name)).header("X-Vestibule-Proof", PROOF);
+        let request =
+            stage.client().get("/v1/models").from(&UserProfile::named(name)).header("X-Vestibule-Proof", PROOF);
         request.send().await.expect_ok();
     };
     for name in ["alice", "bob", "carol"] {
         ask(name).await;
     }
     // With a key that was renewed, one that was ended, and a block: all that writes has written.
-    stage.books.run("UPDATE vestibule.session SET expires_at = now() + interval '1 minute'").await;
+    stage.db.run("UPDATE vestibule.session SET expires_at = now() + interval '1 minute'").await;
     eventually("renewals", async || {
         ask("alice").await;
         let renewed = "SELECT count(*) FROM vestibule.audit WHERE event = 'session_renewed'";
-        (stage.books.number(renewed).await > 0).then_some(())
+        (stage.db.number(renewed).await > 0).then_some(())
     })
     .await;
     let without = stage.setup.clone().without("litellm.master_key");
     done(&without, &["sessions", "revoke", "bob", "--yes"]).await;
     done(&without, &["users", "block", "carol", "--yes", "--reason", "a reason"]).await;
     let mut dump = server::program("pg_dump", &[]);
-    dump.arg(stage.books.direct_url());
+    dump.arg(stage.db.direct_url());
     let dump = ended(dump).await;
     assert_eq!(dump.code, Some(0), "{}", dump.stderr);
     let keys = stage.upstream.keys();
@@ -164,7 +165,7 @@ async fn a_dump_of_the_database_holds_no_secret_and_no_key() {
 
 #[tokio::test]
 async fn a_crash_leaves_no_core_file() {
-    let setup = Setup::new(&Upstream::json().await.url, Books::fresh().await.url());
+    let setup = Setup::new(&Upstream::json().await.url, TestDb::fresh().await.url());
     let mut vestibule =
         setup.wrapped(&["sh", "-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" \"$@\""]).start_unready().await;
     // As after a panic that aborts; a SIGSEGV from outside Rust's own handler lets pass once.

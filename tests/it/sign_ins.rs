@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::books::Books;
 use crate::support::client::{Answer, Client, Request};
+use crate::support::db::TestDb;
 use crate::support::peers::{Peer, apache, free_port, program, provider, tests};
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, Vestibule};
@@ -108,7 +108,7 @@ fn rules(setup: Setup, base: &str) -> Setup {
 struct Scene {
     base: String,
     upstream: Upstream,
-    books: Books,
+    db: TestDb,
     vestibule: Vestibule,
     setup: Setup,
     idp: (Peer, String),
@@ -117,11 +117,11 @@ struct Scene {
 impl Scene {
     async fn start(base: String, change: impl FnOnce(Setup) -> Setup) -> Self {
         let upstream = Upstream::json().await;
-        let books = Books::fresh().await;
-        let setup = change(rules(Setup::new(&upstream.url, books.url()), &base));
+        let db = TestDb::fresh().await;
+        let setup = change(rules(Setup::new(&upstream.url, db.url()), &base));
         let vestibule = setup.start().await;
         let idp = provider(&format!("http://{base}")).await;
-        Self { base, upstream, books, vestibule, setup, idp }
+        Self { base, upstream, db, vestibule, setup, idp }
     }
 
     /// alice and bob sign in and are who they are; a client's headers change nothing. Ends with alice's browser.
@@ -131,14 +131,14 @@ impl Scene {
         let mut alice = Browser::of("alice");
         alice.open(&self.base, "/v1/models").await.expect_ok();
         for (person, role) in [("alice", "internal_user"), ("bob", "proxy_admin")] {
-            assert_eq!(self.books.role(person).await.as_deref(), Some(role), "{person}");
+            assert_eq!(self.db.role(person).await.as_deref(), Some(role), "{person}");
         }
         let forged = alice.request(&self.base, "GET", "/v1/models");
         let forged = forged.header("X-Forwarded-User", "bob").header("X-Forwarded-Groups", "llm-admins").send().await;
         forged.expect_ok();
         let key = self.upstream.last().head.value("x-litellm-api-key").expect("a key");
-        assert_eq!(self.books.owner_of(&key).await.as_deref(), Some("alice"));
-        assert_eq!(self.books.role("alice").await.as_deref(), Some("internal_user"));
+        assert_eq!(self.db.owner_of(&key).await.as_deref(), Some("alice"));
+        assert_eq!(self.db.role("alice").await.as_deref(), Some("internal_user"));
         alice
     }
 
@@ -198,11 +198,11 @@ async fn asked_about_a_cookie_apache_says_who_it_is() {
         browser.open(&base, "/v1/models").await;
         let asked = scene.vestibule.client().get("/v1/models").header("Host", &base);
         asked.header("Cookie", browser.cookie(&base)).header("X-Forwarded-User", "mallory").send().await.expect_ok();
-        assert_eq!(scene.books.role(person).await.as_deref(), Some(role));
+        assert_eq!(scene.db.role(person).await.as_deref(), Some(role));
     }
     let nobody = scene.vestibule.client().get("/v1/models").header("Host", &base);
     nobody.header("Cookie", "mod_auth_openidc_session=gone").send().await.expect_refusal(401, "no_identity");
-    assert_eq!(scene.books.role("mallory").await, None);
+    assert_eq!(scene.db.role("mallory").await, None);
 }
 
 #[tokio::test]

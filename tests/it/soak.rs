@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::support::books::Books;
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
+use crate::support::db::TestDb;
 use crate::support::proxy::Proxy;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, Vestibule};
@@ -52,7 +52,7 @@ async fn load(client: Client, number: u64, tally: Arc<Tally>) {
         loop {
             ticks.tick().await;
             turn += 1;
-            let person = Person::named(&format!("p{}", turn % PEOPLE));
+            let person = UserProfile::named(&format!("p{}", turn % PEOPLE));
             let request = client.post("/v1/chat/completions", r#"{"stream":false}"#).from(&person);
             if !wire.send(request.bytes()).await {
                 break;
@@ -100,7 +100,7 @@ async fn faults(vestibule: &Vestibule, database: &Proxy, is_upstream_bad: &Atomi
     }
 }
 
-async fn looks(vestibule: &Vestibule, books: &Books, until: Instant) -> Vec<Look> {
+async fn looks(vestibule: &Vestibule, db: &TestDb, until: Instant) -> Vec<Look> {
     let (begin, mut ticks, mut looks) = (Instant::now(), interval(LOOK_EVERY), Vec::new());
     while Instant::now() < until {
         ticks.tick().await;
@@ -110,7 +110,7 @@ async fn looks(vestibule: &Vestibule, books: &Books, until: Instant) -> Vec<Look
             hours: begin.elapsed().as_secs_f64() / 3600.0,
             mebibytes: vestibule.memory() as f64 / 1_048_576.0,
             descriptors: vestibule.open_files() as f64,
-            rows: books.number(rows).await as f64,
+            rows: db.number(rows).await as f64,
         });
     }
     looks
@@ -136,9 +136,9 @@ async fn an_hour_of_load_and_faults_leaves_no_slope() {
         async move { if is_bad { None } else { exchange.json(r#"{"ok":true}"#).await } }
     })
     .await;
-    let books = Books::fresh().await;
-    let database = Proxy::postgres(books.url()).await;
-    let setup = Setup::new(&upstream.url, &books.url_through(database.address))
+    let db = TestDb::fresh().await;
+    let database = Proxy::postgres(db.url()).await;
+    let setup = Setup::new(&upstream.url, &db.url_through(database.address))
         .with("log.level", "warn,vestibule::server=info")
         .with("account.refresh", "5s");
     let vestibule = setup.start().await;
@@ -146,7 +146,7 @@ async fn an_hour_of_load_and_faults_leaves_no_slope() {
     let running: Vec<_> =
         (0..CLIENTS).map(|number| tokio::spawn(load(vestibule.client(), number, Arc::clone(&tally)))).collect();
     let looks = tokio::select! {
-        looks = looks(&vestibule, &books, Instant::now() + length()) => looks,
+        looks = looks(&vestibule, &db, Instant::now() + length()) => looks,
         () = faults(&vestibule, &database, &is_upstream_bad) => unreachable!("faults never end"),
     };
     running.iter().for_each(tokio::task::JoinHandle::abort);

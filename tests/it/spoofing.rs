@@ -3,7 +3,7 @@
 use base64::Engine;
 use serde_json::json;
 
-use crate::support::client::{Answer, Person, Request};
+use crate::support::client::{Answer, Request, UserProfile};
 use crate::support::stage::Stage;
 
 /// Every header that some preset reads, by the preset.
@@ -73,7 +73,7 @@ fn spellings(name: &str) -> Vec<(String, bool)> {
 }
 
 fn alice(stage: &Stage) -> Request {
-    stage.client().get("/v1/models").from(&Person::named("alice"))
+    stage.client().get("/v1/models").from(&UserProfile::named("alice"))
 }
 
 /// Either a refusal, or alice's own request as if nothing else had been sent.
@@ -99,12 +99,12 @@ fn expect_no_effect(stage: &Stage, seen_before: usize, answer: &Answer, case: &s
 
 /// Nobody but alice is in the books, and she is what she was.
 async fn expect_only_alice(stage: &Stage) {
-    let users = stage.books.users().await;
+    let users = stage.db.users().await;
     assert_eq!(users.len(), 1, "{users:?}");
     assert_eq!(users[0].user_id, "alice");
     assert_eq!(users[0].user_email.as_deref(), Some("alice@example.com"));
     assert_eq!(users[0].user_role.as_deref(), Some("internal_user"));
-    assert_eq!(stage.books.key_count().await, 1);
+    assert_eq!(stage.db.key_count().await, 1);
     assert_eq!(stage.upstream.keys().len(), 1);
 }
 
@@ -116,8 +116,11 @@ async fn a_second_copy_of_any_identity_header_in_any_spelling_has_no_effect() {
         for (spelling, twin) in spellings(name) {
             for first in [true, false] {
                 let forged = stage.client().get("/v1/models").header(&spelling, FORGED);
-                let request =
-                    if first { forged.from(&Person::named("alice")) } else { alice(&stage).header(&spelling, FORGED) };
+                let request = if first {
+                    forged.from(&UserProfile::named("alice"))
+                } else {
+                    alice(&stage).header(&spelling, FORGED)
+                };
                 let before = stage.upstream.count();
                 let answer = request.send().await;
                 let case = format!("{spelling}, first: {first}");
@@ -148,7 +151,7 @@ async fn a_twin_alone_is_no_identity() {
         }
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -161,7 +164,7 @@ async fn no_identity_header_counts_from_an_untrusted_address() {
             let answer = stage
                 .stranger()
                 .get("/v1/models")
-                .from(&Person::named("alice"))
+                .from(&UserProfile::named("alice"))
                 .header(&spelling, "llm-admins")
                 .send()
                 .await;
@@ -169,7 +172,7 @@ async fn no_identity_header_counts_from_an_untrusted_address() {
         }
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -187,7 +190,7 @@ async fn what_is_not_read_is_stripped_unread() {
         request.send().await.expect_ok();
         let raw = String::from_utf8_lossy(&stage.upstream.only().raw).to_ascii_lowercase();
         assert!(!raw.contains(FORGED), "{preset}: {raw}");
-        let users = stage.books.users().await;
+        let users = stage.db.users().await;
         assert_eq!(users.len(), 1, "{preset}");
         assert_eq!((users[0].user_id.as_str(), users[0].user_email.as_deref()), ("alice", None), "{preset}");
     }
@@ -211,7 +214,7 @@ async fn two_names_in_one_value_are_nobody() {
         answer.expect_refusal(400, "repeated_header");
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -251,7 +254,7 @@ async fn a_trailer_says_nothing_about_who_it_is() {
     let chunked = stage.client().request("POST", "/v1/x").header("Transfer-Encoding", "chunked");
     for name in every_name().chain(["Authorization", "X-Litellm-Api-Key", "X-Api-Key"]) {
         for (spelling, _) in spellings(name) {
-            let mut bytes = chunked.clone().from(&Person::named("alice")).header("Trailer", &spelling).bytes();
+            let mut bytes = chunked.clone().from(&UserProfile::named("alice")).header("Trailer", &spelling).bytes();
             bytes.extend(format!("2\r\nhi\r\n0\r\n{spelling}: {FORGED}\r\n\r\n").as_bytes());
             let before = stage.upstream.count();
             let answer = stage.client().raw(bytes).await;
@@ -328,7 +331,7 @@ async fn guarded() -> (Stage, String) {
         setup.with("litellm.key_header", "X-Company-Key").with("litellm.pass_through_key_headers", vec!["X-Pass-Key"])
     })
     .await;
-    stage.client().get("/v1/models").from(&Person::named("bob").in_groups("llm-admins")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("bob").in_groups("llm-admins")).send().await.expect_ok();
     let key = stage.upstream.only().head.value("x-litellm-api-key").expect("bob's key");
     (stage, key)
 }
@@ -351,13 +354,13 @@ async fn a_second_persons_key_never_goes_up_with_the_first() {
         for path in ["/v1/models", "/user/info", "/anthropic/v1/messages", "/vertex-ai/v1/x", "/mcp/"] {
             let case = format!("{path} {name}: {value}");
             let before = stage.upstream.count();
-            let answer = stage.client().get(path).from(&Person::named("alice")).header(name, &value).send().await;
+            let answer = stage.client().get(path).from(&UserProfile::named("alice")).header(name, &value).send().await;
             assert!(answer.status == 200 || answer.status == 400, "{case}: {}", answer.text());
             for seen in &stage.upstream.seen()[before..] {
                 expect_without(&seen.raw, &key, &case);
                 let own = seen.head.value("x-litellm-api-key").expect("alice's own key");
                 assert_eq!(seen.head.value("authorization"), Some(format!("Bearer {own}")), "{case}");
-                assert_eq!(stage.books.owner_of(&own).await.as_deref(), Some("alice"), "{case}");
+                assert_eq!(stage.db.owner_of(&own).await.as_deref(), Some("alice"), "{case}");
             }
         }
     }
@@ -396,7 +399,8 @@ async fn the_key_in_the_query_of_a_google_route_is_taken_out() {
         ("/gemini/v1beta/x?%6b%65%79=KEY&a=b", "/gemini/v1beta/x?a=b"),
     ];
     for (target, expected) in places {
-        let answer = stage.client().post(&target.replace("KEY", &key), "{}").from(&Person::named("alice")).send().await;
+        let answer =
+            stage.client().post(&target.replace("KEY", &key), "{}").from(&UserProfile::named("alice")).send().await;
         answer.expect_ok();
         let seen = stage.upstream.last();
         expect_without(&seen.raw, &key, target);
@@ -443,7 +447,7 @@ async fn a_public_path_loses_identity_and_credentials() {
         let answer = stage
             .stranger()
             .get(path)
-            .from(&Person::named("mallory").in_groups("llm-admins"))
+            .from(&UserProfile::named("mallory").in_groups("llm-admins"))
             .header("Authorization", "Bearer sk-own")
             .header("x-api-key", "sk-own")
             .send()
@@ -470,7 +474,7 @@ async fn a_public_path_loses_identity_and_credentials() {
         stage.stranger().get(path).send().await.expect_refusal(401, "no_identity");
     }
     assert_eq!(stage.upstream.count(), public);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]

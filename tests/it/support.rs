@@ -1,7 +1,7 @@
 //! What the tests stand on: doubles for what is around vestibule, and the real binary between them.
 
-pub(crate) mod books;
 pub(crate) mod client;
+pub(crate) mod db;
 pub(crate) mod operator;
 pub(crate) mod peers;
 pub(crate) mod postgres;

@@ -3,7 +3,7 @@
 use base64::Engine;
 use serde_json::json;
 
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::Setup;
@@ -14,7 +14,7 @@ const OLD_PROOF: &str = "canary-proof-before-rotation-0123456789";
 #[tokio::test]
 async fn identity_headers_of_an_untrusted_peer_are_refused() {
     let stage = Stage::plain().await;
-    for (name, value) in Person::named("alice").headers() {
+    for (name, value) in UserProfile::named("alice").headers() {
         let answer = stage.stranger().get("/v1/models").header(name, value).send().await;
         answer.expect_refusal(403, "untrusted_peer");
     }
@@ -22,7 +22,7 @@ async fn identity_headers_of_an_untrusted_peer_are_refused() {
     let answer = stage
         .stranger()
         .get("/v1/models")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("X-Forwarded-For", "127.0.0.1")
         .header("X-Real-IP", "127.0.0.1")
         .header("Forwarded", "for=127.0.0.1")
@@ -30,7 +30,7 @@ async fn identity_headers_of_an_untrusted_peer_are_refused() {
         .await;
     answer.expect_refusal(403, "untrusted_peer");
     assert_eq!(stage.upstream.count(), 0);
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn an_untrusted_peer_without_identity_is_nobody() {
 async fn a_network_of_peers_is_trusted() {
     let stage = Stage::with(|setup| setup.with("trust.peers", vec!["127.0.0.0/30"])).await;
     for (source, trusted) in [("127.0.0.1", true), ("127.0.0.3", true), ("127.0.0.4", false), ("127.1.0.1", false)] {
-        let answer = stage.client().from(source).get("/v1/models").from(&Person::named("alice")).send().await;
+        let answer = stage.client().from(source).get("/v1/models").from(&UserProfile::named("alice")).send().await;
         assert_eq!(answer.status, if trusted { 200 } else { 403 }, "{source}");
     }
 }
@@ -58,7 +58,7 @@ fn proven(setup: Setup) -> Setup {
 #[tokio::test]
 async fn a_secret_header_must_be_right_beside_the_address() {
     let stage = Stage::with(proven).await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     for right in [PROOF, OLD_PROOF] {
         request.clone().header("X-Vestibule-Proof", right).send().await.expect_ok();
     }
@@ -74,7 +74,7 @@ async fn a_secret_header_must_be_right_beside_the_address() {
     let answer = stage
         .stranger()
         .get("/v1/models")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("X-Vestibule-Proof", PROOF)
         .send()
         .await;
@@ -88,7 +88,7 @@ async fn a_secret_header_must_be_right_beside_the_address() {
 #[tokio::test]
 async fn a_secret_header_alone_can_be_the_trust() {
     let stage = Stage::with(|setup| proven(setup).without("trust.peers")).await;
-    let request = stage.stranger().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.stranger().get("/v1/models").from(&UserProfile::named("alice"));
     request.clone().header("X-Vestibule-Proof", PROOF).send().await.expect_ok();
     request.send().await.expect_refusal(403, "bad_proof");
 }
@@ -97,7 +97,7 @@ async fn a_secret_header_alone_can_be_the_trust() {
 async fn the_password_of_basic_auth_must_be_right() {
     let password = "canary-basic-password";
     let stage = Stage::with(|setup| setup.with("trust.basic_auth_password", password)).await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     let basic = |user: &str, password: &str| {
         format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
     };
@@ -128,12 +128,12 @@ async fn a_unix_socket_trusts_by_uid() {
         let path = stage.vestibule.folder().join("proxy.sock");
         let mode = std::fs::metadata(&path).expect("the socket is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let answer = Client::unix(path).get("/v1/models").from(&Person::named("alice")).send().await;
+        let answer = Client::unix(path).get("/v1/models").from(&UserProfile::named("alice")).send().await;
         if trusted {
             answer.expect_ok();
         } else {
             answer.expect_refusal(403, "untrusted_peer");
-            stage.books.expect_nothing_written().await;
+            stage.db.expect_nothing_written().await;
         }
     }
 }
@@ -145,12 +145,12 @@ async fn a_socket_that_was_left_behind_does_not_stop_a_start() {
         setup.with("listen", listen).with("listen_mode", "0660").with("trust", json!({ "uids": [own_uid()] }))
     })
     .await;
-    let Stage { vestibule, setup, upstream: _upstream, books: _books } = stage;
+    let Stage { vestibule, setup, upstream: _upstream, db: _books } = stage;
     let path = vestibule.folder().join("proxy.sock");
     vestibule.kill().await;
     assert!(path.exists(), "a killed process leaves its socket");
     let _vestibule = setup.start().await;
-    Client::unix(path).get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    Client::unix(path).get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
 }
 
 #[tokio::test]

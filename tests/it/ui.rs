@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::support::client::{Answer, Person, Request};
+use crate::support::client::{Answer, Request, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::Setup;
@@ -37,13 +37,13 @@ async fn stage(change: impl FnOnce(Setup) -> Setup) -> Stage {
 }
 
 /// A browser's navigation to a page.
-fn page(stage: &Stage, path: &str, person: &Person) -> Request {
+fn page(stage: &Stage, path: &str, person: &UserProfile) -> Request {
     let request = stage.client().get(path).from(person).header("Accept", "text/html,*/*;q=0.8");
     request.header("Sec-Fetch-Site", "none").header("Sec-Fetch-Mode", "navigate").header("Sec-Fetch-Dest", "document")
 }
 
 /// What a page's script sends.
-fn script(stage: &Stage, method: &str, path: &str, person: &Person, key: &str) -> Request {
+fn script(stage: &Stage, method: &str, path: &str, person: &UserProfile, key: &str) -> Request {
     let request = stage.client().request(method, path).from(person).header("Authorization", format!("Bearer {key}"));
     request.header("Sec-Fetch-Site", "same-origin").header("Sec-Fetch-Mode", "cors").header("Sec-Fetch-Dest", "empty")
 }
@@ -52,8 +52,8 @@ fn set_cookies(answer: &Answer) -> Vec<String> {
     answer.head.values("set-cookie")
 }
 
-fn alice() -> Person {
-    Person::named("alice")
+fn alice() -> UserProfile {
+    UserProfile::named("alice")
 }
 
 /// The token cookie that an answer sets for the whole host.
@@ -75,7 +75,7 @@ pub(crate) fn key(token: &str) -> String {
 }
 
 /// Opens the UI, signs in, and gives the cookie.
-async fn signed_in(stage: &Stage, person: &Person) -> String {
+async fn signed_in(stage: &Stage, person: &UserProfile) -> String {
     let answer = page(stage, "/ui/", person).send().await;
     assert_eq!(answer.status, 303, "{}", answer.text());
     token(&answer)

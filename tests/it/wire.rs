@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use case::Case;
 use scene::Place;
 
-use crate::support::books::Books;
+use crate::support::db::TestDb;
 use crate::support::vestibule::{Setup, Vestibule, field};
 
 /// One test a folder, and the list of the folders.
@@ -76,9 +76,9 @@ async fn hold(folder: &str) {
 async fn play_all(cases: Vec<Case>) -> Vec<String> {
     let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
     let address = upstream.local_addr().expect("the listener has an address");
-    let books = Books::fresh().await;
+    let db = TestDb::fresh().await;
     // One worker has one pool of connections, so what a case does to it is seen by the case.
-    let setup = Setup::new(&format!("http://{address}"), books.url()).with("workers", 1);
+    let setup = Setup::new(&format!("http://{address}"), db.url()).with("workers", 1);
     let config = cases.first().map(|case| case.config.clone()).unwrap_or_default();
     let setup = config.into_iter().fold(setup, |setup, (path, value)| setup.with(&path, value));
     // A setting that is not there yet is a failure of its cases alone.

@@ -10,7 +10,8 @@ use http::uri::{Authority, Scheme};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::config::{Config, Finding, Gateway, State};
+use crate::config::{Config, Gateway};
+use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::http::client::{Authorities, CallError, ClientResponse, ClientSettings, HttpClient, Transport};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY};
 use crate::refusal::{self, Code};
@@ -34,7 +35,7 @@ const FORM: [Code; 5] =
 const ELSEWHERE: [Code; 2] = [Code::UnknownPath, Code::BadTarget];
 
 /// Header lines that a visit has besides the usual ones.
-type Lines = [(HeaderName, String)];
+type HeaderLines = [(HeaderName, String)];
 
 /// Somebody outside, with or without somebody's sign-in.
 struct Probe<'a> {
@@ -56,7 +57,7 @@ struct Taken {
 
 /// What becomes of a visit: compared with the same visit without a forgery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Outcome {
+struct VisitOutcome {
     status: u16,
     /// Of vestibule's refusal, where the gateway lets it be seen.
     code: Option<String>,
@@ -71,7 +72,7 @@ pub(super) async fn probe(
     address: &str,
     authorities: Option<&Path>,
     cookie: Option<&SecretString>,
-) -> Vec<Finding> {
+) -> Vec<Diagnostic> {
     let Some(base) = public_address(address) else {
         return vec![away(address, "it is no address such as `https://llm.example.com`")];
     };
@@ -88,17 +89,22 @@ pub(super) async fn probe(
         }
         Some(Err(_)) => {
             let remedy = "give what the browser sends behind `Cookie:`, in one line";
-            return vec![Finding::new(State::Problem, ABOUT, "the cookie is none that a header can hold", remedy)];
+            return vec![Diagnostic::new(
+                DiagnosticState::Problem,
+                ABOUT,
+                "the cookie is none that a header can hold",
+                remedy,
+            )];
         }
     };
     let random = secret::fresh().map(|secret| secret.expose_secret().chars().take(12).collect::<String>());
     let nonce = format!("vestibule-probe-{}", random.unwrap_or_default());
     let probe = Probe { config, client, base, cookie, nonce };
-    let mut findings = Vec::new();
-    if let Err(error) = probe.all(&mut findings).await {
-        findings.push(away(address, &format!("it could not be asked: {}", chain(&error))));
+    let mut diagnostics = Vec::new();
+    if let Err(error) = probe.all(&mut diagnostics).await {
+        diagnostics.push(away(address, &format!("it could not be asked: {}", chain(&error))));
     }
-    findings
+    diagnostics
 }
 
 /// `http://HOST` or `https://HOST`, with a port and a prefix where there are any.
@@ -115,31 +121,31 @@ fn client(base: &Uri, authorities: Authorities) -> HttpClient {
     HttpClient::new(ClientSettings::single(server, Transport::Tls(authorities), VISIT_TIMEOUT, ANSWER_BYTES_MAX))
 }
 
-fn away(address: &str, why: &str) -> Finding {
+fn away(address: &str, why: &str) -> Diagnostic {
     let remedy = "give the address that people type into the browser, from where they do; `--probe-ca FILE` for a private authority";
     problem(format!("{address}: {why}"), remedy)
 }
 
-fn problem(message: impl Into<String>, remedy: &str) -> Finding {
-    Finding::new(State::Problem, ABOUT, message, remedy)
+fn problem(message: impl Into<String>, remedy: &str) -> Diagnostic {
+    Diagnostic::new(DiagnosticState::Problem, ABOUT, message, remedy)
 }
 
-fn unknown(message: impl Into<String>, remedy: &str) -> Finding {
-    Finding::new(State::Unknown, ABOUT, message, remedy)
+fn unknown(message: impl Into<String>, remedy: &str) -> Diagnostic {
+    Diagnostic::new(DiagnosticState::Unknown, ABOUT, message, remedy)
 }
 
 // === impl Probe ===
 
 impl Probe<'_> {
     /// What was found stays found when a later visit fails.
-    async fn all(&self, findings: &mut Vec<Finding>) -> Result<(), CallError> {
-        findings.push(self.stranger().await?);
-        findings.push(self.endpoint().await?);
+    async fn all(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<(), CallError> {
+        diagnostics.push(self.stranger().await?);
+        diagnostics.push(self.endpoint().await?);
         if self.cookie.is_none() {
             let remedy = "sign in with a browser, and put the `Cookie` that it sends into VESTIBULE_PROBE_COOKIE, or into a file \
                           for --probe-cookie-file";
             let message = "what a signed-in person can forge was not tried: there is no sign-in to try it with";
-            findings.push(unknown(message, remedy));
+            diagnostics.push(unknown(message, remedy));
             return Ok(());
         }
         let whoami = self.whoami();
@@ -148,20 +154,20 @@ impl Probe<'_> {
                 "what a signed-in person can forge was not tried: {whoami} does not say who the cookie's owner is"
             );
             let remedy = "is the cookie a living sign-in, and does the gateway send that page to vestibule?";
-            findings.push(unknown(message, remedy));
+            diagnostics.push(unknown(message, remedy));
             return Ok(());
         }
-        findings.push(self.forged().await?);
-        findings.push(self.nominated().await?);
+        diagnostics.push(self.forged().await?);
+        diagnostics.push(self.nominated().await?);
         if (200..300).contains(&self.outcome(MODELS, &[], true).await?.status) {
-            findings.push(self.cross_site().await?);
-            findings.push(self.keys().await?);
+            diagnostics.push(self.cross_site().await?);
+            diagnostics.push(self.keys().await?);
         } else {
             let message = format!(
                 "whether another site's requests and a client's own keys pass was not tried: {MODELS} is not answered to the \
                  cookie's owner"
             );
-            findings.push(unknown(message, "may this person list models? See the answer in a browser"));
+            diagnostics.push(unknown(message, "may this person list models? See the answer in a browser"));
         }
         Ok(())
     }
@@ -171,7 +177,7 @@ impl Probe<'_> {
     }
 
     /// Without a sign-in, with forged identity.
-    async fn stranger(&self) -> Result<Finding, CallError> {
+    async fn stranger(&self) -> Result<Diagnostic, CallError> {
         let remedy = "let the sign-in proxy or the gateway turn away whoever is not signed in, and set or remove these headers \
                       itself; see docs/trust.md and docs/forward-auth.md";
         for path in [self.whoami(), MODELS.to_owned()] {
@@ -188,17 +194,17 @@ impl Probe<'_> {
                 }
             }
             for lines in self.forgeries() {
-                if let Some(finding) = judge(&plain, &self.outcome(&path, &lines, false).await?, &lines, remedy) {
-                    return Ok(finding);
+                if let Some(diagnostic) = judge(&plain, &self.outcome(&path, &lines, false).await?, &lines, remedy) {
+                    return Ok(diagnostic);
                 }
             }
         }
-        Ok(Finding::ok(ABOUT, "nobody comes in without a sign-in, whatever identity headers they send"))
+        Ok(Diagnostic::ok(ABOUT, "nobody comes in without a sign-in, whatever identity headers they send"))
     }
 
     /// The endpoint for gateways, by whatever spelling, may not be asked from outside. Where it can be, it answers with a key,
     /// or with a refusal of its own: on the other listener there is no such page.
-    async fn endpoint(&self) -> Result<Finding, CallError> {
+    async fn endpoint(&self) -> Result<Diagnostic, CallError> {
         let own = &self.config.own_prefix;
         let asks = [("uri", MODELS), ("method", "GET"), ("host", self.base.authority().map_or("", Authority::as_str))];
         let kinds = |(what, value): (&str, &str)| {
@@ -231,28 +237,28 @@ impl Probe<'_> {
                 }
             }
         }
-        Ok(Finding::ok(ABOUT, "the endpoint for gateways can't be asked from outside"))
+        Ok(Diagnostic::ok(ABOUT, "the endpoint for gateways can't be asked from outside"))
     }
 
     /// With a sign-in, and forged identity beside it: on vestibule's own page, and on a path of LiteLLM's, which may go another
     /// way.
-    async fn forged(&self) -> Result<Finding, CallError> {
+    async fn forged(&self) -> Result<Diagnostic, CallError> {
         let remedy = "the sign-in proxy or the gateway must overwrite or remove this header on every request; until then take it \
                       out of `identity.reads`, or set `identity.source: check`";
         for path in [self.whoami(), INFO.to_owned()] {
             let plain = self.outcome(&path, &[], true).await?;
             for lines in self.forgeries() {
-                if let Some(finding) = judge(&plain, &self.outcome(&path, &lines, true).await?, &lines, remedy) {
-                    return Ok(finding);
+                if let Some(diagnostic) = judge(&plain, &self.outcome(&path, &lines, true).await?, &lines, remedy) {
+                    return Ok(diagnostic);
                 }
             }
         }
         let count = self.config.identity.reads.len();
-        Ok(Finding::ok(ABOUT, format!("forged copies of {count} identity headers and their twins change nothing")))
+        Ok(Diagnostic::ok(ABOUT, format!("forged copies of {count} identity headers and their twins change nothing")))
     }
 
     /// `Connection` may not take an identity header away.
-    async fn nominated(&self) -> Result<Finding, CallError> {
+    async fn nominated(&self) -> Result<Diagnostic, CallError> {
         let remedy = "have the sign-in proxy or the gateway drop what clients write into `Connection`; set \
                       `identity.groups_required` where rules hang on groups";
         for path in [self.whoami(), INFO.to_owned()] {
@@ -265,11 +271,11 @@ impl Probe<'_> {
                 }
             }
         }
-        Ok(Finding::ok(ABOUT, "`Connection` takes no identity header away"))
+        Ok(Diagnostic::ok(ABOUT, "`Connection` takes no identity header away"))
     }
 
     /// A request that a browser marks as another site's.
-    async fn cross_site(&self) -> Result<Finding, CallError> {
+    async fn cross_site(&self) -> Result<Diagnostic, CallError> {
         let line = |name: &'static str, value: &str| (HeaderName::from_static(name), value.to_owned());
         for lines in [
             vec![
@@ -286,11 +292,11 @@ impl Probe<'_> {
                 return Ok(problem(message, remedy));
             }
         }
-        Ok(Finding::ok(ABOUT, "another site's requests are refused"))
+        Ok(Diagnostic::ok(ABOUT, "another site's requests are refused"))
     }
 
     /// A key that a client sends may not be the one that LiteLLM goes by: the person's own is, or the request is refused.
-    async fn keys(&self) -> Result<Finding, CallError> {
+    async fn keys(&self) -> Result<Diagnostic, CallError> {
         let litellm = &self.config.litellm;
         for name in CREDENTIALS.iter().chain(&litellm.key_header).chain(&litellm.pass_through_key_headers) {
             let answer = self.visit(MODELS, &[(name.clone(), format!("Bearer sk-{}", self.nonce))], true).await?;
@@ -302,7 +308,7 @@ impl Probe<'_> {
                 return Ok(problem(message, remedy));
             }
         }
-        Ok(Finding::ok(ABOUT, "LiteLLM goes by no key that a client sends in a header"))
+        Ok(Diagnostic::ok(ABOUT, "LiteLLM goes by no key that a client sends in a header"))
     }
 
     /// Each header that is read, and its twin with `_`, with a name that nobody has; then all of them at once.
@@ -323,14 +329,14 @@ impl Probe<'_> {
         forgeries
     }
 
-    async fn outcome(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<Outcome, CallError> {
+    async fn outcome(&self, path: &str, lines: &HeaderLines, signed_in: bool) -> Result<VisitOutcome, CallError> {
         let answer = self.visit(path, lines, signed_in).await?;
         let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
         let user = said.and_then(|said| Some(said.get("user_id")?.as_str()?.to_owned()));
-        Ok(Outcome { status: answer.status.as_u16(), code: code(&answer), taken: taken(&answer), user })
+        Ok(VisitOutcome { status: answer.status.as_u16(), code: code(&answer), taken: taken(&answer), user })
     }
 
-    async fn visit(&self, path: &str, lines: &Lines, signed_in: bool) -> Result<ClientResponse, CallError> {
+    async fn visit(&self, path: &str, lines: &HeaderLines, signed_in: bool) -> Result<ClientResponse, CallError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(self.cookie.clone().filter(|_| signed_in).map(|cookie| (header::COOKIE, cookie)));
@@ -343,7 +349,7 @@ impl Probe<'_> {
 }
 
 /// What a forgery has changed, if anything; a refusal of its form is as good as nothing.
-fn judge(plain: &Outcome, forged: &Outcome, lines: &Lines, remedy: &str) -> Option<Finding> {
+fn judge(plain: &VisitOutcome, forged: &VisitOutcome, lines: &HeaderLines, remedy: &str) -> Option<Diagnostic> {
     let is_refused_as_such = match &forged.code {
         Some(code) => is_one_of(&FORM, code),
         None => forged.status == 400,
@@ -395,7 +401,7 @@ fn says_key(answer: &ClientResponse) -> bool {
         .any(|word| text.contains(word))
 }
 
-fn names(lines: &Lines) -> String {
+fn names(lines: &HeaderLines) -> String {
     let names: Vec<_> = lines.iter().map(|(name, _)| format!("`{name}`")).collect();
     format!(", with {}", names.join(", "))
 }

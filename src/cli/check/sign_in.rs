@@ -2,7 +2,8 @@
 
 use http::{Request, header};
 
-use crate::config::{Config, Finding, IdentitySource, State};
+use crate::config::{Config, IdentitySource};
+use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::identity::source::{AssertionSource, SignInVerdict};
 use crate::request_info::RequestInfo;
 use crate::server::app::proxy_site;
@@ -11,7 +12,7 @@ use crate::telemetry::logs::chain;
 const ABOUT: &str = "sign-in";
 
 /// A finding where there is somebody to ask.
-pub(super) async fn ask(config: &Config) -> Option<Finding> {
+pub(super) async fn ask(config: &Config) -> Option<Diagnostic> {
     let IdentitySource::Check(check) = &config.source else { return None };
     let host = config.public_url.as_ref().map_or("localhost", |url| url.authority.as_str());
     // A cookie that nobody has: without any, requests are not asked about.
@@ -26,7 +27,7 @@ pub(super) async fn ask(config: &Config) -> Option<Finding> {
         Err(error) => {
             let remedy = "see `identity.check.url`: is it the sign-in proxy's address as seen from this machine, and does it run?";
             let message = format!("could not be asked: {}", chain(&error));
-            return Some(Finding::new(State::Problem, ABOUT, message, remedy));
+            return Some(Diagnostic::new(DiagnosticState::Problem, ABOUT, message, remedy));
         }
     };
     let (status, headers) = answer;
@@ -35,18 +36,28 @@ pub(super) async fn ask(config: &Config) -> Option<Finding> {
         SignInVerdict::Passes if says_somebody => {
             let remedy =
                 "whatever answers there says somebody of everybody: it is no sign-in proxy's endpoint for being asked";
-            Finding::new(State::Problem, ABOUT, format!("{url} says who it is without a sign-in"), remedy)
+            Diagnostic::new(DiagnosticState::Problem, ABOUT, format!("{url} says who it is without a sign-in"), remedy)
         }
         SignInVerdict::Passes => {
             let remedy = "requests without a person are refused here all the same; is it the right path, without an exemption from sign-in?";
-            Finding::new(State::Warning, ABOUT, format!("{url} lets a request pass without a sign-in"), remedy)
+            Diagnostic::new(
+                DiagnosticState::Warning,
+                ABOUT,
+                format!("{url} lets a request pass without a sign-in"),
+                remedy,
+            )
         }
         SignInVerdict::Unauthenticated | SignInVerdict::Forbidden => {
-            Finding::ok(ABOUT, format!("{url} knows nobody without a sign-in ({status})"))
+            Diagnostic::ok(ABOUT, format!("{url} knows nobody without a sign-in ({status})"))
         }
         SignInVerdict::Neither => {
             let remedy = "vestibule would answer 503 to everybody: see `identity.check.url`, above all its path";
-            Finding::new(State::Problem, ABOUT, format!("{url} answers {status}, which is neither yes nor no"), remedy)
+            Diagnostic::new(
+                DiagnosticState::Problem,
+                ABOUT,
+                format!("{url} answers {status}, which is neither yes nor no"),
+                remedy,
+            )
         }
     })
 }

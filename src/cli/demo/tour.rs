@@ -11,15 +11,15 @@ use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::Fault;
-use super::page::{BOLD, CYAN, DIM, GREEN, PLAIN, Page, YELLOW, paint, plain};
-use super::setting::{PROOF_HEADER, Setting};
-use super::stand_in::{Arrival, MODEL};
-use super::watch::{Event, Line};
+use super::DemoError;
+use super::config::{DemoConfig, PROOF_HEADER};
+use super::fake_litellm::{Arrival, MODEL};
+use super::screen::{BOLD, CYAN, DIM, GREEN, PLAIN, Screen, YELLOW, paint, plain};
+use super::watch::{DemoEvent, Line};
 use super::words::Words;
 use crate::http::client::{CallError, ClientBody, ClientSettings, HttpClient, Transport};
 use crate::refusal::Code;
-use crate::registry::sqlite::{Holder, Sqlite};
+use crate::store::sqlite::{Holder, Sqlite};
 
 /// Everything is on this machine: what takes longer does not come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,10 +39,10 @@ pub(super) struct Tour {
     pub(super) door: SocketAddr,
     /// Where the stand-in for LiteLLM listens.
     pub(super) house: SocketAddr,
-    pub(super) setting: Setting,
+    pub(super) demo_config: DemoConfig,
     /// The rules' lines.
     pub(super) lines: Vec<Option<usize>>,
-    pub(super) registry: Arc<Sqlite>,
+    pub(super) store: Arc<Sqlite>,
     /// The id of the demo's own request, by which its events are known.
     pub(super) id: String,
     /// When the program began.
@@ -53,179 +53,185 @@ pub(super) struct Tour {
 
 impl Tour {
     /// Sends the demo's own request and tells what becomes of it.
-    pub(super) async fn lead(&self, page: &mut Page, happening: &mut mpsc::Receiver<Event>) -> Result<(), Fault> {
-        self.banner(page);
-        self.request(page);
+    pub(super) async fn lead(
+        &self,
+        screen: &mut Screen,
+        happening: &mut mpsc::Receiver<DemoEvent>,
+    ) -> Result<(), DemoError> {
+        self.banner(screen);
+        self.request(screen);
         let sending = tokio::spawn(send(self.door, self.headers()));
-        let arrival = self.way(page, happening).await?;
-        self.rows(page, &arrival).await?;
-        Self::outgoing(page, &arrival);
+        let arrival = self.way(screen, happening).await?;
+        self.rows(screen, &arrival).await?;
+        Self::outgoing(screen, &arrival);
         let (status, body) = timeout(PATIENCE, sending).await.map_err(late)?.map_err(late)?.map_err(late)?;
         if status != StatusCode::OK {
-            return Err(Fault::Answer(status.to_string()));
+            return Err(DemoError::Answer(status.to_string()));
         }
-        page.step(5, "The answer, as it arrives");
+        screen.step(5, "The answer, as it arrives");
         let (mut words, mut column, mut first) = (Words::of(body), 0, None);
         while let Some(word) = timeout(PATIENCE, words.next()).await.map_err(late)?? {
             first.get_or_insert_with(|| self.began.elapsed());
-            page.word(&word, &mut column);
+            screen.word(&word, &mut column);
         }
-        page.end_words();
-        let first = first.ok_or_else(|| Fault::Answer("it had no words".to_owned()))?;
-        page.item(DIM, &format!("(its first word {} ms after this program was started)", first.as_millis()));
+        screen.end_words();
+        let first = first.ok_or_else(|| DemoError::Answer("it had no words".to_owned()))?;
+        screen.item(DIM, &format!("(its first word {} ms after this program was started)", first.as_millis()));
         Ok(())
     }
 
-    fn banner(&self, page: &mut Page) {
-        page.line(&paint(BOLD, "vestibule demo"));
-        page.line("");
-        page.line("Your OAuth proxy knows who is calling; LiteLLM does not. vestibule stands");
-        page.line("between them: each person gets an account in LiteLLM with the role that their");
-        page.line("groups give them, and each request a key of their own. Here it is at work:");
-        page.line("");
+    fn banner(&self, screen: &mut Screen) {
+        screen.line(&paint(BOLD, "vestibule demo"));
+        screen.line("");
+        screen.line("Your OAuth proxy knows who is calling; LiteLLM does not. vestibule stands");
+        screen.line("between them: each person gets an account in LiteLLM with the role that their");
+        screen.line("groups give them, and each request a key of their own. Here it is at work:");
+        screen.line("");
         let (oauth, here, llm) = ("OAuth proxy", paint(BOLD, "vestibule"), "LiteLLM");
-        page.line(&format!("  you ─► {oauth} ────► {here} ──────► {llm}"));
+        screen.line(&format!("  you ─► {oauth} ────► {here} ──────► {llm}"));
         let door = self.door.to_string();
         let below =
             [["this program,", "the real one", "a stand-in"], ["then you by curl", &door, &self.house.to_string()]]
                 .map(|[oauth, here, llm]| format!("         {oauth:<18}{here:<18}{llm}"));
         for line in below {
-            page.line(&paint(DIM, &line));
+            screen.line(&paint(DIM, &line));
         }
-        page.line("");
-        page.line("It is a demo and nothing more: nobody signs in, no model answers, only this");
-        page.line("machine can reach it, and what it writes (SQLite, in memory) goes when it ends.");
+        screen.line("");
+        screen.line("It is a demo and nothing more: nobody signs in, no model answers, only this");
+        screen.line("machine can reach it, and what it writes (SQLite, in memory) goes when it ends.");
     }
 
     /// Step 1.
-    fn request(&self, page: &mut Page) {
-        page.step(1, "What came in, as an OAuth proxy sends it on for Alice");
-        page.item(BOLD, &format!("POST {PATH}"));
-        page.field(PROOF_HEADER, PLAIN, self.setting.proof.expose_secret());
-        page.item(DIM, "  (known to the OAuth proxy alone: by it the names below are believed)");
+    fn request(&self, screen: &mut Screen) {
+        screen.step(1, "What came in, as an OAuth proxy sends it on for Alice");
+        screen.item(BOLD, &format!("POST {PATH}"));
+        screen.field(PROOF_HEADER, PLAIN, self.demo_config.proof.expose_secret());
+        screen.item(DIM, "  (known to the OAuth proxy alone: by it the names below are believed)");
         for (name, value) in ALICE {
-            page.field(name, PLAIN, value);
+            screen.field(name, PLAIN, value);
         }
-        page.item(DIM, "  (and the question, in the body; no key came)");
+        screen.item(DIM, "  (and the question, in the body; no key came)");
     }
 
     /// The same as it is sent, with the id of the request.
     fn headers(&self) -> HeaderMap {
-        let own = [("X-Request-Id", self.id.as_str()), (PROOF_HEADER, self.setting.proof.expose_secret())];
+        let own = [("X-Request-Id", self.id.as_str()), (PROOF_HEADER, self.demo_config.proof.expose_secret())];
         let lines = own.into_iter().chain(ALICE);
         lines.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect()
     }
 
     /// Step 2, told when the gate has decided; then waits until the request has reached the stand-in.
-    async fn way(&self, page: &mut Page, happening: &mut mpsc::Receiver<Event>) -> Result<Arrival, Fault> {
+    async fn way(&self, screen: &mut Screen, happening: &mut mpsc::Receiver<DemoEvent>) -> Result<Arrival, DemoError> {
         loop {
             match timeout(PATIENCE, happening.recv()).await.map_err(late)? {
-                Some(Event::Admitted(line)) if self.is_own(&line) => self.rule(page, &line),
-                Some(Event::Arrived(arrival)) if arrival.request_id.as_ref() == Some(&self.id) => return Ok(arrival),
-                Some(Event::Ended(line)) if self.is_own(&line) => {
-                    let why = line.get("refusal").or(line.get("cause")).unwrap_or_default();
-                    return Err(Fault::Answer(why.to_owned()));
+                Some(DemoEvent::Admitted(line)) if self.is_own(&line) => self.rule(screen, &line),
+                Some(DemoEvent::Arrived(arrival)) if arrival.request_id.as_ref() == Some(&self.id) => {
+                    return Ok(arrival);
                 }
-                Some(Event::Warned(line)) => warn(page, &line),
+                Some(DemoEvent::Ended(line)) if self.is_own(&line) => {
+                    let why = line.get("refusal").or(line.get("cause")).unwrap_or_default();
+                    return Err(DemoError::Answer(why.to_owned()));
+                }
+                Some(DemoEvent::Warned(line)) => warn(screen, &line),
                 // Somebody was faster than the tour.
-                Some(Event::Admitted(_) | Event::Arrived(_) | Event::Ended(_)) => {}
-                None => return Err(Fault::Answer("nothing was told of it".to_owned())),
+                Some(DemoEvent::Admitted(_) | DemoEvent::Arrived(_) | DemoEvent::Ended(_)) => {}
+                None => return Err(DemoError::Answer("nothing was told of it".to_owned())),
             }
         }
     }
 
-    fn rule(&self, page: &mut Page, line: &Line) {
-        page.step(2, "The rule that matched, in the demo's configuration");
+    fn rule(&self, screen: &mut Screen, line: &Line) {
+        screen.step(2, "The rule that matched, in the demo's configuration");
         let Some(at) = self.rule_line(line) else { return };
-        let config = self.setting.text.lines().enumerate();
+        let config = self.demo_config.text.lines().enumerate();
         // A rule and its role.
         for (number, text) in config.skip(at.saturating_sub(1)).take(2) {
-            page.item(CYAN, &format!("line {}  {text}", number + 1));
+            screen.item(CYAN, &format!("line {}  {text}", number + 1));
         }
-        page.item(DIM, "(the whole of it: vestibule demo --print-config)");
+        screen.item(DIM, "(the whole of it: vestibule demo --print-config)");
     }
 
     /// Step 3.
-    async fn rows(&self, page: &mut Page, arrival: &Arrival) -> Result<(), Fault> {
-        page.step(3, "What was written, in one transaction: nobody knew her before");
+    async fn rows(&self, screen: &mut Screen, arrival: &Arrival) -> Result<(), DemoError> {
+        screen.step(3, "What was written, in one transaction: nobody knew her before");
         let Some(holder) = &arrival.holder else {
-            return Err(Fault::Answer("the stand-in did not know the key".to_owned()));
+            return Err(DemoError::Answer("the stand-in did not know the key".to_owned()));
         };
         let email = holder.email.as_deref().unwrap_or("none");
-        page.item(CYAN, "LiteLLM_UserTable");
-        page.item(PLAIN, &format!("  user_id {}, user_email {email}", holder.user_id));
-        page.item(PLAIN, &format!("  user_role {}", holder.role));
-        page.item(CYAN, "LiteLLM_VerificationToken");
+        screen.item(CYAN, "LiteLLM_UserTable");
+        screen.item(PLAIN, &format!("  user_id {}, user_email {email}", holder.user_id));
+        screen.item(PLAIN, &format!("  user_role {}", holder.role));
+        screen.item(CYAN, "LiteLLM_VerificationToken");
         let hash: String = holder.token.chars().take(16).collect();
-        page.item(PLAIN, &format!("  token {hash}… (the key's SHA-256; the key is written nowhere)"));
+        screen.item(PLAIN, &format!("  token {hash}… (the key's SHA-256; the key is written nowhere)"));
         let hours = (holder.left_seconds / 3600.0).round();
-        page.item(PLAIN, &format!("  user_id {}, expires in {hours} h", holder.user_id));
-        page.item(CYAN, "vestibule's own: account, session, audit");
-        let events = self.registry.events(&holder.user_id).await?;
-        page.item(PLAIN, &format!("  audit: {}", events.join(", ")));
+        screen.item(PLAIN, &format!("  user_id {}, expires in {hours} h", holder.user_id));
+        screen.item(CYAN, "vestibule's own: account, session, audit");
+        let events = self.store.events(&holder.user_id).await?;
+        screen.item(PLAIN, &format!("  audit: {}", events.join(", ")));
         Ok(())
     }
 
     /// Step 4.
-    fn outgoing(page: &mut Page, arrival: &Arrival) {
-        page.step(4, "What went on to LiteLLM: a key of Alice's own, and no claim about her");
-        page.item(BOLD, &arrival.line);
+    fn outgoing(screen: &mut Screen, arrival: &Arrival) {
+        screen.step(4, "What went on to LiteLLM: a key of Alice's own, and no claim about her");
+        screen.item(BOLD, &arrival.line);
         for (name, value) in &arrival.headers {
             let is_key = value.contains("sk-...");
-            page.field(name, if is_key { GREEN } else { PLAIN }, value);
+            screen.field(name, if is_key { GREEN } else { PLAIN }, value);
         }
         let names = ALICE.iter().map(|(name, _)| *name).chain([PROOF_HEADER]);
         let is_through = |name: &str| arrival.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
         let through: Vec<&str> = names.filter(|name| is_through(name)).collect();
         if through.is_empty() {
-            page.item(DIM, "(stayed here: the proof, and X-Forwarded-User, -Email and -Groups)");
+            screen.item(DIM, "(stayed here: the proof, and X-Forwarded-User, -Email and -Groups)");
         } else {
-            page.item(YELLOW, &format!("! went on, and should not have: {}", through.join(", ")));
+            screen.item(YELLOW, &format!("! went on, and should not have: {}", through.join(", ")));
         }
     }
 
     /// Shows every request that comes; it ends when nothing can come any more.
-    pub(super) async fn follow(&self, page: &mut Page, happening: &mut mpsc::Receiver<Event>) -> Fault {
+    pub(super) async fn follow(&self, screen: &mut Screen, happening: &mut mpsc::Receiver<DemoEvent>) -> DemoError {
         let mut arrivals: VecDeque<Arrival> = VecDeque::new();
         while let Some(event) = happening.recv().await {
             match event {
-                Event::Admitted(_) => {}
-                Event::Arrived(arrival) if arrival.request_id.is_none() => straight(page, &arrival),
-                Event::Arrived(arrival) => {
+                DemoEvent::Admitted(_) => {}
+                DemoEvent::Arrived(arrival) if arrival.request_id.is_none() => straight(screen, &arrival),
+                DemoEvent::Arrived(arrival) => {
                     if arrivals.len() >= ARRIVALS_MAX {
                         arrivals.pop_front();
                     }
                     arrivals.push_back(arrival);
                 }
                 // The tour's request ends when its answer has been read.
-                Event::Ended(line) if self.is_own(&line) => {}
-                Event::Ended(line) => {
+                DemoEvent::Ended(line) if self.is_own(&line) => {}
+                DemoEvent::Ended(line) => {
                     let id = line.get("request_id");
                     let at = arrivals.iter().position(|arrival| arrival.request_id.as_deref() == id);
-                    self.ended(page, &line, at.and_then(|at| arrivals.remove(at)).as_ref());
+                    self.ended(screen, &line, at.and_then(|at| arrivals.remove(at)).as_ref());
                 }
-                Event::Warned(line) => warn(page, &line),
+                DemoEvent::Warned(line) => warn(screen, &line),
             }
         }
-        Fault::Answer("nothing can be told any more".to_owned())
+        DemoError::Answer("nothing can be told any more".to_owned())
     }
 
-    fn ended(&self, page: &mut Page, line: &Line, arrival: Option<&Arrival>) {
+    fn ended(&self, screen: &mut Screen, line: &Line, arrival: Option<&Arrival>) {
         let of = |name| plain(line.get(name).unwrap_or("-"));
         let begin = format!("{} {}", of("method"), of("path"));
         let code = Code::ALL.iter().find(|code| Some(code.as_str()) == line.get("refusal"));
         if let Some(code) = code {
             let told = format!("{} {}", code.status().as_u16(), code.as_str());
-            page.line(&format!("{} {begin}  {}", paint(YELLOW, "✗"), paint(YELLOW, &told)));
-            page.item(DIM, code.message());
+            screen.line(&format!("{} {begin}  {}", paint(YELLOW, "✗"), paint(YELLOW, &told)));
+            screen.item(DIM, code.message());
             return;
         }
         let rule = self.rule_line(line).map_or_else(String::new, |at| format!(", by the rule at line {at}"));
         let status = format!("{} in {} ms", of("status"), of("total_ms"));
-        page.line(&format!("{} {begin}  {}{rule}  {status}", paint(GREEN, "✓"), paint(BOLD, &of("person"))));
+        screen.line(&format!("{} {begin}  {}{rule}  {status}", paint(GREEN, "✓"), paint(BOLD, &of("person"))));
         if let Some(holder) = arrival.and_then(|arrival| arrival.holder.as_ref()) {
             let Holder { key_name, user_id, role, .. } = holder;
-            page.item(DIM, &format!("the stand-in got {key_name}: {user_id}, {role}"));
+            screen.item(DIM, &format!("the stand-in got {key_name}: {user_id}, {role}"));
         }
     }
 
@@ -241,20 +247,20 @@ impl Tour {
 }
 
 /// A request that went past vestibule.
-fn straight(page: &mut Page, arrival: &Arrival) {
+fn straight(screen: &mut Screen, arrival: &Arrival) {
     let (style, sign, whose) = match &arrival.holder {
         Some(holder) => (GREEN, "✓", holder.user_id.clone()),
         None => (YELLOW, "✗", "401, a key that is not in the table".to_owned()),
     };
     let line = plain(&arrival.line);
-    page.line(&format!("{} {line}  straight to the stand-in  {}", paint(style, sign), paint(style, &plain(&whose))));
+    screen.line(&format!("{} {line}  straight to the stand-in  {}", paint(style, sign), paint(style, &plain(&whose))));
 }
 
 /// Something that the service warns of.
-fn warn(page: &mut Page, line: &Line) {
+fn warn(screen: &mut Screen, line: &Line) {
     let cause = line.get("cause").map_or_else(String::new, |cause| format!(": {cause}"));
     let told = format!("! {}{cause}", line.get("message").unwrap_or_default());
-    page.line(&paint(YELLOW, &plain(&told)));
+    screen.line(&paint(YELLOW, &plain(&told)));
 }
 
 /// As an OAuth proxy sends it on for a user who is signed in.
@@ -266,6 +272,6 @@ async fn send(door: SocketAddr, headers: HeaderMap) -> Result<(StatusCode, Clien
     client.post_for_stream(format!("http://{door}{PATH}"), headers, question.to_string()).await
 }
 
-fn late(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
-    Fault::Call(Box::new(error))
+fn late(error: impl std::error::Error + Send + Sync + 'static) -> DemoError {
+    DemoError::Call(Box::new(error))
 }

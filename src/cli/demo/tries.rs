@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use secrecy::ExposeSecret;
 
-use super::setting::{PROOF_HEADER, Setting};
-use super::stand_in::MODEL;
+use super::config::{DemoConfig, PROOF_HEADER};
+use super::fake_litellm::MODEL;
 
 /// One thing to try.
 pub(super) struct Try {
@@ -16,9 +16,9 @@ pub(super) struct Try {
 }
 
 /// All of them, in the order of the telling.
-pub(super) fn all(door: SocketAddr, house: SocketAddr, setting: &Setting) -> Vec<Try> {
+pub(super) fn all(door: SocketAddr, house: SocketAddr, demo_config: &DemoConfig) -> Vec<Try> {
     let models = format!("{}/v1/models", url(door));
-    let proof = format!("{PROOF_HEADER}: {}", setting.proof.expose_secret());
+    let proof = format!("{PROOF_HEADER}: {}", demo_config.proof.expose_secret());
     let groups = |name: &str| format!("X-Forwarded-Groups: {name}");
     let user = |name: &str| format!("X-Forwarded-User: {name}");
     let own_key = "Authorization: Bearer sk-my-own-key".to_owned();

@@ -9,7 +9,7 @@ use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use super::stand_in::Arrival;
+use super::fake_litellm::Arrival;
 
 /// Events that wait to be shown; further ones are dropped.
 const EVENTS_MAX: usize = 1024;
@@ -18,7 +18,7 @@ const ACCESS: &str = "vestibule::access";
 
 /// Something to show.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum DemoEvent {
     /// The gate let a request in.
     Admitted(Line),
     /// The stand-in got a request.
@@ -35,10 +35,10 @@ pub(super) struct Line(BTreeMap<&'static str, String>);
 
 /// Where events go in.
 #[derive(Debug, Clone)]
-pub(super) struct Events(mpsc::Sender<Event>);
+pub(super) struct Events(mpsc::Sender<DemoEvent>);
 
 /// Starts to watch this process. Where events come out is the second.
-pub(super) fn start() -> Result<(Events, mpsc::Receiver<Event>), TryInitError> {
+pub(super) fn start() -> Result<(Events, mpsc::Receiver<DemoEvent>), TryInitError> {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     let sender = Events(sender);
     tracing_subscriber::registry().with(Watch(sender.clone())).try_init()?;
@@ -56,9 +56,9 @@ impl<S: Subscriber> Layer<S> for Watch {
         let mut line = Line::default();
         event.record(&mut line);
         self.0.send(match (event.metadata().target(), line.get("message")) {
-            (ACCESS, Some("admitted")) => Event::Admitted(line),
-            (ACCESS, _) => Event::Ended(line),
-            _ => Event::Warned(line),
+            (ACCESS, Some("admitted")) => DemoEvent::Admitted(line),
+            (ACCESS, _) => DemoEvent::Ended(line),
+            _ => DemoEvent::Warned(line),
         });
     }
 }
@@ -67,7 +67,7 @@ impl<S: Subscriber> Layer<S> for Watch {
 
 impl Events {
     /// Whoever tells never waits.
-    pub(super) fn send(&self, event: Event) {
+    pub(super) fn send(&self, event: DemoEvent) {
         // Only in a flood is there no place: then some are not shown.
         let _ = self.0.try_send(event);
     }

@@ -1,6 +1,6 @@
 //! The words of a streamed answer, as they arrive.
 
-use super::Fault;
+use super::DemoError;
 use crate::http::client::ClientBody;
 
 pub(super) struct Words {
@@ -16,7 +16,7 @@ impl Words {
     }
 
     /// The next; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<String>, Fault> {
+    pub(super) async fn next(&mut self) -> Result<Option<String>, DemoError> {
         loop {
             while let Some(end) = self.rest.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.rest.drain(..end + 2).collect();
@@ -27,7 +27,7 @@ impl Words {
                     return Ok(Some(word.to_owned()));
                 }
             }
-            let Some(data) = self.body.next().await.map_err(|error| Fault::Call(Box::new(error)))? else {
+            let Some(data) = self.body.next().await.map_err(|error| DemoError::Call(Box::new(error)))? else {
                 return Ok(None);
             };
             self.rest.extend_from_slice(&data);

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::consent::{Consent, Plan};
-use crate::cli::errand::{Configured, Errand, Failure, answer, answer_json, say};
-use crate::cli::forget::{forget, tell};
+use crate::cli::confirm::{ChangePlan, Confirmation};
+use crate::cli::context::{CommandContext, Configured, Failure, answer, answer_json, say};
+use crate::cli::invalidate::{call_litellm, invalidate};
+use crate::cli::resolve_user::resolve_user;
 use crate::cli::table::{count, shown};
-use crate::cli::who;
 use crate::config::written;
 use crate::litellm::api;
-use crate::registry::books::{Account, Ended, Lifted};
+use crate::store::admin::{Account, RevocationReport, UnblockReport};
 
 /// Keeps somebody out: at vestibule, and in LiteLLM with every key that is theirs.
 ///
@@ -22,7 +22,7 @@ use crate::registry::books::{Account, Ended, Lifted};
 /// exactly this.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vestibule users block alice@example.com --reason 'left on Friday'")]
-pub(super) struct Block {
+pub(super) struct BlockUser {
     #[command(flatten)]
     configured: Configured,
     /// A `user_id`, an e-mail, or ISSUER and SUBJECT
@@ -32,7 +32,7 @@ pub(super) struct Block {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
-    consent: Consent,
+    confirmation: Confirmation,
     /// One JSON document
     #[arg(long)]
     json: bool,
@@ -44,53 +44,53 @@ pub(super) struct Block {
 /// ended: the next request makes a new one.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vestibule users unblock alice@example.com")]
-pub(super) struct Unblock {
+pub(super) struct UnblockUser {
     #[command(flatten)]
     configured: Configured,
     /// A `user_id`, an e-mail, or ISSUER and SUBJECT
     #[arg(required = true, num_args = 1..=2)]
     who: Vec<String>,
     #[command(flatten)]
-    consent: Consent,
+    confirmation: Confirmation,
     /// One JSON document
     #[arg(long)]
     json: bool,
 }
 
-// === impl Block ===
+// === impl BlockUser ===
 
-impl Block {
+impl BlockUser {
     pub(super) fn run(&self) -> ExitCode {
-        self.configured.run(async |errand| self.change(errand).await)
+        self.configured.run(async |context| self.change(context).await)
     }
 
-    async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let account = who::one(errand, &self.who).await?;
+    async fn change(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let account = resolve_user(context, &self.who).await?;
         let reason = self.reason.as_deref();
-        let would = errand.registry.block(&account, reason, &errand.order(true)).await??;
-        if let Err(code) = self.consent.ask(&plan(&account, &would)) {
-            if self.json && self.consent.dry_run {
+        let would = context.store.block(&account, reason, &context.change_options(true)).await??;
+        if let Err(code) = self.confirmation.ask(&plan(&account, &would)) {
+            if self.json && self.confirmation.dry_run {
                 answer_json(&document(&account, &would, false, "not_needed"));
             }
             return Ok(code);
         }
-        let done = errand.registry.block(&account, reason, &errand.order(false)).await??;
-        let told = forget(errand, &done, Some(&account.user_id)).await;
+        let done = context.store.block(&account, reason, &context.change_options(false)).await??;
+        let invalidation = invalidate(context, &done, Some(&account.user_id)).await;
         if self.json {
-            answer_json(&document(&account, &done, true, told.as_str()));
+            answer_json(&document(&account, &done, true, invalidation.as_str()));
         } else {
             answer(&format!(
                 "{} is blocked. Every vestibule goes by it within {} (`account.refresh`).\n",
                 shown(&account.user_id),
-                written(errand.config.account.refresh)
+                written(context.config.account.refresh)
             ));
         }
-        Ok(told.exit_code())
+        Ok(invalidation.exit_code())
     }
 }
 
-fn plan(account: &Account, would: &Ended) -> Plan {
-    let mut plan = Plan::to(format!("Block {}:", named(account)));
+fn plan(account: &Account, would: &RevocationReport) -> ChangePlan {
+    let mut plan = ChangePlan::to(format!("Block {}:", named(account)));
     plan.step(if would.was_blocked { "is blocked already" } else { "refuse every request of theirs" });
     for session in &would.sessions {
         plan.step(format!("end session {session} and delete its key in LiteLLM"));
@@ -111,7 +111,7 @@ fn named(account: &Account) -> String {
     format!("`{}` ({} {}), account {account_id}", shown(user_id), shown(issuer), shown(subject))
 }
 
-fn document(account: &Account, ended: &Ended, is_changed: bool, litellm: &str) -> serde_json::Value {
+fn document(account: &Account, ended: &RevocationReport, is_changed: bool, litellm: &str) -> serde_json::Value {
     json!({
         "changed": is_changed,
         "user_id": account.user_id,
@@ -124,16 +124,16 @@ fn document(account: &Account, ended: &Ended, is_changed: bool, litellm: &str) -
     })
 }
 
-// === impl Unblock ===
+// === impl UnblockUser ===
 
-impl Unblock {
+impl UnblockUser {
     pub(super) fn run(&self) -> ExitCode {
-        self.configured.run(async |errand| self.change(errand).await)
+        self.configured.run(async |context| self.change(context).await)
     }
 
-    async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
-        let account = who::one(errand, &self.who).await?;
-        let would = errand.registry.unblock(&account, &errand.order(true)).await??;
+    async fn change(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+        let account = resolve_user(context, &self.who).await?;
+        let would = context.store.unblock(&account, &context.change_options(true)).await??;
         if !would.was_blocked {
             say(&format!("`{}` is not blocked by vestibule: nothing was changed.\n", shown(&account.user_id)));
             self.hint(&account, &would);
@@ -142,30 +142,30 @@ impl Unblock {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        if let Err(code) = self.consent.ask(&lifted_plan(&account, &would)) {
-            if self.json && self.consent.dry_run {
+        if let Err(code) = self.confirmation.ask(&lifted_plan(&account, &would)) {
+            if self.json && self.confirmation.dry_run {
                 answer_json(&lifted_document(&account, &would, false, "not_needed"));
             }
             return Ok(code);
         }
-        let done = errand.registry.unblock(&account, &errand.order(false)).await??;
+        let done = context.store.unblock(&account, &context.change_options(false)).await??;
         let calls = if done.in_litellm { vec![api::touch_user(&account.user_id)] } else { Vec::new() };
-        let told = tell(errand, &calls).await;
+        let invalidation = call_litellm(context, &calls).await;
         if self.json {
-            answer_json(&lifted_document(&account, &done, true, told.as_str()));
+            answer_json(&lifted_document(&account, &done, true, invalidation.as_str()));
         } else {
             answer(&format!(
                 "{} may come in again. Every vestibule goes by it within {} (`account.refresh`).\n",
                 shown(&account.user_id),
-                written(errand.config.account.refresh)
+                written(context.config.account.refresh)
             ));
         }
         self.hint(&account, &done);
-        Ok(told.exit_code())
+        Ok(invalidation.exit_code())
     }
 
-    fn hint(&self, account: &Account, lifted: &Lifted) {
-        if lifted.still_off && !self.consent.dry_run {
+    fn hint(&self, account: &Account, lifted: &UnblockReport) {
+        if lifted.still_off && !self.confirmation.dry_run {
             say(
                 "warning: LiteLLM's user row says `metadata.scim_active: false`, which vestibule did not set: the person stays \
                  refused\n  = help: switch it on where it was switched off\n",
@@ -179,8 +179,8 @@ impl Unblock {
     }
 }
 
-fn lifted_plan(account: &Account, would: &Lifted) -> Plan {
-    let mut plan = Plan::to(format!("Unblock {}:", named(account)));
+fn lifted_plan(account: &Account, would: &UnblockReport) -> ChangePlan {
+    let mut plan = ChangePlan::to(format!("Unblock {}:", named(account)));
     plan.step("let them in again");
     if would.keys > 0 {
         let keys = usize::try_from(would.keys).unwrap_or(usize::MAX);
@@ -192,7 +192,7 @@ fn lifted_plan(account: &Account, would: &Lifted) -> Plan {
     plan
 }
 
-fn lifted_document(account: &Account, lifted: &Lifted, is_changed: bool, litellm: &str) -> serde_json::Value {
+fn lifted_document(account: &Account, lifted: &UnblockReport, is_changed: bool, litellm: &str) -> serde_json::Value {
     json!({
         "changed": is_changed,
         "user_id": account.user_id,

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::consent::{Consent, Plan};
-use crate::cli::errand::{Configured, Errand, Failure, answer, answer_json};
-use crate::cli::forget::forget;
+use crate::cli::confirm::{ChangePlan, Confirmation};
+use crate::cli::context::{CommandContext, Configured, Failure, answer, answer_json};
+use crate::cli::invalidate::invalidate;
+use crate::cli::resolve_user::resolve_user;
 use crate::cli::table::{or_dash, shown};
-use crate::cli::who;
 use crate::config::RoleSync;
-use crate::registry::books::{Account, Ended, Linked};
+use crate::store::admin::{Account, LinkReport, RevocationReport};
 
 /// Gives a row that LiteLLM has to a person who has not signed in yet.
 ///
@@ -20,7 +20,7 @@ use crate::registry::books::{Account, Ended, Linked};
 /// follows the rules, as `account.role_sync` says.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vestibule users link default 00u1ab2cd alice-admin")]
-pub(super) struct Link {
+pub(super) struct LinkUser {
     #[command(flatten)]
     configured: Configured,
     /// The sign-in source (`identity.issuer`)
@@ -30,7 +30,7 @@ pub(super) struct Link {
     /// LiteLLM's `user_id`
     user_id: String,
     #[command(flatten)]
-    consent: Consent,
+    confirmation: Confirmation,
     /// One JSON document
     #[arg(long)]
     json: bool,
@@ -46,36 +46,36 @@ pub(super) struct Link {
     after_help = "Examples:\n  vestibule users move alice@example.com default 00u9xy8zw\n  \
                   vestibule users move default 00u1ab2cd default 00u9xy8zw"
 )]
-pub(super) struct Move {
+pub(super) struct MoveAccount {
     #[command(flatten)]
     configured: Configured,
     /// WHO (a `user_id`, an e-mail, or ISSUER and SUBJECT), then the new ISSUER and SUBJECT
     #[arg(required = true, num_args = 3..=4, value_name = "WORD")]
     words: Vec<String>,
     #[command(flatten)]
-    consent: Consent,
+    confirmation: Confirmation,
     /// One JSON document
     #[arg(long)]
     json: bool,
 }
 
-// === impl Link ===
+// === impl LinkUser ===
 
-impl Link {
+impl LinkUser {
     pub(super) fn run(&self) -> ExitCode {
-        self.configured.run(async |errand| self.change(errand).await)
+        self.configured.run(async |context| self.change(context).await)
     }
 
-    async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
+    async fn change(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
         let Self { issuer, subject, user_id, .. } = self;
-        let would = errand.registry.link(issuer, subject, user_id, &errand.order(true)).await??;
-        if let Err(code) = self.consent.ask(&self.plan(errand, &would)) {
-            if self.json && self.consent.dry_run {
+        let would = context.store.link(issuer, subject, user_id, &context.change_options(true)).await??;
+        if let Err(code) = self.confirmation.ask(&self.plan(context, &would)) {
+            if self.json && self.confirmation.dry_run {
                 answer_json(&self.document(&would, false));
             }
             return Ok(code);
         }
-        let done = errand.registry.link(issuer, subject, user_id, &errand.order(false)).await??;
+        let done = context.store.link(issuer, subject, user_id, &context.change_options(false)).await??;
         if self.json {
             answer_json(&self.document(&done, true));
         } else {
@@ -84,9 +84,9 @@ impl Link {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn plan(&self, errand: &Errand, would: &Linked) -> Plan {
+    fn plan(&self, context: &CommandContext, would: &LinkReport) -> ChangePlan {
         let Self { issuer, subject, user_id, .. } = self;
-        let mut plan = Plan::to(format!(
+        let mut plan = ChangePlan::to(format!(
             "Link {} {} to LiteLLM's user `{}` (e-mail {}, role {}):",
             shown(issuer),
             shown(subject),
@@ -95,7 +95,7 @@ impl Link {
             shown(&or_dash(would.role.as_deref()))
         ));
         plan.step("make an account; whoever signs in so has that user's row");
-        plan.step(match errand.config.account.role_sync {
+        plan.step(match context.config.account.role_sync {
             RoleSync::Always | RoleSync::OnChange => {
                 "at the next request its role becomes the one that the rules give (`account.role_sync`)"
             }
@@ -104,11 +104,11 @@ impl Link {
         if would.switched_off {
             plan.step("its `metadata.scim_active` is false: the person is refused until it is switched on");
         }
-        foreign(errand, issuer, &mut plan);
+        foreign(context, issuer, &mut plan);
         plan
     }
 
-    fn document(&self, linked: &Linked, is_changed: bool) -> serde_json::Value {
+    fn document(&self, linked: &LinkReport, is_changed: bool) -> serde_json::Value {
         json!({
             "changed": is_changed,
             "issuer": self.issuer,
@@ -123,50 +123,56 @@ impl Link {
     }
 }
 
-// === impl Move ===
+// === impl MoveAccount ===
 
-impl Move {
+impl MoveAccount {
     pub(super) fn run(&self) -> ExitCode {
-        self.configured.run(async |errand| self.change(errand).await)
+        self.configured.run(async |context| self.change(context).await)
     }
 
-    async fn change(&self, errand: &Errand) -> Result<ExitCode, Failure> {
+    async fn change(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
         let [who @ .., issuer, subject] = self.words.as_slice() else {
             return Err(Failure::from("whom, and to which issuer and subject?".to_owned()));
         };
-        let account = who::one(errand, who).await?;
-        let would = errand.registry.move_account(&account, issuer, subject, &errand.order(true)).await??;
-        if let Err(code) = self.consent.ask(&move_plan(errand, &account, issuer, subject, &would)) {
-            if self.json && self.consent.dry_run {
+        let account = resolve_user(context, who).await?;
+        let would = context.store.move_account(&account, issuer, subject, &context.change_options(true)).await??;
+        if let Err(code) = self.confirmation.ask(&move_plan(context, &account, issuer, subject, &would)) {
+            if self.json && self.confirmation.dry_run {
                 answer_json(&move_document(&account, issuer, subject, &would, false, "not_needed"));
             }
             return Ok(code);
         }
-        let done = errand.registry.move_account(&account, issuer, subject, &errand.order(false)).await??;
-        let told = forget(errand, &done, None).await;
+        let done = context.store.move_account(&account, issuer, subject, &context.change_options(false)).await??;
+        let invalidation = invalidate(context, &done, None).await;
         if self.json {
-            answer_json(&move_document(&account, issuer, subject, &done, true, told.as_str()));
+            answer_json(&move_document(&account, issuer, subject, &done, true, invalidation.as_str()));
         } else {
             answer(&format!("{} is {} {} from now on.\n", shown(&account.user_id), shown(issuer), shown(subject)));
         }
-        Ok(told.exit_code())
+        Ok(invalidation.exit_code())
     }
 }
 
-fn move_plan(errand: &Errand, account: &Account, issuer: &str, subject: &str, would: &Ended) -> Plan {
-    let mut plan = Plan::to(format!("Move `{}`, account {}:", shown(&account.user_id), account.account_id));
+fn move_plan(
+    context: &CommandContext,
+    account: &Account,
+    issuer: &str,
+    subject: &str,
+    would: &RevocationReport,
+) -> ChangePlan {
+    let mut plan = ChangePlan::to(format!("Move `{}`, account {}:", shown(&account.user_id), account.account_id));
     plan.step(format!("from {} {}, who has no account then", shown(&account.issuer), shown(&account.subject)));
     plan.step(format!("to {} {}", shown(issuer), shown(subject)));
     for session in &would.sessions {
         plan.step(format!("end session {session} and delete its key in LiteLLM"));
     }
-    foreign(errand, issuer, &mut plan);
+    foreign(context, issuer, &mut plan);
     plan
 }
 
 /// A sign-in of another issuer never comes here: most likely a slip.
-fn foreign(errand: &Errand, issuer: &str, plan: &mut Plan) {
-    let ours = &errand.config.identity.issuer;
+fn foreign(context: &CommandContext, issuer: &str, plan: &mut ChangePlan) {
+    let ours = &context.config.identity.issuer;
     if **ours != *issuer {
         plan.step(format!(
             "mind that this configuration's `identity.issuer` is `{ours}`: sign-ins here are never of `{}`",
@@ -179,7 +185,7 @@ fn move_document(
     account: &Account,
     issuer: &str,
     subject: &str,
-    ended: &Ended,
+    ended: &RevocationReport,
     is_changed: bool,
     litellm: &str,
 ) -> serde_json::Value {

@@ -9,6 +9,7 @@ use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, Scalar};
 use crate::config::report::Report;
 use crate::config::{CookieName, Listen, PublicPaths, PublicUrl};
+use crate::litellm::public_paths;
 
 const LISTEN: &str = "127.0.0.1:4180";
 const ADMIN: &str = "127.0.0.1:4181";
@@ -17,17 +18,6 @@ const OWN_PREFIX: &str = "/vestibule";
 /// `sun_path` of `sockaddr_un` has 108 bytes with the zero at its end; a listener is bound under a longer name first.
 const SOCKET_PATH_BYTES_MAX: usize = 96;
 const WORKERS_MAX: usize = 1024;
-
-/// LiteLLM's own probes (`proxy/health_endpoints`).
-const HEALTH: [&str; 3] = ["/health/liveliness", "/health/liveness", "/health/readiness"];
-/// What an MCP client asks before it has a token (RFC 9728, RFC 8414).
-const MCP_DISCOVERY: [&str; 5] = [
-    "/.well-known/oauth-protected-resource",
-    "/.well-known/oauth-protected-resource/*",
-    "/.well-known/oauth-authorization-server",
-    "/.well-known/oauth-authorization-server/*",
-    "/.well-known/openid-configuration",
-];
 
 /// Where the sign-in proxy reaches us.
 pub(super) fn listen(raw: Option<&str>, mode: Option<Scalar>, report: &mut Report) -> Option<Listen> {
@@ -167,8 +157,8 @@ pub(super) fn public_paths(raw: List<String>, report: &mut Report) -> PublicPath
     for (at, text) in raw.into_iter().enumerate() {
         match text.as_deref() {
             None => {}
-            Some("health") => HEALTH.iter().for_each(|path| public_path(path, &mut paths)),
-            Some("mcp-discovery") => MCP_DISCOVERY.iter().for_each(|path| public_path(path, &mut paths)),
+            Some("health") => public_paths::HEALTH.iter().for_each(|path| public_path(path, &mut paths)),
+            Some("mcp-discovery") => public_paths::MCP_DISCOVERY.iter().for_each(|path| public_path(path, &mut paths)),
             Some(text) => {
                 let whole = text.strip_suffix("/*").unwrap_or(text);
                 let fault = if text == "/*" || text == "*" {

@@ -2,23 +2,13 @@
 
 use http::HeaderName;
 
-use crate::config::presets::IDENTITY_NAMES;
+use crate::config::presets::identity_names;
 use crate::config::problem::{KeyPath, literal};
 use crate::config::report::Report;
+use crate::litellm::credentials::CREDENTIALS;
 
-/// Headers in which LiteLLM looks for a key (`proxy/auth/user_api_key_auth.py`, `get_api_key`), and those that carry
-/// credentials everywhere. Folded.
-const CREDENTIALS: &[&str] = &[
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-litellm-api-key",
-    "api-key",
-    "x-api-key",
-    "x-goog-api-key",
-    "ocp-apim-subscription-key",
-    "litellm-user-api-key",
-];
+/// Headers that carry credentials everywhere, besides those in which LiteLLM looks for a key. Folded.
+const FURTHER_CREDENTIALS: [&str; 2] = ["proxy-authorization", "cookie"];
 
 /// Headers that mean something to HTTP or to the way here; none can carry a person, a proof or a key. Folded.
 const TAKEN: &[&str] = &[
@@ -75,8 +65,9 @@ impl Headers {
             return None;
         };
         let folded = fold(&header);
-        let is_credential = CREDENTIALS.contains(&folded.as_str());
-        let is_identity = IDENTITY_NAMES.contains(&folded.as_str());
+        let is_credential =
+            FURTHER_CREDENTIALS.contains(&folded.as_str()) || CREDENTIALS.iter().any(|name| fold(name) == folded);
+        let is_identity = identity_names().any(|name| name == folded);
         let clash = match purpose {
             _ if TAKEN.contains(&folded.as_str()) => Some("has a meaning of its own in HTTP"),
             Purpose::Identity | Purpose::Proof if is_credential => Some("carries credentials"),

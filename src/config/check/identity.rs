@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use crate::config::check::headers::{Headers, Purpose};
 use crate::config::check::values::{flag, number};
-use crate::config::presets::{IDENTITY_NAMES, Preset, PresetHeader};
+use crate::config::presets::{Preset, PresetHeader, identity_names};
 use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{EmailFrom, List, RawHeader, RawHeaders, RawIdentity};
 use crate::config::report::Report;
@@ -33,7 +33,7 @@ pub(super) fn identity(
     let listed = reads(raw.reads, report);
     let overrides = attributes(raw.headers.unwrap_or_default());
     let mut reads = BTreeMap::new();
-    let mut all_names: Vec<HeaderName> = IDENTITY_NAMES.iter().map(|name| HeaderName::from_static(name)).collect();
+    let mut all_names: Vec<HeaderName> = identity_names().map(HeaderName::from_static).collect();
     for (attribute, key, raw) in overrides {
         let own = KeyPath::parse("identity.headers").key(key);
         // With `email_from: user` the user header is the one source of the e-mail.

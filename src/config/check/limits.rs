@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::config::check::values::{Zero, duration, number};
 use crate::config::problem::{KeyPath, literal, nearest};
-use crate::config::raw::{Person, RawAudit, RawDrain, RawLimits, RawLog};
+use crate::config::raw::{RawAudit, RawDrain, RawLimits, RawLog, RawLogPerson};
 use crate::config::report::Report;
-use crate::config::{Audit, Drain, Limits, Log, LogFormat};
+use crate::config::{Audit, Drain, Limits, LogConfig, LogFormat};
 use crate::http1::TARGET_BYTES_MAX;
 
 /// hyper panics on a `max_buf_size` below this.
@@ -82,7 +82,7 @@ pub(super) fn drain(raw: RawDrain, report: &mut Report) -> Drain {
 }
 
 /// What is logged.
-pub(super) fn log(raw: RawLog, report: &mut Report) -> Log {
+pub(super) fn log(raw: RawLog, report: &mut Report) -> LogConfig {
     let level = raw.level.unwrap_or_else(|| "info".to_owned());
     for part in level.split(',').map(str::trim) {
         let (target, wanted) = part.split_once('=').unwrap_or(("vestibule", part));
@@ -99,7 +99,11 @@ pub(super) fn log(raw: RawLog, report: &mut Report) -> Log {
             break;
         }
     }
-    Log { level, format: raw.format.unwrap_or(LogFormat::Auto), person_in_clear: raw.person == Some(Person::Id) }
+    LogConfig {
+        level,
+        format: raw.format.unwrap_or(LogFormat::Auto),
+        person_in_clear: raw.person == Some(RawLogPerson::Id),
+    }
 }
 
 /// How long the audit is kept.

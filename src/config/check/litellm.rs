@@ -14,18 +14,8 @@ use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, RawDatabase, RawLitellm};
 use crate::config::report::Report;
 use crate::config::{Database, Listen, Litellm, UpstreamUrl};
+use crate::litellm::database_url;
 
-/// Settings of Prisma that stand in LiteLLM's `DATABASE_URL` and mean nothing to anybody else.
-const PRISMA_ONLY: [&str; 8] = [
-    "schema",
-    "connection_limit",
-    "pool_timeout",
-    "pgbouncer",
-    "socket_timeout",
-    "connect_timeout",
-    "statement_cache_size",
-    "sslaccept",
-];
 const POOL_MAX: u32 = 1000;
 
 /// [`Litellm`] as far as it could be read.
@@ -187,13 +177,8 @@ fn database_url(
         report.error(&from, message, "write `postgresql://USER:PASSWORD@HOST:5432/DATABASE`");
         return None;
     }
-    let Some((base, query)) = text.split_once('?') else { return Some((text.to_owned().into(), None)) };
-    let pairs = || query.split('&').filter(|pair| !pair.is_empty());
-    let name = |pair: &str| pair.split('=').next().unwrap_or_default().to_ascii_lowercase();
-    let schema = pairs().find(|pair| name(pair) == "schema").and_then(|pair| pair.split_once('='));
-    let kept: Vec<_> = pairs().filter(|pair| !PRISMA_ONLY.contains(&name(pair).as_str())).collect();
-    let used = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
-    Some((used.into(), schema.map(|(_, schema)| schema.to_owned()).filter(|schema| !schema.is_empty())))
+    let (address, schema) = database_url::split(text);
+    Some((address.into(), schema))
 }
 
 /// The master key as it stands in a header.

@@ -6,7 +6,8 @@ use crate::config::check::values::number;
 use crate::config::problem::{KeyPath, literal, nearest};
 use crate::config::raw::{GrantOn, List, OneOrMany, RawGrants, RawMatcher, RawRule, Scalar};
 use crate::config::report::Report;
-use crate::config::{Allowance, Attribute, BudgetDuration, IdentityRules, Matcher, Pattern, Role, Rule, Rules, Terms};
+use crate::config::{Allowance, Attribute, BudgetDuration, IdentityRules, Matcher, Pattern, Rule, Rules, Terms};
+use crate::litellm::role::Role;
 
 /// Most rules: each is tried at every new identity.
 const RULES_MAX: usize = 1000;

@@ -10,7 +10,7 @@ use crate::config::check::values::{flag, secret};
 use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, RawSecretHeader, RawTrust, Scalar};
 use crate::config::report::Report;
-use crate::config::{Listen, SecretHeader, Trust, UpstreamUrl};
+use crate::config::{Listen, SecretHeader, TrustRules, UpstreamUrl};
 
 /// Fewest bytes of a proof in a header.
 const PROOF_BYTES_MIN: usize = 32;
@@ -63,11 +63,11 @@ pub(super) fn trust(
     upstream: Option<&UpstreamUrl>,
     headers: &mut Headers,
     report: &mut Report,
-) -> Trust {
+) -> TrustRules {
     let at = place.at;
     let everybody = flag(&format!("{at}.everybody_may_be_anybody"), raw.everybody_may_be_anybody.as_ref(), report);
     let shared = flag(&format!("{at}.accept_shared_loopback"), raw.accept_shared_loopback.as_ref(), report);
-    let trust = Trust {
+    let trust = TrustRules {
         peers: peers(at, raw.peers.unwrap_or_default(), report),
         uids: uids(at, raw.uids.unwrap_or_default(), report),
         secret_header: raw.secret_header.and_then(|raw| secret_header(at, raw, headers, report)),
@@ -103,7 +103,7 @@ impl Place {
         KeyPath::parse(self.at).key(name)
     }
 
-    fn tcp(&self, trust: &Trust, upstream: Option<&UpstreamUrl>, shared_is_accepted: bool, report: &mut Report) {
+    fn tcp(&self, trust: &TrustRules, upstream: Option<&UpstreamUrl>, shared_is_accepted: bool, report: &mut Report) {
         let Self { at, listener, who, may, or_else, .. } = self;
         if !trust.uids.is_empty() {
             let remedy =
@@ -132,7 +132,7 @@ impl Place {
         }
     }
 
-    fn unix(&self, trust: &Trust, mode: u32, report: &mut Report) {
+    fn unix(&self, trust: &TrustRules, mode: u32, report: &mut Report) {
         let Self { at, listener, .. } = self;
         if !trust.peers.is_empty() {
             let remedy = format!("a unix socket has no addresses: set `{at}.uids`, or take `peers` out");

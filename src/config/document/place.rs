@@ -8,11 +8,11 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::config::problem::{KeyPath, Step};
+use crate::config::problem::{KeyPath, PathStep};
 
 /// Which end of `key: value` is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) enum Part {
+pub(in crate::config) enum NodePart {
     /// The key.
     Key,
     /// The value.
@@ -40,8 +40,8 @@ struct GatherKey<'a>(&'a RefCell<String>);
 
 /// Walks to a path and fails there on purpose: the error then carries the place, which the crate tells in no other way.
 pub(super) struct Walk<'a> {
-    steps: &'a [Step],
-    part: Part,
+    steps: &'a [PathStep],
+    part: NodePart,
 }
 
 /// Compares a key; fails on it where it is the one that is looked for.
@@ -55,8 +55,8 @@ struct Stop;
 
 impl Places {
     /// The place of a key or scalar; lists and mappings are not here.
-    pub(super) fn get(&self, path: &KeyPath, part: Part) -> Option<(usize, usize)> {
-        let places = if part == Part::Key { &self.keys } else { &self.scalars };
+    pub(super) fn get(&self, path: &KeyPath, part: NodePart) -> Option<(usize, usize)> {
+        let places = if part == NodePart::Key { &self.keys } else { &self.scalars };
         places.get(path).copied()
     }
 }
@@ -175,7 +175,7 @@ impl Visitor<'_> for GatherKey<'_> {
 
 impl<'a> Walk<'a> {
     /// A walk to a key, or to the value that it has.
-    pub(super) fn to(path: &'a KeyPath, part: Part) -> Self {
+    pub(super) fn to(path: &'a KeyPath, part: NodePart) -> Self {
         Self { steps: path.steps(), part }
     }
 }
@@ -221,8 +221,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let wanted = match self.steps.first() {
-            Some(Step::Index(at)) => Some(*at),
-            Some(Step::Key(_)) | None => None,
+            Some(PathStep::Index(at)) => Some(*at),
+            Some(PathStep::Key(_)) | None => None,
         };
         for at in 0.. {
             let more = if Some(at) == wanted {
@@ -240,10 +240,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
         let (wanted, steps) = match self.steps.split_first() {
-            Some((Step::Key(key), rest)) => (key.as_str(), rest),
+            Some((PathStep::Key(key), rest)) => (key.as_str(), rest),
             _ => ("", self.steps),
         };
-        let stop = steps.is_empty() && self.part == Part::Key;
+        let stop = steps.is_empty() && self.part == NodePart::Key;
         while let Some(found) = access.next_key_seed(WalkKey { wanted, stop })? {
             if found {
                 access.next_value_seed(Walk { steps, part: self.part })?;

@@ -9,9 +9,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::{Uncomment, example, files};
-use crate::config::Role;
 use crate::config::document::{Document, read_file};
-use crate::config::raw::Raw;
+use crate::config::raw::RawConfig;
+use crate::litellm::role::Role;
 
 const SCHEMA: &str = "docs/config.schema.json";
 const REFERENCE: &str = "docs/configuration.md";
@@ -205,7 +205,7 @@ fn scalar(example: &str) -> Value {
 /// The whole schema.
 fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let raw = settings.into_generator().into_root_schema_for::<Raw>();
+    let raw = settings.into_generator().into_root_schema_for::<RawConfig>();
     let mut schema = bare_shape(raw.as_value(), "", &notes());
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "vestibule's configuration".into();

@@ -33,7 +33,7 @@ fn rules() -> IdentityRules {
     }
 }
 
-fn read(rules: IdentityRules, lines: Lines<'_>) -> Result<Person, Code> {
+fn read(rules: IdentityRules, lines: Lines<'_>) -> Result<UserProfile, Code> {
     let site = testing::site_reading(&rules);
     let parts = testing::parts_of("/", lines);
     let info = RequestInfo::read(&parts, false, &site);

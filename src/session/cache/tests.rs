@@ -6,9 +6,9 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::config::{Rules, Terms};
 use crate::identity::rules::RoleMapper;
-use crate::registry::audit::TurnedAway;
-use crate::registry::{Answer, Swept};
 use crate::secret::{SessionKind, nonce};
+use crate::store::audit::Denial;
+use crate::store::{StoreFuture, SweepReport};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const AGES: Ages =
@@ -20,17 +20,17 @@ const PANIC: &str = "panic";
 /// A registry that answers as told, and only when it is let.
 struct Told {
     opens: Mutex<usize>,
-    answers: Mutex<VecDeque<Result<Option<Duration>, RegistryError>>>,
+    answers: Mutex<VecDeque<Result<Option<Duration>, StoreError>>>,
     gate: Semaphore,
 }
 
-impl Registry for Told {
-    fn open<'a>(&'a self, person: &'a Person, _: &'a Terms) -> Answer<'a, Opened> {
+impl Store for Told {
+    fn open<'a>(&'a self, person: &'a UserProfile, _: &'a Terms) -> StoreFuture<'a, OpenedSession> {
         *self.opens.lock().unwrap() += 1;
         Box::pin(async {
             self.gate.acquire().await.unwrap().forget();
             let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(None));
-            assert!(!matches!(&answer, Err(RegistryError::NotReady(why)) if why == PANIC), "as told");
+            assert!(!matches!(&answer, Err(StoreError::NotReady(why)) if why == PANIC), "as told");
             let lowered_ago = answer?;
             let secrets = SessionSecrets::parse(&SECRET.to_owned().into()).unwrap();
             let nonce = nonce().unwrap();
@@ -39,24 +39,24 @@ impl Registry for Told {
             let expires_in = Duration::from_hours(24);
             let account_id = "acc".to_owned();
             let user_id = person.subject.clone();
-            Ok(Opened { account_id, user_id, lowered_ago, session_id, key, expires_in, role: None, ui: vec![] })
+            Ok(OpenedSession { account_id, user_id, lowered_ago, session_id, key, expires_in, role: None, ui: vec![] })
         })
     }
 
-    fn prepare(&self) -> Answer<'_, ()> {
+    fn prepare(&self) -> StoreFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn sweep(&self) -> Answer<'_, Swept> {
-        Box::pin(async { Ok(Swept::default()) })
+    fn sweep(&self) -> StoreFuture<'_, SweepReport> {
+        Box::pin(async { Ok(SweepReport::default()) })
     }
 
-    fn turned_away<'a>(&'a self, _: &'a [TurnedAway]) -> Answer<'a, ()> {
+    fn record_denials<'a>(&'a self, _: &'a [Denial]) -> StoreFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 }
 
-fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, RegistryError>>) -> (Arc<Told>, Sessions) {
+fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, StoreError>>) -> (Arc<Told>, Sessions) {
     let told = Arc::new(Told {
         opens: Mutex::new(0),
         answers: Mutex::new(answers.into_iter().collect()),
@@ -75,7 +75,7 @@ fn told(answers: impl IntoIterator<Item = Result<Option<Duration>, RegistryError
 }
 
 fn somebody(email: &str) -> (Identity, RoleMapping) {
-    let identity = Identity::of(Person {
+    let identity = Identity::of(UserProfile {
         issuer: "default".into(),
         subject: "alice".into(),
         email: Some(email.to_owned()),
@@ -87,14 +87,18 @@ fn somebody(email: &str) -> (Identity, RoleMapping) {
         provider: "test".into(),
         groups: vec![],
     });
-    let rules =
-        Rules { deny: vec![], allow: vec![], rules: vec![], default_role: Some(crate::config::Role::InternalUser) };
+    let rules = Rules {
+        deny: vec![],
+        allow: vec![],
+        rules: vec![],
+        default_role: Some(crate::litellm::role::Role::InternalUser),
+    };
     let mapping = RoleMapper::new(rules).map(&identity).unwrap();
     (identity, mapping)
 }
 
-fn away() -> RegistryError {
-    RegistryError::Unavailable("away".into())
+fn away() -> StoreError {
+    StoreError::Unavailable("away".into())
 }
 
 fn code<T>(result: Result<T, Refusal>) -> Option<Code> {
@@ -103,7 +107,7 @@ fn code<T>(result: Result<T, Refusal>) -> Option<Code> {
 
 #[tokio::test]
 async fn a_panic_behind_a_request_refuses_that_one_and_no_other() {
-    let (_, sessions) = told([Err(RegistryError::NotReady(PANIC.into()))]);
+    let (_, sessions) = told([Err(StoreError::NotReady(PANIC.into()))]);
     let (identity, mapping) = somebody("a@b");
     assert_eq!(code(sessions.open(&identity, &mapping).await), Some(Code::StoreUnavailable));
     assert!(sessions.open(&identity, &mapping).await.is_ok());
@@ -141,7 +145,7 @@ async fn a_fresh_slot_asks_nothing_and_an_aging_one_asks_behind_the_request() {
 
 #[tokio::test(start_paused = true)]
 async fn a_block_made_elsewhere_holds_within_one_refresh() {
-    let (_, sessions) = told([Ok(None), Err(RegistryError::Blocked { user_id: "alice".into() })]);
+    let (_, sessions) = told([Ok(None), Err(StoreError::Blocked { user_id: "alice".into() })]);
     let (identity, mapping) = somebody("a@b");
     sessions.open(&identity, &mapping).await.unwrap();
     tokio::time::advance(AGES.refresh).await;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::strict::{self, Request, Rest};
-use crate::support::books::Books;
+use crate::support::db::TestDb;
 use crate::support::eventually;
 use crate::support::vestibule::{Setup, Vestibule};
 use crate::wire::address_of;
@@ -40,7 +40,7 @@ enum Place {
 }
 
 enum Process {
-    Vestibule { _process: Vestibule, _books: Books },
+    Vestibule { _process: Vestibule, _books: TestDb },
     Peer { child: Child, folder: PathBuf },
 }
 
@@ -75,10 +75,10 @@ struct Connection {
 impl Proxy {
     pub(super) async fn vestibule() -> Self {
         let double = Double::listen().await;
-        let books = Books::fresh().await;
-        let vestibule = Setup::new(&format!("http://{}", double.address), books.url()).with("workers", 1).start().await;
+        let db = TestDb::fresh().await;
+        let vestibule = Setup::new(&format!("http://{}", double.address), db.url()).with("workers", 1).start().await;
         let place = Place::Tcp(address_of(&vestibule));
-        Self { place, double, _process: Process::Vestibule { _process: vestibule, _books: books } }
+        Self { place, double, _process: Process::Vestibule { _process: vestibule, _books: db } }
     }
 
     pub(super) async fn nginx() -> Self {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::field;
@@ -27,7 +27,7 @@ async fn closing_on_the_second() -> Upstream {
 #[tokio::test]
 async fn requests_sent_at_once_are_answered_in_turn_refused_ones_too() {
     let stage = Stage::plain().await;
-    let good = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
+    let good = stage.client().get("/v1/models").from(&UserProfile::named("alice")).bytes();
     let refused = stage.client().get("/v1/models").bytes();
     let mut wire = stage.client().connect().await;
     wire.send([refused.clone(), refused.clone(), good.clone(), refused, good].concat()).await;
@@ -59,7 +59,7 @@ async fn an_interim_answer_never_comes_behind_the_answer_that_it_announced() {
     })
     .await;
     let client = Client::unix(stage.vestibule.folder().join("proxy.sock"));
-    let request = |method, path: &str| client.request(method, path).from(&Person::named("alice"));
+    let request = |method, path: &str| client.request(method, path).from(&UserProfile::named("alice"));
     // Nobody reads until the client's socket is full. It should once be full just before a `100 Continue`, which hyper writes
     // by itself: what is there then is an interim answer that can't be written, and a final one that hyper has. How the
     // pieces fall is the system's; so many shifts by one piece meet each of them.
@@ -100,7 +100,7 @@ async fn a_client_that_goes_away_is_known_upstream_also_with_a_request_behind() 
         None
     });
     let stage = Stage::before(upstream.await).await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice")).bytes();
     let mut wire = stage.client().connect().await;
     wire.send([request.clone(), request].concat()).await;
     stage.upstream.requests(1).await;
@@ -113,7 +113,7 @@ async fn a_client_that_goes_away_is_known_upstream_also_with_a_request_behind() 
 async fn connections_to_the_upstream_are_reused() {
     let stage = Stage::with(|setup| setup.with("workers", 1)).await;
     for _ in 0..20 {
-        stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await.expect_ok();
+        stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).send().await.expect_ok();
     }
     assert_eq!(stage.upstream.connections(), 1);
 }
@@ -122,7 +122,7 @@ async fn connections_to_the_upstream_are_reused() {
 async fn a_get_on_a_connection_that_just_closed_is_sent_again_unseen() {
     let stage = Stage::of(closing_on_the_second().await, |setup| setup.with("workers", 1)).await;
     for path in ["/1", "/2"] {
-        stage.client().get(path).from(&Person::named("alice")).send().await.expect_ok();
+        stage.client().get(path).from(&UserProfile::named("alice")).send().await.expect_ok();
     }
     assert_eq!(stage.upstream.connections(), 2, "the second request needed a second connection");
 }
@@ -130,8 +130,8 @@ async fn a_get_on_a_connection_that_just_closed_is_sent_again_unseen() {
 #[tokio::test]
 async fn a_post_that_may_have_been_read_is_never_sent_twice() {
     let stage = Stage::of(closing_on_the_second().await, |setup| setup.with("workers", 1)).await;
-    stage.client().get("/1").from(&Person::named("alice")).send().await.expect_ok();
-    let answer = stage.client().post("/2", r#"{"pay":1}"#).from(&Person::named("alice")).send().await;
+    stage.client().get("/1").from(&UserProfile::named("alice")).send().await.expect_ok();
+    let answer = stage.client().post("/2", r#"{"pay":1}"#).from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(502, "upstream_failed");
     let posts = stage.upstream.seen().iter().filter(|seen| seen.head.line.starts_with("POST")).count();
     assert_eq!(posts, 1);
@@ -146,7 +146,7 @@ async fn a_connection_that_the_upstream_closed_is_not_used_again() {
     });
     let stage = Stage::of(upstream.await, |setup| setup.with("workers", 1)).await;
     for number in 1..=30 {
-        let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+        let answer = stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).send().await;
         answer.expect_ok();
         stage.upstream.closed(number).await;
     }
@@ -159,7 +159,7 @@ async fn an_upstream_that_asks_to_close_is_obeyed() {
         Stage::before(Upstream::saying("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await)
             .await;
     for _ in 0..5 {
-        let answer = stage.client().get("/v1/models").from(&Person::named("alice")).send().await;
+        let answer = stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
         answer.expect_ok();
         assert_eq!(answer.head.value("connection"), None, "that was said to us, not to the client");
     }
@@ -173,7 +173,7 @@ async fn an_upstream_that_is_not_there_is_a_502() {
     let address = stage.upstream.url.clone();
     let Stage { vestibule, upstream, .. } = stage;
     drop(upstream);
-    let answer = vestibule.client().get("/v1/models").from(&Person::named("alice")).send().await;
+    let answer = vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(502, "upstream_unreachable");
     assert!(!answer.text().contains(address.trim_start_matches("http://")), "the caller learns no inner address");
 }
@@ -188,7 +188,7 @@ async fn an_upstream_that_hangs_up_is_a_502() {
         .await,
     )
     .await;
-    let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+    let answer = stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(502, "upstream_failed");
     assert_eq!(stage.upstream.count(), 1);
 }
@@ -196,7 +196,7 @@ async fn an_upstream_that_hangs_up_is_a_502() {
 #[tokio::test]
 async fn an_upstream_that_talks_nonsense_is_a_502() {
     let stage = Stage::before(Upstream::saying("HTTP/1.1 2000 What\r\nContent-Length: 1\r\n\r\nx").await).await;
-    let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+    let answer = stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(502, "upstream_failed");
     let cause = field(&stage.vestibule.request_lines(1).await[0], "cause");
     assert!(cause.contains("the upstream sent "), "{cause}");
@@ -211,7 +211,7 @@ async fn an_upstream_that_never_answers_is_a_504() {
         None
     });
     let stage = Stage::of(upstream.await, |setup| setup.with("limits.upstream_first_byte_timeout", "200ms")).await;
-    let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+    let answer = stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(504, "upstream_timeout");
     stage.upstream.closed(1).await;
 }
@@ -222,7 +222,7 @@ async fn an_upstream_can_be_a_unix_socket() {
     let path = folder.join(format!("vestibule-it-upstream-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let stage = Stage::before(Upstream::on_unix_socket(&path)).await;
-    stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).send().await.expect_ok();
     assert!(stage.upstream.only().head.value("x-litellm-api-key").is_some());
     let _ = std::fs::remove_file(&path);
 }
@@ -230,10 +230,17 @@ async fn an_upstream_can_be_a_unix_socket() {
 #[tokio::test]
 async fn a_request_that_has_come_through_here_before_is_a_loop() {
     let stage = Stage::plain().await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).header("Via", "1.1 edge").send().await.expect_ok();
+    stage
+        .client()
+        .get("/v1/models")
+        .from(&UserProfile::named("alice"))
+        .header("Via", "1.1 edge")
+        .send()
+        .await
+        .expect_ok();
     let via = stage.upstream.only().head.values("via").join(", ");
     assert!(via.starts_with("1.1 edge, ") || via.contains("1.1 edge"), "{via}");
-    let answer = stage.client().get("/v1/models").from(&Person::named("alice")).header("Via", via).send().await;
+    let answer = stage.client().get("/v1/models").from(&UserProfile::named("alice")).header("Via", via).send().await;
     answer.expect_refusal(508, "loop_detected");
     assert_eq!(stage.upstream.count(), 1);
 }
@@ -246,7 +253,7 @@ async fn a_client_that_is_far_ahead_is_cut_off() {
     });
     let stage = Stage::before(upstream.await).await;
     let mut wire = stage.client().connect().await;
-    wire.send(stage.client().get("/v1/models").from(&Person::named("alice")).bytes()).await;
+    wire.send(stage.client().get("/v1/models").from(&UserProfile::named("alice")).bytes()).await;
     stage.upstream.requests(1).await;
     // Behind so much nobody would see that it goes away.
     wire.send(vec![b'x'; 80 * 1024]).await;

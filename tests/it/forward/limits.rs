@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::{Gate, within};
@@ -12,7 +12,7 @@ use crate::support::{Gate, within};
 #[tokio::test]
 async fn heads_and_targets_over_the_limit_are_refused() {
     let stage = Stage::plain().await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let request = stage.client().get(&format!("/{}", "x".repeat(8191))).from(&alice);
     request.send().await.expect_ok();
     let request = stage.client().get(&format!("/{}", "x".repeat(8192))).from(&alice);
@@ -29,7 +29,7 @@ async fn heads_and_targets_over_the_limit_are_refused() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let stage = Stage::with(|setup| setup.with("limits.body_bytes", 1000)).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     stage.client().post("/v1/files", vec![b'x'; 1000]).from(&alice).send().await.expect_ok();
     let mut wire = stage.client().connect().await;
     wire.send(stage.client().request("POST", "/v1/files").from(&alice).header("Content-Length", "1001").bytes()).await;
@@ -40,7 +40,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
 #[tokio::test]
 async fn a_chunked_body_over_the_limit_never_ends_tidily_upstream() {
     let stage = Stage::with(|setup| setup.with("limits.body_bytes", 1000)).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let mut bytes =
         stage.client().request("POST", "/v1/files").from(&alice).header("Transfer-Encoding", "chunked").bytes();
     for _ in 0..3 {
@@ -100,7 +100,7 @@ async fn requests_with_doubtful_framing_are_refused() {
     }
     assert_eq!(taken, [], "none of them may be taken for a request");
     assert_eq!(stage.upstream.count(), 0, "{:#?}", stage.upstream.seen());
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn one_person_can_have_a_limit_of_requests_in_flight() {
     let gate = Gate::closed();
     let stage =
         Stage::of(Upstream::json_behind(&gate).await, |setup| setup.with("limits.in_flight_per_person", 2)).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let request = stage.client().get("/v1/models").from(&alice);
     let running: Vec<_> = (0..2)
         .map(|_| {
@@ -177,20 +177,20 @@ async fn one_person_can_have_a_limit_of_requests_in_flight() {
     gate.open();
     request.send().await.expect_ok();
     gate.open();
-    stage.client().get("/v1/models").from(&Person::named("bob")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("bob")).send().await.expect_ok();
 }
 
 #[tokio::test]
 async fn there_can_be_a_limit_of_requests_in_flight_in_all() {
     let gate = Gate::closed();
     let stage = Stage::of(Upstream::json_behind(&gate).await, |setup| setup.with("limits.in_flight", 1)).await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     let first = tokio::spawn({
         let request = request.clone();
         async move { request.send().await }
     });
     stage.upstream.requests(1).await;
-    let answer = stage.client().get("/v1/models").from(&Person::named("bob")).send().await;
+    let answer = stage.client().get("/v1/models").from(&UserProfile::named("bob")).send().await;
     answer.expect_refusal(503, "overloaded");
     assert_eq!(answer.head.value("retry-after").as_deref(), Some("1"));
     gate.open();
@@ -205,7 +205,7 @@ async fn an_idle_worker_keeps_no_place_from_a_busy_one() {
         stage
             .client()
             .get("/v1/models")
-            .from(&Person::named("alice"))
+            .from(&UserProfile::named("alice"))
             .header("Connection", "close")
             .send()
             .await
@@ -216,7 +216,7 @@ async fn an_idle_worker_keeps_no_place_from_a_busy_one() {
 #[tokio::test]
 async fn at_the_limit_of_connections_a_new_one_waits_for_a_place() {
     let stage = Stage::with(|setup| setup.with("limits.connections", 1).with("workers", 1)).await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice")).bytes();
     let mut first = stage.client().connect().await;
     first.send(&request).await;
     first.answer("GET").await.expect_ok();

@@ -1,6 +1,6 @@
 //! A refusal speaks the caller's language, and says no more than it must.
 
-use crate::support::client::{Answer, Person};
+use crate::support::client::{Answer, UserProfile};
 use crate::support::stage::Stage;
 
 fn expect_common(answer: &Answer, code: &str) {
@@ -73,11 +73,11 @@ async fn a_page_never_shows_what_the_caller_sent_unescaped() {
 async fn unknown_pages_of_ours_stay_here() {
     let stage = Stage::plain().await;
     for path in ["/vestibule/nothing", "/vestibule/", "/vestibule", "/vestibule/../v1/x"] {
-        let answer = stage.client().get(path).from(&Person::named("alice")).send().await;
+        let answer = stage.client().get(path).from(&UserProfile::named("alice")).send().await;
         answer.expect_refusal(404, "unknown_path");
     }
     assert_eq!(stage.upstream.count(), 0);
-    stage.client().get("/vestibules").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/vestibules").from(&UserProfile::named("alice")).send().await.expect_ok();
 }
 
 #[tokio::test]
@@ -86,11 +86,11 @@ async fn our_prefix_can_be_moved() {
     stage
         .client()
         .get("/-/door/nothing")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .send()
         .await
         .expect_refusal(404, "unknown_path");
-    stage.client().get("/vestibule/nothing").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/vestibule/nothing").from(&UserProfile::named("alice")).send().await.expect_ok();
 }
 
 #[tokio::test]
@@ -99,6 +99,6 @@ async fn a_connection_serves_on_after_a_refusal() {
     let mut wire = stage.client().connect().await;
     wire.send(stage.client().get("/v1/models").bytes()).await;
     assert_eq!(wire.answer("GET").await.status, 401);
-    wire.send(stage.client().get("/v1/models").from(&Person::named("alice")).bytes()).await;
+    wire.send(stage.client().get("/v1/models").from(&UserProfile::named("alice")).bytes()).await;
     wire.answer("GET").await.expect_ok();
 }

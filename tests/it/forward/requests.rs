@@ -1,6 +1,6 @@
 //! Requests and answers pass as they are, but for what a gateway must change.
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::within;
@@ -8,7 +8,7 @@ use crate::support::within;
 #[tokio::test]
 async fn every_method_but_connect_and_trace_passes() {
     let stage = Stage::plain().await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "QUERY"] {
         let answer =
             stage.client().request(method, "/v1/models").from(&alice).header("Content-Length", "0").send().await;
@@ -32,7 +32,7 @@ async fn the_target_and_the_host_pass_unchanged() {
         let answer = stage
             .client()
             .get(target)
-            .from(&Person::named("alice"))
+            .from(&UserProfile::named("alice"))
             .header("Host", "Llm.Example.com:8443")
             .send()
             .await;
@@ -49,7 +49,7 @@ async fn the_upstream_gets_the_persons_key_and_nothing_of_the_sign_in() {
     let answer = stage
         .client()
         .post("/v1/chat/completions", "{}")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("Authorization", "Bearer sk-forged")
         .header("Cookie", "_oauth2_proxy=x; theme=dark; _oauth2_proxy_csrf=y")
         .header("X-Forwarded-Preferred-Username", "alice")
@@ -62,7 +62,7 @@ async fn the_upstream_gets_the_persons_key_and_nothing_of_the_sign_in() {
     let key = seen.head.value("x-litellm-api-key").expect("the key is injected");
     assert!(key.starts_with("sk-"), "{key}");
     assert_eq!(seen.head.value("authorization"), Some(format!("Bearer {key}")));
-    assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some("alice"));
+    assert_eq!(stage.db.owner_of(&key).await.as_deref(), Some("alice"));
     assert_eq!(seen.head.value("cookie").as_deref(), Some("theme=dark"));
     assert_eq!(seen.head.value("accept").as_deref(), Some("application/json"));
     assert_eq!(seen.body.bytes, b"{}");
@@ -80,7 +80,7 @@ async fn the_upstream_gets_the_persons_key_and_nothing_of_the_sign_in() {
 #[tokio::test]
 async fn no_header_is_invented() {
     let stage = Stage::plain().await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     let mut names = stage.upstream.only().head.names();
     names.sort();
     let expected = ["authorization", "host", "via", "x-forwarded-for", "x-litellm-api-key", "x-request-id"];
@@ -95,7 +95,7 @@ async fn a_configured_key_header_carries_the_key_too() {
     stage
         .client()
         .get("/v1/models")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("X-Litellm-Key", "sk-forged")
         .send()
         .await
@@ -120,7 +120,7 @@ async fn authorization_is_kept_where_the_far_end_reads_it() {
         let answer = stage
             .client()
             .get(path)
-            .from(&Person::named("alice"))
+            .from(&UserProfile::named("alice"))
             .header("Authorization", "Bearer ya29.far-end")
             .send()
             .await;
@@ -135,7 +135,7 @@ async fn authorization_is_kept_where_the_far_end_reads_it() {
 async fn a_key_of_litellms_is_never_kept_for_a_far_end() {
     let stage = Stage::with(|setup| setup.with("litellm.keep_authorization", vec!["/vertex_ai/"])).await;
     for value in ["Bearer sk-bobs", "sk-bobs", "Basic x Bearer sk-bobs"] {
-        let request = stage.client().get("/vertex_ai/v1/x").from(&Person::named("alice"));
+        let request = stage.client().get("/vertex_ai/v1/x").from(&UserProfile::named("alice"));
         request.header("Authorization", value).send().await.expect_ok();
         let raw = stage.upstream.last().raw;
         assert!(!String::from_utf8_lossy(&raw).contains("sk-bobs"), "{value}");
@@ -148,7 +148,7 @@ async fn forwarded_headers_are_kept_from_a_trusted_peer_and_extended() {
     let answer = stage
         .client()
         .get("/ui/")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("X-Forwarded-For", "203.0.113.9")
         .header("X-Forwarded-Proto", "https")
         .header("X-Forwarded-Host", "llm.example.com")
@@ -200,7 +200,7 @@ async fn hop_by_hop_headers_stay_on_their_hop_both_ways() {
     let answer = stage
         .client()
         .get("/v1/models")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("Connection", "")
         .header("Connection", "keep-alive, X-Outer")
         .header("X-Outer", "secret")
@@ -231,7 +231,7 @@ async fn two_cookies_stay_two_and_other_statuses_pass() {
         "HTTP/1.1 418 I'm a teapot\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\nX-Two: 1\r\nX-Two: 2\r\nContent-Length: 3\r\n\r\ntea",
     );
     let stage = Stage::before(upstream.await).await;
-    let answer = stage.client().get("/tea").from(&Person::named("alice")).send().await;
+    let answer = stage.client().get("/tea").from(&UserProfile::named("alice")).send().await;
     assert_eq!((answer.status, answer.text().as_str(), answer.refusal()), (418, "tea", None));
     assert_eq!(answer.head.values("set-cookie"), ["a=1; Path=/", "b=2"]);
     assert_eq!(answer.head.values("x-two"), ["1", "2"]);
@@ -242,7 +242,7 @@ async fn an_answer_cannot_speak_for_vestibule() {
     let upstream =
         Upstream::saying("HTTP/1.1 200 OK\r\nX-Vestibule-Refusal: no_identity\r\nContent-Length: 2\r\n\r\nok");
     let stage = Stage::before(upstream.await).await;
-    let answer = stage.client().get("/v1/models").from(&Person::named("alice")).send().await;
+    let answer = stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
     assert_eq!((answer.status, answer.refusal()), (200, None));
 }
 
@@ -252,7 +252,7 @@ async fn the_callers_request_id_goes_up_and_comes_back() {
     let long = "x".repeat(128);
     for id in ["abc-123", "7f3b.2_x", long.as_str()] {
         let answer =
-            stage.client().get("/v1/models").from(&Person::named("alice")).header("X-Request-Id", id).send().await;
+            stage.client().get("/v1/models").from(&UserProfile::named("alice")).header("X-Request-Id", id).send().await;
         answer.expect_ok();
         assert_eq!(answer.head.value("x-request-id").as_deref(), Some(id));
         assert_eq!(stage.upstream.last().head.value("x-request-id").as_deref(), Some(id));
@@ -264,7 +264,7 @@ async fn a_missing_or_bad_request_id_is_replaced() {
     let stage = Stage::plain().await;
     let long = "x".repeat(200);
     for bad in [None, Some(""), Some(long.as_str()), Some("a b"), Some("<script>"), Some("a\"b"), Some("é")] {
-        let mut request = stage.client().get("/v1/models").from(&Person::named("alice"));
+        let mut request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
         if let Some(bad) = bad {
             request = request.header("X-Request-Id", bad);
         }
@@ -294,7 +294,7 @@ async fn head_and_answers_without_a_body_do_not_hang() {
     for (method, path, status) in
         [("HEAD", "/head", 200), ("GET", "/204", 204), ("GET", "/304", 304), ("HEAD", "/head", 200)]
     {
-        wire.send(stage.client().request(method, path).from(&Person::named("alice")).bytes()).await;
+        wire.send(stage.client().request(method, path).from(&UserProfile::named("alice")).bytes()).await;
         let answer = wire.answer(method).await;
         assert_eq!((answer.status, answer.body.len()), (status, 0), "{path}");
         if method == "HEAD" {
@@ -327,7 +327,7 @@ async fn early_hints_come_before_the_answer() {
         "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     );
     let stage = Stage::before(upstream.await).await;
-    let answer = stage.client().get("/ui/").from(&Person::named("alice")).send().await;
+    let answer = stage.client().get("/ui/").from(&UserProfile::named("alice")).send().await;
     answer.expect_ok();
     assert_eq!(answer.text(), "ok");
     let hints: Vec<_> = answer.informational.iter().map(|head| (head.status(), head.value("link"))).collect();
@@ -356,7 +356,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
     });
     let stage = Stage::before(upstream.await).await;
     let mut wire = stage.client().connect().await;
-    let (alice, bob) = (Person::named("alice"), Person::named("bob"));
+    let (alice, bob) = (UserProfile::named("alice"), UserProfile::named("bob"));
     let mut bytes = stage.client().post("/1", "GET /evil HTTP/1.1").from(&alice).bytes();
     bytes.extend(stage.client().get("/2").from(&bob).bytes());
     bytes.extend(stage.client().get("/3").from(&alice).bytes());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
-use crate::support::client::{Person, Request};
+use crate::support::client::{Request, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::upstream::{Exchange, Upstream};
 use crate::support::wire::Wire;
@@ -15,7 +15,7 @@ const A_WHILE: Duration = Duration::from_secs(1);
 const ENDLESS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 fn upload(stage: &Stage, framing: (&str, &str)) -> Request {
-    stage.client().request("POST", "/v1/files").from(&Person::named("alice")).header(framing.0, framing.1)
+    stage.client().request("POST", "/v1/files").from(&UserProfile::named("alice")).header(framing.0, framing.1)
 }
 
 /// Says nothing for a while; fails when something comes.
@@ -105,7 +105,8 @@ async fn a_client_that_takes_its_time_is_no_fault_of_the_upstreams() {
 #[tokio::test]
 async fn a_reader_that_takes_nothing_is_cut_off() {
     let stage = Stage::of(Upstream::answering(flood).await, |setup| setup.with("limits.send_timeout", "200ms")).await;
-    let (head, wire) = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).open().await;
+    let (head, wire) =
+        stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).open().await;
     assert_eq!(head.status(), 200);
     stage.upstream.closed(1).await;
     drop(wire);
@@ -114,7 +115,8 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
 #[tokio::test]
 async fn a_slow_reader_is_served_as_long_as_it_reads() {
     let stage = Stage::of(Upstream::answering(flood).await, |setup| setup.with("limits.send_timeout", "400ms")).await;
-    let (_, mut wire) = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).open().await;
+    let (_, mut wire) =
+        stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).open().await;
     let mut tick = interval(Duration::from_millis(40));
     for _ in 0..100 {
         tick.tick().await;
@@ -135,7 +137,7 @@ async fn an_answer_that_falls_silent_is_cut_off_for_the_client_to_see() {
         None
     });
     let stage = Stage::of(upstream.await, |setup| setup.with("limits.upstream_read_timeout", "200ms")).await;
-    let answer = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).send().await;
+    let answer = stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).send().await;
     assert_eq!((answer.status, answer.complete, answer.text().as_str()), (200, false, "data: 1\n\n"));
     stage.upstream.closed(1).await;
     let line = stage.vestibule.request_lines(1).await.remove(0);
@@ -166,7 +168,7 @@ async fn whoever_is_silent_is_asked_within_a_minute_whether_they_are_there_on_bo
         None
     });
     let stage = Stage::before(upstream.await).await;
-    let (_, _wire) = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).open().await;
+    let (_, _wire) = stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).open().await;
     let ours = crate::wire::address_of(&stage.vestibule).port();
     let theirs: u16 = stage.upstream.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     for (side, is_downstream) in [("the client", true), ("LiteLLM", false)] {
@@ -186,7 +188,7 @@ async fn slow_heads_end_in_time_and_hold_nobody_up() {
         slow.push(wire);
     }
     for _ in 0..20 {
-        stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     }
     for mut wire in slow {
         wire.answer("GET").await.expect_refusal(408, "header_timeout");
@@ -198,7 +200,7 @@ async fn slow_heads_end_in_time_and_hold_nobody_up() {
 async fn stalled_readers_hold_bounded_memory() {
     const READERS: usize = 100;
     let stage = Stage::of(Upstream::answering(flood).await, |setup| setup.with("workers", 1)).await;
-    let request = stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice"));
+    let request = stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice"));
     let before = stage.vestibule.memory();
     let mut stalled = Vec::new();
     for _ in 0..READERS {

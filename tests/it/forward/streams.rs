@@ -1,6 +1,6 @@
 //! Bodies in both directions: frame by frame, whole, cut off, with trailers.
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 use crate::support::upstream::{Exchange, Upstream};
 use crate::support::vestibule::field;
@@ -33,8 +33,12 @@ async fn a_stream_arrives_frame_by_frame() {
     });
     let stage = Stage::before(upstream.await).await;
     // The head comes before the first frame was sent, and each frame before the next one may be.
-    let (head, mut wire) =
-        stage.client().post("/v1/chat/completions", r#"{"stream":true}"#).from(&Person::named("alice")).open().await;
+    let (head, mut wire) = stage
+        .client()
+        .post("/v1/chat/completions", r#"{"stream":true}"#)
+        .from(&UserProfile::named("alice"))
+        .open()
+        .await;
     assert_eq!((head.status(), head.value("content-type").as_deref()), (200, Some("text/event-stream")));
     assert_eq!(head.value("content-encoding"), None);
     for number in 1..=5 {
@@ -49,7 +53,7 @@ async fn a_stream_arrives_frame_by_frame() {
 async fn an_upload_arrives_whole_whatever_its_framing() {
     let stage = Stage::plain().await;
     let body = long_body();
-    stage.client().post("/v1/files", body.clone()).from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().post("/v1/files", body.clone()).from(&UserProfile::named("alice")).send().await.expect_ok();
     let seen = stage.upstream.last();
     assert_eq!(seen.head.value("content-length"), Some(body.len().to_string()));
     assert!(seen.body.complete && seen.body.bytes == body, "with Content-Length");
@@ -57,7 +61,7 @@ async fn an_upload_arrives_whole_whatever_its_framing() {
     let mut bytes = stage
         .client()
         .request("POST", "/v1/files")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("Transfer-Encoding", "chunked")
         .bytes();
     for chunk in body.chunks(70_000) {
@@ -87,7 +91,7 @@ async fn an_upload_is_not_collected_before_it_goes_up() {
     let request = stage
         .client()
         .request("POST", "/v1/audio")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("Transfer-Encoding", "chunked");
     let mut wire = stage.client().connect().await;
     wire.send(request.bytes()).await;
@@ -107,7 +111,7 @@ async fn a_long_answer_arrives_whole() {
         Some(exchange)
     });
     let stage = Stage::before(upstream.await).await;
-    let answer = stage.client().get("/v1/files/1/content").from(&Person::named("alice")).send().await;
+    let answer = stage.client().get("/v1/files/1/content").from(&UserProfile::named("alice")).send().await;
     assert_eq!(answer.status, 200);
     assert!(answer.complete && answer.body == long_body());
 }
@@ -125,7 +129,7 @@ async fn trailers_pass_both_ways() {
     let mut bytes = stage
         .client()
         .request("POST", "/v1/x")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("Transfer-Encoding", "chunked")
         .header("Trailer", "X-Check")
         .header("TE", "trailers")
@@ -151,7 +155,7 @@ async fn a_client_that_goes_away_is_known_upstream() {
     let stage = Stage::before(upstream.await).await;
     for reset in [false, true] {
         let (_, mut wire) =
-            stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).open().await;
+            stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).open().await;
         assert!(within("the first frame", wire.read_chunk()).await.is_ok());
         if reset {
             wire.reset();
@@ -171,7 +175,7 @@ async fn a_client_that_goes_away_before_the_answer_is_known_upstream() {
     });
     let stage = Stage::before(upstream.await).await;
     let mut wire = stage.client().connect().await;
-    wire.send(stage.client().post("/v1/chat/completions", "{}").from(&Person::named("alice")).bytes()).await;
+    wire.send(stage.client().post("/v1/chat/completions", "{}").from(&UserProfile::named("alice")).bytes()).await;
     stage.upstream.requests(1).await;
     drop(wire);
     stage.upstream.closed(1).await;
@@ -189,7 +193,7 @@ async fn a_client_that_breaks_off_its_upload_leaves_a_broken_upload_upstream() {
         stage
             .client()
             .request("POST", "/v1/files")
-            .from(&Person::named("alice"))
+            .from(&UserProfile::named("alice"))
             .header("Transfer-Encoding", "chunked")
             .bytes(),
     )
@@ -222,7 +226,7 @@ async fn an_answer_that_breaks_off_breaks_off_for_the_client() {
     for path in ["/chunked/close", "/chunked/reset", "/length/close", "/length/reset"] {
         let before = stage.upstream.count();
         let mut wire = stage.client().connect().await;
-        wire.send(stage.client().get(path).from(&Person::named("alice")).bytes()).await;
+        wire.send(stage.client().get(path).from(&UserProfile::named("alice")).bytes()).await;
         // A reset may overtake the first bytes; then the answer is a refusal, never a whole one.
         let head = wire.expect_head("an answer").await;
         let body = within("the end of the answer", wire.read_body(head.answer_framing("GET"))).await;
@@ -249,8 +253,11 @@ async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
         None
     });
     let stage = Stage::before(upstream.await).await;
-    let request =
-        stage.client().request("POST", "/v1/files").from(&Person::named("alice")).header("Content-Length", "1000000");
+    let request = stage
+        .client()
+        .request("POST", "/v1/files")
+        .from(&UserProfile::named("alice"))
+        .header("Content-Length", "1000000");
     let mut wire = stage.client().connect().await;
     wire.send(request.bytes()).await;
     wire.send(vec![b'x'; 20_000]).await;
@@ -275,7 +282,7 @@ async fn an_early_answer_reaches_the_client_although_the_upstream_closes_at_once
             let request = stage
                 .client()
                 .request("POST", "/v1/files")
-                .from(&Person::named("alice"))
+                .from(&UserProfile::named("alice"))
                 .header("Content-Length", "100000000");
             let (mut from, mut to) = stage.client().connect().await.split();
             to.send(request.bytes()).await;
@@ -306,7 +313,7 @@ async fn an_answer_that_breaks_off_is_a_reset_for_an_http_1_0_client() {
         }
     });
     let stage = Stage::before(upstream.await).await;
-    let bytes = stage.client().get("/v1/models").from(&Person::named("alice")).bytes();
+    let bytes = stage.client().get("/v1/models").from(&UserProfile::named("alice")).bytes();
     let bytes = String::from_utf8(bytes).expect("text").replace("HTTP/1.1", "HTTP/1.0");
     let mut wire = stage.client().connect().await;
     wire.send(bytes).await;

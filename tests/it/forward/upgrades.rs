@@ -1,6 +1,6 @@
 //! Websockets: a tunnel only after a matching 101.
 
-use crate::support::client::{Person, Request};
+use crate::support::client::{Request, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::within;
@@ -12,7 +12,7 @@ fn websocket(stage: &Stage) -> Request {
     stage
         .client()
         .get("/v1/realtime?model=x")
-        .from(&Person::named("alice"))
+        .from(&UserProfile::named("alice"))
         .header("Connection", "keep-alive, Upgrade")
         .header("Upgrade", "websocket")
         .header("Sec-WebSocket-Version", "13")
@@ -79,7 +79,7 @@ async fn a_connection_that_served_other_requests_can_become_a_tunnel() {
     let stage = Stage::before(upstream.await).await;
     let mut wire = stage.client().connect().await;
     for _ in 0..2 {
-        wire.send(stage.client().get("/v1/models").from(&Person::named("alice")).bytes()).await;
+        wire.send(stage.client().get("/v1/models").from(&UserProfile::named("alice")).bytes()).await;
         wire.answer("GET").await.expect_ok();
     }
     // What follows the handshake is no request, even before its answer.
@@ -164,7 +164,7 @@ async fn a_refused_upgrade_passes_as_it_is() {
 #[tokio::test]
 async fn a_101_that_nobody_asked_for_is_a_502() {
     let stage = Stage::before(Upstream::saying(SWITCHING).await).await;
-    let answer = stage.client().get("/v1/realtime").from(&Person::named("alice")).send().await;
+    let answer = stage.client().get("/v1/realtime").from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(502, "upstream_failed");
 }
 
@@ -190,7 +190,7 @@ async fn no_other_upgrade_goes_up() {
         let answer = stage
             .client()
             .get("/v1/models")
-            .from(&Person::named("alice"))
+            .from(&UserProfile::named("alice"))
             .header("Connection", "Upgrade, HTTP2-Settings")
             .header("Upgrade", protocol)
             .header("HTTP2-Settings", "AAMAAABkAAQAAP__")

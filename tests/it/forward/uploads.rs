@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 use crate::support::upstream::{Exchange, Upstream};
 use crate::support::wire::Framing;
@@ -43,7 +43,7 @@ async fn digest(mut exchange: Exchange) -> Option<Exchange> {
 /// Uploads so much, no two MiB alike, and says what it added to the memory at most.
 async fn upload(mebibytes: usize, is_chunked: bool) -> usize {
     let stage = Stage::before(Upstream::forgetful(digest).await).await;
-    let request = stage.client().request("POST", "/v1/files").from(&Person::named("alice"));
+    let request = stage.client().request("POST", "/v1/files").from(&UserProfile::named("alice"));
     request.clone().header("Content-Length", "0").send().await; // so that this person is known
     let framed = if is_chunked {
         request.header("Transfer-Encoding", "chunked")

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 use crate::support::upstream::{Exchange, Upstream};
 use crate::support::within;
@@ -55,7 +55,7 @@ async fn echo() -> Upstream {
 async fn open(stage: &Stage) -> Socket {
     let (stream, _) = stage.client().connect().await.into_stream();
     let mut request = "ws://llm.example.com/v1/realtime?model=x".into_client_request().expect("an address");
-    for (name, value) in Person::named("alice").headers() {
+    for (name, value) in UserProfile::named("alice").headers() {
         request.headers_mut().insert(name, value.parse().expect("a value"));
     }
     let opened = within("a websocket", client_async_with_config(request, stream, Some(unlimited()))).await;

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Answer, Person, Request};
+use crate::support::client::{Answer, Request, UserProfile};
 use crate::support::operator::operate;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -12,7 +12,7 @@ use crate::support::vestibule::Setup;
 use crate::verify;
 
 fn alice(stage: &Stage, path: &str) -> Request {
-    stage.client().get(path).from(&Person::named("alice"))
+    stage.client().get(path).from(&UserProfile::named("alice"))
 }
 
 /// Sends it, and fails unless it was refused so and nothing went on.
@@ -121,7 +121,7 @@ async fn cve_2026_40574_an_address_with_two_at_signs_is_of_no_domain() {
 #[tokio::test]
 async fn cve_2026_34454_another_person_s_visit_ends_what_the_browser_held() {
     let stage = Stage::with(|setup| setup.with("public_url", "https://llm.example.com")).await;
-    let page = |who: &str| stage.client().get("/ui/").from(&Person::named(who)).header("Accept", "text/html");
+    let page = |who: &str| stage.client().get("/ui/").from(&UserProfile::named(who)).header("Accept", "text/html");
     let first = crate::ui::token(&page("alice").send().await);
     let second = page("bob").header("Cookie", format!("token={first}")).send().await;
     assert_eq!(second.status, 303, "{}", second.text());
@@ -313,7 +313,7 @@ async fn cve_2026_33496_one_listener_s_answer_is_not_the_other_s() {
     // With a check, what the proxy listener knows of somebody by a cookie is the endpoint's too; a header is neither's.
     let scene = verify::Scene::plain().await;
     verify::key(&scene.asked_for("bob", "nginx", "GET", "/v1/models").await);
-    for (name, value) in Person::named("bob").headers() {
+    for (name, value) in UserProfile::named("bob").headers() {
         let question = scene.ask("nginx", "GET", "/v1/models").header(name, value);
         let answer = question.send().await;
         assert!(matches!(answer.status, 401 | 403), "{name}: {}", answer.text());
@@ -342,7 +342,7 @@ async fn cve_2023_36456_no_header_says_where_somebody_is() {
     let stage = Stage::plain().await;
     for name in ["X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP", "CF-Connecting-IP"] {
         let value = if name == "Forwarded" { "for=127.0.0.1" } else { "127.0.0.1" };
-        let request = stage.stranger().get("/v1/models").from(&Person::named("alice")).header(name, value);
+        let request = stage.stranger().get("/v1/models").from(&UserProfile::named("alice")).header(name, value);
         refused(&stage, request, 403, "untrusted_peer").await;
     }
 }
@@ -366,7 +366,8 @@ async fn cve_2026_57210_a_list_of_addresses_that_is_none_decides_nothing() {
     let stage = Stage::plain().await;
     for list in [",,,", "unknown", "127.0.0.1\"", "[::1", "for=;by=\"", &"6.6.6.6,".repeat(500)] {
         let before = stage.upstream.count();
-        let request = stage.stranger().get("/v1/models").from(&Person::named("alice")).header("X-Forwarded-For", list);
+        let request =
+            stage.stranger().get("/v1/models").from(&UserProfile::named("alice")).header("X-Forwarded-For", list);
         request.header("Forwarded", list).send().await.expect_refusal(403, "untrusted_peer");
         assert_eq!(stage.upstream.count(), before);
         alice(&stage, "/v1/models").header("Forwarded", list).send().await.expect_ok();
@@ -382,7 +383,7 @@ async fn cve_2026_42273_a_host_in_capitals_is_the_same_host() {
         refused(&stage, foreign(host), 403, "cross_site").await;
         alice(&stage, "/v1/models").header("Host", host).send().await.expect_ok();
     }
-    refused(&stage, stage.client().get("/LOGIN").from(&Person::named("alice")), 403, "closed_door").await;
+    refused(&stage, stage.client().get("/LOGIN").from(&UserProfile::named("alice")), 403, "closed_door").await;
 }
 
 #[tokio::test]
@@ -474,7 +475,7 @@ async fn cve_2019_9900_a_nul_ends_no_value() {
 #[tokio::test]
 async fn cve_2026_25119_a_name_counts_from_the_trusted_peer_alone() {
     let stage = Stage::plain().await;
-    refused(&stage, stage.stranger().get("/v1/models").from(&Person::named("alice")), 403, "untrusted_peer").await;
+    refused(&stage, stage.stranger().get("/v1/models").from(&UserProfile::named("alice")), 403, "untrusted_peer").await;
     for name in ["X-WEBAUTH-USER", "Remote-User", "X-Remote-User"] {
         refused(&stage, stage.stranger().get("/v1/models").header(name, "alice"), 401, "no_identity").await;
         refused(&stage, stage.client().get("/v1/models").header(name, "alice"), 401, "no_identity").await;
@@ -508,20 +509,20 @@ async fn cve_2026_33376_a_bare_ipv6_address_is_that_address_alone() {
 #[tokio::test]
 async fn cve_2022_39306_an_e_mail_of_a_row_that_is_there_links_nobody_to_it() {
     let stage = Stage::plain().await;
-    stage.books.add_user("the-owner", "proxy_admin", None, Some("alice@example.com")).await;
-    stage.books.add_user("mallory", "internal_user", None, Some("owner@example.com")).await;
+    stage.db.add_user("the-owner", "proxy_admin", None, Some("alice@example.com")).await;
+    stage.db.add_user("mallory", "internal_user", None, Some("owner@example.com")).await;
     refused(&stage, alice(&stage, "/v1/models"), 403, "account_conflict").await;
-    let by_name = stage.client().get("/v1/models").from(&Person::named("mallory"));
+    let by_name = stage.client().get("/v1/models").from(&UserProfile::named("mallory"));
     refused(&stage, by_name, 403, "account_conflict").await;
 }
 
 #[tokio::test]
 async fn open_webui_14775_a_held_session_is_of_the_person_who_is_there_now() {
     let stage = Stage::with(|setup| setup.with("public_url", "https://llm.example.com")).await;
-    let page = stage.client().get("/ui/").from(&Person::named("alice")).header("Accept", "text/html").send().await;
+    let page = stage.client().get("/ui/").from(&UserProfile::named("alice")).header("Accept", "text/html").send().await;
     let placeholder = crate::ui::key(&crate::ui::token(&page));
     let call = |who: &str| {
-        let request = stage.client().get("/key/list").from(&Person::named(who));
+        let request = stage.client().get("/key/list").from(&UserProfile::named(who));
         request.header("Authorization", format!("Bearer {placeholder}"))
     };
     call("alice").send().await.expect_ok();

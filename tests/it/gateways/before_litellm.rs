@@ -20,7 +20,7 @@ pub(super) async fn a_model_call_is_the_persons(scene: &mut Scene) {
     answer.expect_ok();
     assert!(answer.complete && answer.text().contains("data: [DONE]"), "{}", answer.text());
     let paid = format!(r#"SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE "user" = '{}'"#, scene.name("alice"));
-    eventually("the two calls in her name", async || (scene.books.number(&paid).await >= 2).then_some(())).await;
+    eventually("the two calls in her name", async || (scene.db.number(&paid).await >= 2).then_some(())).await;
 }
 
 pub(super) async fn a_management_call_is_the_persons(scene: &mut Scene) {

@@ -8,8 +8,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::shipped::{Change, Gateway, Neighbours, PROOF, substituted};
 use crate::litellm;
-use crate::support::books::Books;
 use crate::support::client::{Answer, Client, Request};
+use crate::support::db::TestDb;
 use crate::support::peers::{Peer, apache, free_port};
 use crate::support::upstream::{Exchange, Seen, Upstream};
 use crate::support::vestibule::{SESSION_SECRET, Setup, Vestibule, field};
@@ -31,7 +31,7 @@ pub(super) const HELLO: (&[u8], &[u8]) = (b"\x81\x85\x00\x00\x00\x00hello", b"\x
 pub(super) struct Scene {
     pub(super) gateway: &'static Gateway,
     pub(super) client: Client,
-    pub(super) books: Books,
+    pub(super) db: TestDb,
     pub(super) vestibule: Option<Vestibule>,
     /// The double, where it stands in LiteLLM's place.
     pub(super) upstream: Option<Upstream>,
@@ -48,25 +48,25 @@ impl Scene {
     pub(super) async fn before_a_double(gateway: &'static Gateway) -> Self {
         let events = Gate::closed();
         let upstream = double(&events).await;
-        let books = Books::fresh().await;
+        let db = TestDb::fresh().await;
         let address = upstream.url.trim_start_matches("http://").parse().expect("an address");
-        let mut scene = Self::start(gateway, address, books, events).await;
+        let mut scene = Self::start(gateway, address, db, events).await;
         scene.upstream = Some(upstream);
         scene
     }
 
     pub(super) async fn before_litellm(gateway: &'static Gateway) -> Self {
         let (address, database) = litellm::address("SHORT").await;
-        Self::start(gateway, address, Books::at(&database).await, Gate::closed()).await
+        Self::start(gateway, address, TestDb::at(&database).await, Gate::closed()).await
     }
 
-    async fn start(gateway: &'static Gateway, litellm: SocketAddr, books: Books, events: Gate) -> Self {
+    async fn start(gateway: &'static Gateway, litellm: SocketAddr, db: TestDb, events: Gate) -> Self {
         let setup = Setup::new("", "");
         let folder = setup.folder().to_owned();
         let port = free_port();
         let sign_in = apache("sign-in", &folder, port, &[]).await;
         let sign_in_at = SocketAddr::from(([127, 0, 0, 1], port));
-        for (name, text) in [("proof", PROOF), ("secret", SESSION_SECRET), ("database", books.url())] {
+        for (name, text) in [("proof", PROOF), ("secret", SESSION_SECRET), ("database", db.url())] {
             std::fs::write(folder.join(name), text).expect("the folder can be written");
         }
         let path = |name: &str| folder.join(name).display().to_string();
@@ -105,7 +105,7 @@ impl Scene {
         Self {
             gateway,
             client,
-            books,
+            db,
             vestibule: Some(vestibule),
             upstream: None,
             events,
@@ -157,7 +157,7 @@ impl Scene {
     pub(super) async fn expect_alices(&self, seen: &Seen) {
         let key = seen.head.value("x-litellm-api-key").unwrap_or_else(|| panic!("no key: {:#?}", seen.head));
         assert_eq!(seen.head.value("authorization"), Some(format!("Bearer {key}")), "{:#?}", seen.head);
-        assert_eq!(self.books.owner_of(&key).await, Some(self.name("alice")), "{:#?}", seen.head);
+        assert_eq!(self.db.owner_of(&key).await, Some(self.name("alice")), "{:#?}", seen.head);
         let raw = String::from_utf8_lossy(&seen.raw).to_lowercase();
         for forged in ["forged", "6.6.6.6", PROOF, "session="] {
             assert!(!raw.contains(forged), "{forged} arrived: {raw}");

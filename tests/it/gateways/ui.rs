@@ -25,7 +25,7 @@ pub(super) async fn the_admin_ui_signs_in_and_out(scene: &mut Scene) {
     let token = token(&opened);
     let placeholder = key(&token);
     assert!(placeholder.starts_with("sk-vst-"), "{placeholder}");
-    assert_eq!(scene.books.owner_of(&placeholder).await, None, "it is no key of LiteLLM's");
+    assert_eq!(scene.db.owner_of(&placeholder).await, None, "it is no key of LiteLLM's");
     let cookies = format!("{}; token={token}", scene.cookie("alice"));
 
     // In, with LiteLLM's own page.

@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{told, two_people};
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::{done, operate, plain, said};
 use crate::support::stage::Stage;
 
 #[tokio::test]
 async fn only_a_link_gives_a_row_with_an_admin_role_to_a_person() {
     let stage = Stage::with(|setup| setup.with("account.adopt", vec!["user_id", "email"])).await;
-    stage.books.add_user("root-of-old", "proxy_admin", None, Some("alice@example.com")).await;
-    let alice = Person::named("alice").in_groups("llm-admins");
+    stage.db.add_user("root-of-old", "proxy_admin", None, Some("alice@example.com")).await;
+    let alice = UserProfile::named("alice").in_groups("llm-admins");
     let request = stage.client().get("/v1/models").from(&alice);
     request.send().await.expect_refusal(403, "account_conflict");
     let ended = operate(&stage.setup, &["users", "link", "default", "alice", "root-of-old", "--dry-run"]).await;
@@ -25,16 +25,16 @@ A dry run: nothing was changed.
     let linked = done(&stage.setup, &["users", "link", "default", "alice", "root-of-old", "--yes"]).await;
     assert_eq!(linked, "default alice is root-of-old from now on.\n");
     stage.setup.start().await.client().get("/v1/models").from(&alice).send().await.expect_ok();
-    assert_eq!(stage.books.users().await.len(), 1);
-    assert_eq!(stage.books.role("root-of-old").await.as_deref(), Some("proxy_admin"));
-    let events = stage.books.texts("SELECT event FROM vestibule.audit WHERE event <> 'refused' ORDER BY id").await;
+    assert_eq!(stage.db.users().await.len(), 1);
+    assert_eq!(stage.db.role("root-of-old").await.as_deref(), Some("proxy_admin"));
+    let events = stage.db.texts("SELECT event FROM vestibule.audit WHERE event <> 'refused' ORDER BY id").await;
     assert_eq!(events[0], "linked");
 }
 
 #[tokio::test]
 async fn what_cannot_be_linked_is_told_with_the_reason() {
     let stage = two_people().await;
-    stage.books.add_user("carol", "internal_user", None, None).await;
+    stage.db.add_user("carol", "internal_user", None, None).await;
     for (words, reason) in [
         (["default", "alice", "carol"], "has an account already: `alice`"),
         (["default", "c", "bob"], "belongs to the account of `default` `bob`"),
@@ -72,16 +72,16 @@ A dry run: nothing was changed.
     );
     let moved = done(&stage.setup, &["users", "move", "default", "alice", "default", "a-2", "--yes"]).await;
     assert_eq!(moved, "alice is default a-2 from now on.\n");
-    let mut alice = Person::named("a-2");
+    let mut alice = UserProfile::named("a-2");
     alice.email = "alice@example.com".to_owned();
     let answer = stage.client().get("/v1/models").from(&alice).send().await;
     answer.expect_ok();
     let key = stage.upstream.last().head.value("x-litellm-api-key").expect("a key");
-    assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some("alice"));
-    let row = stage.books.user("alice").await.expect("the row is there");
+    assert_eq!(stage.db.owner_of(&key).await.as_deref(), Some("alice"));
+    let row = stage.db.user("alice").await.expect("the row is there");
     assert_eq!(row.sso_user_id.as_deref(), Some("a-2"));
-    assert_eq!(stage.books.user_count().await, 2);
-    let detail = stage.books.texts("SELECT detail::text FROM vestibule.audit WHERE event = 'moved'").await.remove(0);
+    assert_eq!(stage.db.user_count().await, 2);
+    let detail = stage.db.texts("SELECT detail::text FROM vestibule.audit WHERE event = 'moved'").await.remove(0);
     let wanted =
         json!({ "from": { "issuer": "default", "subject": "alice" }, "to": { "issuer": "default", "subject": "a-2" } });
     assert_eq!(serde_json::from_str::<Value>(&detail).expect("JSON"), wanted);
@@ -98,13 +98,13 @@ This is no block: whoever comes again gets a new session.
 A dry run: nothing was changed.
 ";
     assert_eq!(plain(&stage, &said(&plan)).await, wanted);
-    let first = stage.books.texts("SELECT token FROM vestibule.session ORDER BY created_at").await;
+    let first = stage.db.texts("SELECT token FROM vestibule.session ORDER BY created_at").await;
     let told = done(&stage.setup, &["sessions", "revoke", "alice", "--yes"]).await;
     assert_eq!(told, "1 session ended. Whoever comes again gets a new one.\n");
-    assert_eq!(stage.books.texts(r#"SELECT token FROM "LiteLLM_VerificationToken""#).await, first[1..]);
+    assert_eq!(stage.db.texts(r#"SELECT token FROM "LiteLLM_VerificationToken""#).await, first[1..]);
     let other = stage.setup.start().await;
-    other.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
-    assert_eq!(stage.books.key_count().await, 2);
+    other.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
+    assert_eq!(stage.db.key_count().await, 2);
     let again = operate(&stage.setup, &["sessions", "revoke", "default", "nobody", "--yes"]).await;
     assert_eq!(again.code, Some(67), "{again:?}");
 }
@@ -125,7 +125,7 @@ async fn one_session_or_all_can_be_revoked() {
     );
     // More than one batch.
     stage
-        .books
+        .db
         .run(
             "INSERT INTO vestibule.session (id, account_id, kind, nonce, secret_id, token, expires_at, current) \
              SELECT 's' || n, a.id, 'api', '', 'x', 'token' || n, now() + interval '1 hour', false \
@@ -135,8 +135,8 @@ async fn one_session_or_all_can_be_revoked() {
     let ended = operate(&stage.setup, &["sessions", "revoke", "--all", "--yes"]).await;
     told!(&ended, 0, "and 1081 more");
     assert_eq!(ended.stdout, "1101 sessions ended. Whoever comes again gets a new one.\n");
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session").await, 0);
-    assert_eq!(stage.books.key_count().await, 0);
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.audit WHERE event = 'session_revoked'").await, 1102);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session").await, 0);
+    assert_eq!(stage.db.key_count().await, 0);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.audit WHERE event = 'session_revoked'").await, 1102);
     told!(operate(&stage.setup, &["sessions", "revoke", "--all", "--yes"]).await, 0, "There is no living session");
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::two_people;
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::{done, operate, plain, said};
 use crate::support::stage::Stage;
 use crate::support::vestibule::{SESSION_SECRET, binary, ended};
@@ -76,9 +76,9 @@ SESSION  USER_ID  STATE  KEY  CREATED  EXPIRES  SECRET
 #[tokio::test]
 async fn sessions_are_a_table_and_one_json_document() {
     let stage = two_people().await;
-    stage.books.run(r#"UPDATE "LiteLLM_VerificationToken" SET blocked = true WHERE user_id = 'alice'"#).await;
-    stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken" WHERE user_id = 'bob'"#).await;
-    let secret = stage.books.texts("SELECT DISTINCT secret_id FROM vestibule.session").await.remove(0);
+    stage.db.run(r#"UPDATE "LiteLLM_VerificationToken" SET blocked = true WHERE user_id = 'alice'"#).await;
+    stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken" WHERE user_id = 'bob'"#).await;
+    let secret = stage.db.texts("SELECT DISTINCT secret_id FROM vestibule.session").await.remove(0);
     let table = plain(&stage, &done(&stage.setup, &["sessions", "list"]).await).await;
     let wanted = format!(
         "SESSION  USER_ID  STATE  KEY  CREATED  EXPIRES  SECRET\n\
@@ -99,7 +99,7 @@ async fn sessions_are_a_table_and_one_json_document() {
 #[tokio::test]
 async fn the_audit_tells_who_did_what_to_whom() {
     let stage = two_people().await;
-    let admin = Person::named("alice").in_groups("llm-admins");
+    let admin = UserProfile::named("alice").in_groups("llm-admins");
     stage.client().get("/v1/models").from(&admin).send().await.expect_ok();
     done(&stage.setup, &["users", "block", "alice", "--yes", "--reason", "left on Friday"]).await;
     let table = plain(&stage, &done(&stage.setup, &["audit", "alice"]).await).await;
@@ -172,17 +172,17 @@ async fn the_audit_can_be_followed_and_misses_neither_a_burst_nor_a_line_that_wa
     for wanted in ["AT ", "created", "session_made"] {
         assert!(table.next().await.contains(wanted));
     }
-    let first = stage.books.number("SELECT max(id) FROM vestibule.audit").await + 1;
+    let first = stage.db.number("SELECT max(id) FROM vestibule.audit").await + 1;
     // Far more at once than `--limit`, but for one number that is taken and not there yet.
     let insert = "INSERT INTO vestibule.audit (id, account_id, actor, event) OVERRIDING SYSTEM VALUE";
     let alice = "(SELECT id FROM vestibule.account WHERE user_id = 'alice')";
     let burst = format!("SELECT n, {alice}, 'somebody', 'blocked' FROM generate_series({first}, {first} + 299) n");
-    stage.books.run(&format!("{insert} {burst} WHERE n <> {first} + 7")).await;
+    stage.db.run(&format!("{insert} {burst} WHERE n <> {first} + 7")).await;
     let mut ids = Vec::new();
     for _ in 0..299 {
         ids.push(parse(&following.next().await)["id"].as_i64().expect("a number"));
     }
-    stage.books.run(&format!("{insert} VALUES ({first} + 7, {alice}, 'late', 'blocked')")).await;
+    stage.db.run(&format!("{insert} VALUES ({first} + 7, {alice}, 'late', 'blocked')")).await;
     let late = parse(&following.next().await);
     assert_eq!((&late["actor"], &late["id"]), (&json!("late"), &json!(first + 7)));
     ids.push(first + 7);
@@ -195,7 +195,7 @@ async fn the_audit_can_be_followed_and_misses_neither_a_burst_nor_a_line_that_wa
 #[tokio::test]
 async fn a_name_that_would_move_the_cursor_is_shown_without_it() {
     let stage = two_people().await;
-    stage.books.run(r#"UPDATE "LiteLLM_UserTable" SET user_email = E'\x1b[2Jx' WHERE user_id = 'bob'"#).await;
+    stage.db.run(r#"UPDATE "LiteLLM_UserTable" SET user_email = E'\x1b[2Jx' WHERE user_id = 'bob'"#).await;
     let table = done(&stage.setup, &["users", "list"]).await;
     assert!(table.contains("\u{fffd}[2Jx") && !table.contains('\u{1b}'), "{table:?}");
 }
@@ -223,7 +223,7 @@ async fn a_new_secret_is_good_and_another_each_time() {
 #[tokio::test]
 async fn the_secrets_in_use_are_told_by_their_ids() {
     let stage = two_people().await;
-    let old = stage.books.texts("SELECT DISTINCT secret_id FROM vestibule.session").await.remove(0);
+    let old = stage.db.texts("SELECT DISTINCT secret_id FROM vestibule.session").await.remove(0);
     let new = "a new secret of the tests, 32 bytes and more";
     let both = stage.setup.clone().with("session.secret", format!("{new}\n{SESSION_SECRET}"));
     let document = plain(&stage, &done(&both, &["secret", "id", "--json"]).await).await;
@@ -242,8 +242,8 @@ async fn the_secrets_in_use_are_told_by_their_ids() {
 
 #[tokio::test]
 async fn the_tables_are_made_or_their_sql_is_printed() {
-    let books = crate::support::books::Books::fresh().await;
-    let setup = crate::support::vestibule::Setup::new("http://127.0.0.1:1", books.url());
+    let db = crate::support::db::TestDb::fresh().await;
+    let setup = crate::support::vestibule::Setup::new("http://127.0.0.1:1", db.url());
     let ended = operate(&setup, &["users", "list"]).await;
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("run `vestibule migrate`"), "{ended:?}");
@@ -251,20 +251,20 @@ async fn the_tables_are_made_or_their_sql_is_printed() {
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("in schema `vestibule`"), "{ended:?}");
     // What is printed does what the command would do, and once more does nothing.
-    books.run(&done(&setup, &["migrate", "--print"]).await).await;
+    db.run(&done(&setup, &["migrate", "--print"]).await).await;
     assert!(done(&setup, &["migrate"]).await.contains("nothing to do"));
-    books.run(&done(&setup, &["migrate", "--print"]).await).await;
+    db.run(&done(&setup, &["migrate", "--print"]).await).await;
     assert_eq!(done(&setup, &["users", "list", "--json"]).await, "[]\n");
     let other = setup.with("database.schema", "other");
     assert!(done(&other, &["migrate", "--yes"]).await.contains("schema `other` are of version"));
-    assert_eq!(books.number("SELECT count(*) FROM other.account").await, 0);
+    assert_eq!(db.number("SELECT count(*) FROM other.account").await, 0);
 }
 
 #[tokio::test]
 async fn with_people_in_clear_the_log_names_them_and_else_not() {
     for (person, named) in [("hash", false), ("id", true)] {
         let stage = Stage::with(|setup| setup.with("log.person", person)).await;
-        stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+        stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
         let ended = operate(&stage.setup, &["users", "block", "alice", "--yes", "--reason", "alice knows"]).await;
         let lines: Vec<Value> = ended.stderr.lines().filter(|line| line.starts_with('{')).map(parse).collect();
         let line = lines.iter().find(|line| line["target"] == "vestibule::audit").expect("a line of the audit");

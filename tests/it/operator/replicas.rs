@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::operator::{MASTER_KEY, done};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -33,7 +33,7 @@ async fn a_block_holds_on_every_replica_within_the_refresh_and_leaves_running_st
     .await;
     let stage = Stage::of(upstream, |setup| setup.with("account.refresh", "1s")).await;
     let other = stage.setup.start().await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let requests = [&stage.vestibule, &other].map(|replica| replica.client().get("/v1/models").from(&alice));
     for request in &requests {
         request.send().await.expect_ok();
@@ -72,7 +72,7 @@ async fn a_revoked_session_is_replaced_on_every_replica_within_the_refresh() {
     let stage = Stage::with(|setup| setup.with("account.refresh", "1s")).await;
     let other = stage.setup.start().await;
     let requests =
-        [&stage.vestibule, &other].map(|replica| replica.client().get("/v1/models").from(&Person::named("alice")));
+        [&stage.vestibule, &other].map(|replica| replica.client().get("/v1/models").from(&UserProfile::named("alice")));
     for request in &requests {
         request.send().await.expect_ok();
     }
@@ -112,7 +112,7 @@ async fn with_the_master_key_a_block_reaches_a_replica_that_still_trusts_its_mem
         setup.with("account.refresh", "1h").with("session.life", "7d").with("litellm.master_key", MASTER_KEY)
     })
     .await;
-    let request = stage.client().get("/v1/models").from(&Person::named("alice"));
+    let request = stage.client().get("/v1/models").from(&UserProfile::named("alice"));
     request.send().await.expect_ok();
     done(&stage.setup, &["users", "block", "alice", "--yes"]).await;
     request.send().await.expect_refusal(403, "account_blocked");
@@ -122,9 +122,9 @@ async fn with_the_master_key_a_block_reaches_a_replica_that_still_trusts_its_mem
 async fn who_is_turned_away_is_in_the_audit_once_a_minute_and_replica_or_not() {
     let stage = Stage::with(|setup| setup.with("default_role", "deny").with("account.refresh", "1s")).await;
     let other = stage.setup.start().await;
-    stage.client().get("/v1/models").from(&Person::named("alice")).send().await.expect_ok();
+    stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await.expect_ok();
     done(&stage.setup, &["users", "block", "alice", "--yes"]).await;
-    let mallory = Person::named("mallory").in_groups("none");
+    let mallory = UserProfile::named("mallory").in_groups("none");
     let refused = "SELECT concat_ws(' ', detail->>'subject', detail->>'code', coalesce(a.user_id, '-')) FROM vestibule.audit l \
          LEFT JOIN vestibule.account a ON a.id = l.account_id WHERE event = 'refused' ORDER BY 1";
     for _ in 0..20 {
@@ -132,20 +132,20 @@ async fn who_is_turned_away_is_in_the_audit_once_a_minute_and_replica_or_not() {
     }
     // Nobody is identified here: nobody is written down.
     stage.client().get("/v1/models").send().await.expect_refusal(401, "no_identity");
-    eventually("the first refusal in the audit", async || (stage.books.texts(refused).await.len() == 1).then_some(()))
+    eventually("the first refusal in the audit", async || (stage.db.texts(refused).await.len() == 1).then_some(()))
         .await;
     for _ in 0..5 {
         other.client().get("/v1/models").from(&mallory).send().await.expect_refusal(403, "no_role");
         other
             .client()
             .get("/v1/models")
-            .from(&Person::named("alice"))
+            .from(&UserProfile::named("alice"))
             .send()
             .await
             .expect_refusal(403, "account_blocked");
     }
     let wanted = ["alice account_blocked alice", "mallory no_role -"];
-    eventually("both in the audit", async || (stage.books.texts(refused).await == wanted).then_some(())).await;
+    eventually("both in the audit", async || (stage.db.texts(refused).await == wanted).then_some(())).await;
     let lines = stage.vestibule.log();
     let lines: Vec<_> =
         lines.iter().filter(|line| line.contains("vestibule::audit") && line.contains("refused")).collect();
@@ -158,14 +158,14 @@ async fn who_is_turned_away_is_in_the_audit_once_a_minute_and_replica_or_not() {
 #[tokio::test]
 async fn somebody_whose_groups_did_not_arrive_is_in_the_audit() {
     let stage = Stage::with(|setup| setup.with("identity.groups_required", true)).await;
-    let alice = Person::named("alice");
+    let alice = UserProfile::named("alice");
     let [user, email, _] = alice.headers();
     let request = stage.client().get("/v1/models").header(user.0, user.1).header(email.0, email.1);
     request.send().await.expect_refusal(403, "no_groups");
     let refused =
         "SELECT concat_ws(' ', detail->>'subject', detail->>'code') FROM vestibule.audit WHERE event = 'refused'";
     eventually("the refusal in the audit", async || {
-        (stage.books.texts(refused).await == ["alice no_groups"]).then_some(())
+        (stage.db.texts(refused).await == ["alice no_groups"]).then_some(())
     })
     .await;
 }

@@ -24,13 +24,13 @@ enum Target {
 
 /// What oauth2-proxy would say of somebody.
 #[derive(Debug, Clone)]
-pub(crate) struct Person {
+pub(crate) struct UserProfile {
     pub(crate) user: String,
     pub(crate) email: String,
     pub(crate) groups: String,
 }
 
-impl Person {
+impl UserProfile {
     /// Somebody of example.com in `llm-users`, whom the rules make an internal user.
     pub(crate) fn named(name: &str) -> Self {
         Self { user: name.to_owned(), email: format!("{name}@example.com"), groups: "llm-users,team-a".to_owned() }
@@ -129,7 +129,7 @@ impl Request {
     }
 
     /// With oauth2-proxy's headers of that person.
-    pub(crate) fn from(self, person: &Person) -> Self {
+    pub(crate) fn from(self, person: &UserProfile) -> Self {
         person.headers().into_iter().fold(self, |request, (name, value)| request.header(name, value))
     }
 

@@ -40,9 +40,9 @@ pub(crate) fn said(ended: &Ended) -> String {
 /// The text with ids and times of the books replaced by names, in the order of the books, and blanks in a row by two.
 pub(crate) async fn plain(stage: &Stage, text: &str) -> String {
     let mut text = text.to_owned();
-    let accounts = stage.books.texts("SELECT id FROM vestibule.account ORDER BY user_id").await;
+    let accounts = stage.db.texts("SELECT id FROM vestibule.account ORDER BY user_id").await;
     let sessions = "SELECT s.id FROM vestibule.session s JOIN vestibule.account a ON a.id = s.account_id ORDER BY a.user_id, s.created_at";
-    let sessions = stage.books.texts(sessions).await;
+    let sessions = stage.db.texts(sessions).await;
     for (name, ids) in [("ACCOUNT", accounts), ("SESSION", sessions)] {
         for (at, id) in ids.iter().enumerate() {
             text = text.replace(id, &format!("<{name}{}>", at + 1));

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 /// LiteLLM's tables, as its migrations leave them.
 pub(crate) const SCHEMA: &str = include_str!("../../fixtures/litellm-schema.sql");
 const URL: &str = "VESTIBULE_TEST_POSTGRES_URL";
-/// `HOST:PORT` of a PgBouncer before that server, where the registry under test is to go through one. The tests' own
+/// `HOST:PORT` of a PgBouncer before that server, where the store under test is to go through one. The tests' own
 /// looks and hands go straight to the server.
 const VIA: &str = "VESTIBULE_TEST_POSTGRES_VIA";
 /// The advisory lock around the making of the template.

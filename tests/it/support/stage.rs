@@ -1,14 +1,14 @@
-//! The usual scene: vestibule between a client that it trusts and an upstream double, with books of its own.
+//! The usual scene: vestibule between a client that it trusts and an upstream double, with a database of its own.
 
-use super::books::Books;
 use super::client::Client;
+use super::db::TestDb;
 use super::upstream::Upstream;
 use super::vestibule::{Setup, Vestibule};
 
 pub(crate) struct Stage {
     pub(crate) vestibule: Vestibule,
     pub(crate) upstream: Upstream,
-    pub(crate) books: Books,
+    pub(crate) db: TestDb,
     /// What started vestibule, to start another one.
     pub(crate) setup: Setup,
 }
@@ -30,10 +30,10 @@ impl Stage {
     }
 
     pub(crate) async fn of(upstream: Upstream, change: impl FnOnce(Setup) -> Setup) -> Self {
-        let books = Books::fresh().await;
-        let setup = change(Setup::new(&upstream.url, books.url()));
+        let db = TestDb::fresh().await;
+        let setup = change(Setup::new(&upstream.url, db.url()));
         let vestibule = setup.start().await;
-        Self { vestibule, upstream, books, setup }
+        Self { vestibule, upstream, db, setup }
     }
 
     /// A client on the trusted address.

@@ -60,7 +60,7 @@ async fn nothing_that_another_site_makes_a_browser_send_is_forwarded() {
     let request = socket.iter().fold(request, |request, (name, value)| request.header(name, value));
     request.send().await.expect_refusal(403, "cross_site");
     assert_eq!(stage.upstream.count(), 0, "nothing of it was forwarded");
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_host_that_is_not_ours_is_refused_before_anybody_is_looked_up() {
     for host in ["evil.example", "127.0.0.1", "llm.example.com.evil.example", "llm.internal"] {
         from(host).send().await.expect_refusal(421, "unknown_host");
     }
-    stage.books.expect_nothing_written().await;
+    stage.db.expect_nothing_written().await;
     for host in ["llm.example.com", "LLM.example.com:443", "llm.internal:8080"] {
         from(host).send().await.expect_ok();
     }

@@ -1,13 +1,13 @@
 use serde_json::json;
 
 use super::{alice, claims, key, page, script, set_cookies, signed_in, stage, token};
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::eventually;
 
 const NOTHING: [&str; 0] = [];
 
-fn bob() -> Person {
-    Person::named("bob").in_groups("llm-admins")
+fn bob() -> UserProfile {
+    UserProfile::named("bob").in_groups("llm-admins")
 }
 
 #[tokio::test]
@@ -32,11 +32,11 @@ async fn whoever_opens_a_page_is_in_with_a_cookie_that_holds_no_key() {
     assert!(said["exp"].is_u64());
     assert_eq!(said, wanted);
     assert!(key(&token).starts_with("sk-vst-"));
-    assert_eq!(stage.books.owner_of(&key(&token)).await, None, "LiteLLM knows no such key");
+    assert_eq!(stage.db.owner_of(&key(&token)).await, None, "LiteLLM knows no such key");
     let rows = r#"SELECT user_id || ' ' || coalesce(team_id, '-') || ' ' || coalesce(max_budget::text, '-')
         FROM "LiteLLM_VerificationToken" ORDER BY 1"#;
-    assert_eq!(stage.books.texts(rows).await, ["alice - -", "alice litellm-dashboard 0.01"]);
-    assert_eq!(stage.books.texts("SELECT kind FROM vestibule.session ORDER BY 1").await, ["api", "ui"]);
+    assert_eq!(stage.db.texts(rows).await, ["alice - -", "alice litellm-dashboard 0.01"]);
+    assert_eq!(stage.db.texts("SELECT kind FROM vestibule.session ORDER BY 1").await, ["api", "ui"]);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_page_with_its_own_cookie_is_forwarded_and_framed_by_nobody() {
         assert_eq!(answer.head.value("cache-control").as_deref(), Some("no-cache"));
     }
     assert_eq!(stage.upstream.last().head.value("cookie").as_deref(), Some("a=1"));
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
     // A part of a page, or one that is fetched in advance, signs nobody in.
     for request in [
         stage.client().get("/ui/x.js").from(&alice()),
@@ -109,7 +109,7 @@ async fn a_placeholder_goes_up_as_the_browsers_key_and_to_models_as_the_persons(
             r#"SELECT user_id || ' ' || coalesce(team_id, '-') FROM "LiteLLM_VerificationToken"
             WHERE token = encode(sha256('{sent}'), 'hex')"#
         );
-        assert_eq!(stage.books.texts(&row).await, [wanted], "{path}");
+        assert_eq!(stage.db.texts(&row).await, [wanted], "{path}");
     }
     // Wherever a page puts it.
     for header in ["x-api-key", "x-litellm-api-key", "api-key"] {
@@ -188,8 +188,8 @@ async fn an_eleventh_browser_ends_the_first() {
     for _ in 0..10 {
         signed_in(&stage, &alice()).await;
     }
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 10);
-    assert_eq!(stage.books.key_count().await, 11);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 10);
+    assert_eq!(stage.db.key_count().await, 11);
     let answer = script(&stage, "GET", "/key/list", &alice(), &first).send().await;
     answer.expect_refusal(401, "dead_placeholder");
 }
@@ -198,7 +198,7 @@ async fn an_eleventh_browser_ends_the_first() {
 async fn a_browsers_key_that_is_gone_from_litellm_ends_its_session() {
     let stage = stage(|setup| setup.with("account.refresh", "1s")).await;
     let placeholder = key(&signed_in(&stage, &alice()).await);
-    stage.books.run(r#"DELETE FROM "LiteLLM_VerificationToken" WHERE team_id = 'litellm-dashboard'"#).await;
+    stage.db.run(r#"DELETE FROM "LiteLLM_VerificationToken" WHERE team_id = 'litellm-dashboard'"#).await;
     eventually("the placeholder to be refused", async || {
         let answer = script(&stage, "GET", "/key/list", &alice(), &placeholder).send().await;
         (answer.refusal().as_deref() == Some("dead_placeholder")).then_some(())
@@ -211,7 +211,7 @@ async fn a_real_key_in_the_cookie_is_for_those_who_ask_for_it() {
     let stage = stage(|setup| setup.with("ui.cookie_key", "real")).await;
     let token = signed_in(&stage, &alice()).await;
     let real = key(&token);
-    assert_eq!(stage.books.owner_of(&real).await.as_deref(), Some("alice"));
+    assert_eq!(stage.db.owner_of(&real).await.as_deref(), Some("alice"));
     script(&stage, "GET", "/key/list", &alice(), &real).send().await.expect_ok();
     assert_eq!(stage.upstream.last().head.value("x-litellm-api-key").as_deref(), Some(real.as_str()));
     page(&stage, "/ui/", &alice()).header("Cookie", format!("token={token}")).send().await.expect_ok();
@@ -288,7 +288,7 @@ async fn pages_that_read_the_cookie_get_one_that_the_master_key_has_signed() {
     let cookie = stage.upstream.last().head.value("cookie").expect("cookies");
     let (token, rest) = cookie.strip_prefix("token=").and_then(|rest| rest.split_once("; ")).expect("ours first");
     assert_eq!(rest, "a=1");
-    assert_eq!(stage.books.owner_of(&key(token)).await.as_deref(), Some("alice"), "a real key, for LiteLLM alone");
+    assert_eq!(stage.db.owner_of(&key(token)).await.as_deref(), Some("alice"), "a real key, for LiteLLM alone");
     assert_eq!(claims(token)["login_method"], "sso");
     stage.client().get("/ui/x.js").from(&alice()).header("Cookie", "token=forged").send().await.expect_ok();
     assert_eq!(stage.upstream.last().head.value("cookie"), None);
@@ -306,7 +306,7 @@ async fn pages_make_no_second_session_of_a_short_life_or_beside_somebody_elses_c
     let fetched = stage.client().get("/sso/key/generate").from(&alice()).send().await;
     assert_eq!(fetched.status, 303);
     assert_eq!(set_cookies(&fetched), NOTHING);
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
 }
 
 #[tokio::test]
@@ -341,5 +341,5 @@ async fn a_page_opened_at_the_other_replica_keeps_the_session_that_was_just_made
     let there = second.client().get("/ui/").from(&alice()).header("Accept", "text/html");
     let answer = there.header("Cookie", format!("token={token}")).send().await;
     assert!(set_cookies(&answer).iter().all(|set| !set.contains("sk-")), "{:?}", set_cookies(&answer));
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
 }

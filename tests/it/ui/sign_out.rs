@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{alice, key, page, script, set_cookies, signed_in, stage};
-use crate::support::client::{Person, Request};
+use crate::support::client::{Request, UserProfile};
 use crate::support::eventually;
 
 /// A visit to a page that another site led to.
@@ -26,10 +26,10 @@ async fn litellms_button_ends_the_session_its_key_and_the_cookies() {
     dead.expect_refusal(401, "dead_placeholder");
     script(&stage, "GET", "/key/list", &alice(), &other).send().await.expect_ok();
     stage.client().get("/v1/models").from(&alice()).send().await.expect_ok();
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
-    assert_eq!(stage.books.key_count().await, 2, "its key is gone");
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 1);
+    assert_eq!(stage.db.key_count().await, 2, "its key is gone");
     let audit = "SELECT actor FROM vestibule.audit WHERE event = 'session_revoked'";
-    assert_eq!(stage.books.texts(audit).await, ["person"]);
+    assert_eq!(stage.db.texts(audit).await, ["person"]);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn the_session_for_the_api_ends_too_where_that_is_wanted() {
     page(&stage, "/vestibule/logout", &alice()).header("Cookie", format!("token={token}")).send().await;
     stage.client().get("/v1/models").from(&alice()).send().await.expect_ok();
     assert_ne!(stage.upstream.last().head.value("x-litellm-api-key"), before, "the old key is dead");
-    assert_eq!(stage.books.key_count().await, 1);
+    assert_eq!(stage.db.key_count().await, 1);
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn with_a_master_key_litellm_is_told_at_once() {
     let told = stage.upstream.last();
     assert_eq!(told.head.target(), "/key/delete");
     assert_eq!(told.head.value("authorization").as_deref(), Some("Bearer sk-master-0123456789"));
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_sign_out_at_one_replica_holds_at_the_other() {
 #[tokio::test]
 async fn whoami_tells_people_and_programs_who_they_are_and_nothing_secret() {
     let stage = stage(|setup| setup).await;
-    let eve = Person::named("eve").in_groups("llm-users,<b>x</b>");
+    let eve = UserProfile::named("eve").in_groups("llm-users,<b>x</b>");
     let answer = stage.client().get("/vestibule/whoami").from(&eve).send().await;
     answer.expect_ok();
     let told = answer.json();
@@ -140,7 +140,7 @@ async fn a_sign_out_at_a_replica_that_has_not_heard_of_the_session_ends_it() {
     let there = second.client().post("/vestibule/logout", "").from(&alice());
     let there = there.header("Cookie", format!("token={token}")).header("Origin", "https://llm.example.com");
     assert_eq!(there.send().await.status, 303);
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_role_that_settles_keeps_nobody_from_signing_out() {
     script(&stage, "GET", "/key/list", &lowered, &key(&token)).send().await.expect_refusal(503, "role_settling");
     let request = script(&stage, "POST", "/session/logout", &lowered, &key(&token)).header("Content-Length", "0");
     request.send().await.expect_ok();
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
 }
 
 #[tokio::test]
@@ -179,14 +179,14 @@ async fn own_pages_are_there_below_a_prefix_that_stays_on() {
     assert_eq!(leaving.send().await.status, 303);
     stage.client().get("/llm/vestibule/x").from(&alice()).send().await.expect_refusal(404, "unknown_path");
     assert_eq!(stage.upstream.count(), before);
-    assert_eq!(stage.books.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
+    assert_eq!(stage.db.number("SELECT count(*) FROM vestibule.session WHERE kind = 'ui'").await, 0);
 }
 
 #[tokio::test]
 async fn a_sign_out_does_not_lift_what_an_admin_blocked() {
     let stage = stage(|setup| setup.with("logout.api_session", "end")).await;
     let token = signed_in(&stage, &alice()).await;
-    stage.books.run(r#"UPDATE "LiteLLM_VerificationToken" SET blocked = true WHERE team_id IS NULL"#).await;
+    stage.db.run(r#"UPDATE "LiteLLM_VerificationToken" SET blocked = true WHERE team_id IS NULL"#).await;
     page(&stage, "/vestibule/logout", &alice()).header("Cookie", format!("token={token}")).send().await;
     stage.client().get("/v1/models").from(&alice()).send().await.expect_refusal(403, "account_blocked");
 }

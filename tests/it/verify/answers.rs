@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{GATEWAYS, Scene, ask, forward_auth, key};
-use crate::support::client::Person;
+use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
 
 #[tokio::test]
@@ -12,7 +12,7 @@ async fn a_yes_is_exactly_200_with_the_person_s_key_once_in_each_header() {
             let answer = scene.asked_for("alice", gateway, method, "/v1/chat/completions?a=b").await;
             let key = key(&answer);
             assert!(key.starts_with("sk-") && !key.starts_with("sk-vst-"), "{gateway} {method}");
-            assert_eq!(scene.stage.books.owner_of(&key).await.as_deref(), Some("alice"));
+            assert_eq!(scene.stage.db.owner_of(&key).await.as_deref(), Some("alice"));
             assert_eq!(answer.head.values("content-length"), ["0"]);
             assert_eq!(answer.head.value("cache-control").as_deref(), Some("no-store"));
             assert_eq!(answer.head.value("set-cookie"), None);
@@ -29,8 +29,8 @@ async fn the_role_follows_the_groups_that_the_sign_in_proxy_says() {
     let scene = Scene::plain().await;
     scene.asked_for("alice", "nginx", "GET", "/v1/models").await.expect_ok();
     scene.asked_for("bob", "nginx", "GET", "/user/list").await.expect_ok();
-    assert_eq!(scene.stage.books.role("alice").await.as_deref(), Some("internal_user"));
-    assert_eq!(scene.stage.books.role("bob").await.as_deref(), Some("proxy_admin"));
+    assert_eq!(scene.stage.db.role("alice").await.as_deref(), Some("internal_user"));
+    assert_eq!(scene.stage.db.role("bob").await.as_deref(), Some("proxy_admin"));
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn what_vestibule_can_not_decide_is_no_yes() {
         answer.expect_refusal(status, code);
         assert_eq!(answer.head.value("retry-after").is_some(), status == 503);
     }
-    scene.stage.books.expect_nothing_written().await;
+    scene.stage.db.expect_nothing_written().await;
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn what_the_gateway_would_hand_on_is_refused() {
         let request = scene.ask(gateway, "GET", "/v1/models").header("Cookie", "_oauth2_proxy=alice");
         let answer = request.header(name, value).send().await;
         match wanted {
-            None => assert_eq!(scene.stage.books.owner_of(&key(&answer)).await.as_deref(), Some("alice"), "{name}"),
+            None => assert_eq!(scene.stage.db.owner_of(&key(&answer)).await.as_deref(), Some("alice"), "{name}"),
             Some((status, code)) => answer.expect_refusal(status, code),
         }
     }
@@ -192,7 +192,7 @@ async fn a_placeholder_becomes_its_key_in_the_answer() {
     let asking = key(&script("alice", "/v1/models").send().await);
     assert_ne!(managing, asking, "the browser's own key is not for models");
     for key in [&managing, &asking] {
-        assert_eq!(scene.stage.books.owner_of(key).await.as_deref(), Some("alice"));
+        assert_eq!(scene.stage.db.owner_of(key).await.as_deref(), Some("alice"));
     }
     script("bob", "/user/info").send().await.expect_refusal(401, "dead_placeholder");
     let out = scene.stage.client().post("/vestibule/logout", "").header("Cookie", "_oauth2_proxy=alice");
@@ -215,10 +215,10 @@ async fn headers_of_a_gateway_that_overwrites_them_are_identity() {
     .await;
     let questions = stage.vestibule.questions().await;
     for gateway in GATEWAYS {
-        let answer = ask(&questions, gateway, "GET", "/v1/models").from(&Person::named("alice")).send().await;
-        assert_eq!(stage.books.owner_of(&key(&answer)).await.as_deref(), Some("alice"));
+        let answer = ask(&questions, gateway, "GET", "/v1/models").from(&UserProfile::named("alice")).send().await;
+        assert_eq!(stage.db.owner_of(&key(&answer)).await.as_deref(), Some("alice"));
         ask(&questions, gateway, "GET", "/v1/models").send().await.expect_refusal(401, "no_identity");
-        let twice = ask(&questions, gateway, "GET", "/v1/models").from(&Person::named("alice"));
+        let twice = ask(&questions, gateway, "GET", "/v1/models").from(&UserProfile::named("alice"));
         twice.header("X-Forwarded-User", "bob").send().await.expect_refusal(403, "repeated_header");
     }
 }

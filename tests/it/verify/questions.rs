@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{GATEWAYS, PROOF, Scene, ask, key};
-use crate::support::client::{Client, Person};
+use crate::support::client::{Client, UserProfile};
 use crate::support::stage::Stage;
 use crate::support::within;
 use crate::trust::own_uid;
@@ -34,9 +34,9 @@ async fn a_unix_socket_is_asked_by_the_users_that_may() {
         })
         .await;
         let asked =
-            ask(&Client::unix(socket), "haproxy", "GET", "/v1/models").from(&Person::named("alice")).send().await;
+            ask(&Client::unix(socket), "haproxy", "GET", "/v1/models").from(&UserProfile::named("alice")).send().await;
         if is_asked {
-            assert_eq!(stage.books.owner_of(&key(&asked)).await.as_deref(), Some("alice"));
+            assert_eq!(stage.db.owner_of(&key(&asked)).await.as_deref(), Some("alice"));
         } else {
             asked.expect_refusal(403, "untrusted_peer");
         }

@@ -31,8 +31,8 @@ async fn behind_the_proxy_s_listener_the_cookie_alone_says_who_it_is() {
     forged(client.get("/v1/models")).header("Cookie", "_oauth2_proxy=alice; a=1").send().await.expect_ok();
     let seen = scene.stage.upstream.only();
     let key = seen.head.value("x-litellm-api-key").expect("a key");
-    assert_eq!(scene.stage.books.owner_of(&key).await.as_deref(), Some("alice"));
-    assert_eq!(scene.stage.books.role("alice").await.as_deref(), Some("internal_user"));
+    assert_eq!(scene.stage.db.owner_of(&key).await.as_deref(), Some("alice"));
+    assert_eq!(scene.stage.db.role("alice").await.as_deref(), Some("internal_user"));
     assert_eq!(seen.head.value("cookie").as_deref(), Some("a=1"), "the sign-in's cookie stays here");
     assert_eq!(seen.head.value("x-auth-request-user"), None);
     let whoami = client.get("/vestibule/whoami").header("Cookie", "_oauth2_proxy=alice").send().await.json();
@@ -112,8 +112,8 @@ async fn each_sign_in_proxy_is_asked_at_its_endpoint_and_read_in_its_words() {
         let ask =
             |who: &str| super::ask(&questions, "nginx", "GET", "/v1/models").header("Cookie", format!("session={who}"));
         let key = super::key(&ask("alice").send().await);
-        assert_eq!(stage.books.owner_of(&key).await.as_deref(), Some("alice"), "{preset}");
-        assert_eq!(stage.books.role("alice").await.as_deref(), Some("internal_user"), "{preset}: by e-mail and group");
+        assert_eq!(stage.db.owner_of(&key).await.as_deref(), Some("alice"), "{preset}");
+        assert_eq!(stage.db.role("alice").await.as_deref(), Some("internal_user"), "{preset}: by e-mail and group");
         assert_eq!(sign_in.last().head.target(), path);
         ask("bob").send().await.expect_refusal(401, "no_identity");
     }

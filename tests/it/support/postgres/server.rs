@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::SCHEMA;
-use crate::support::books::Books;
+use crate::support::db::TestDb;
 use crate::support::vestibule::{Ended, ended};
 
 /// Ports that were taken by somebody else between our look and the server's start.
@@ -109,11 +109,11 @@ impl Server {
     }
 
     /// LiteLLM's two tables, both empty, in a database of that name.
-    pub(crate) async fn make_books(&self, database: &str) -> Books {
-        Books::at(&self.url("postgres")).await.run(&format!("CREATE DATABASE {database}")).await;
-        let books = Books::at(&self.url(database)).await;
-        books.run(SCHEMA).await;
-        Books::at(&self.url(database)).await
+    pub(crate) async fn make_db(&self, database: &str) -> TestDb {
+        TestDb::at(&self.url("postgres")).await.run(&format!("CREATE DATABASE {database}")).await;
+        let db = TestDb::at(&self.url(database)).await;
+        db.run(SCHEMA).await;
+        TestDb::at(&self.url(database)).await
     }
 }
 

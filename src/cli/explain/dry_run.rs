@@ -1,0 +1,84 @@
+//! A dry-run store: `explain` goes the request's whole way with it, and nothing is written or asked.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::{AccountRules, Config, Litellm, Terms};
+use crate::secret::{self, SessionKind, SessionSecrets};
+use crate::store::audit::Denial;
+use crate::store::postgres::planned_user_id;
+use crate::store::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, UserProfile};
+
+/// Who came, and what a new row of theirs would hold.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedUser {
+    pub(super) user_id: String,
+    pub(super) person: UserProfile,
+    pub(super) terms: Terms,
+}
+
+/// A store that knows nobody yet: everybody is new, has no conflict and no block.
+#[derive(Clone)]
+pub(super) struct DryRunStore {
+    account: AccountRules,
+    litellm: Arc<Litellm>,
+    secrets: SessionSecrets,
+    life: std::time::Duration,
+    planned: Arc<Mutex<Option<PlannedUser>>>,
+}
+
+// === impl DryRunStore ===
+
+impl DryRunStore {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            account: config.account.clone(),
+            litellm: Arc::new(config.litellm.clone()),
+            secrets: config.session.secrets.clone(),
+            life: config.session.life,
+            planned: Arc::default(),
+        }
+    }
+
+    /// What would have been written, where the way led as far.
+    pub(super) fn planned(&self) -> Option<PlannedUser> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn plan(&self, person: &UserProfile, terms: &Terms) -> Result<OpenedSession, StoreError> {
+        let user_id = planned_user_id(person, &self.account, &self.litellm)?;
+        // A key of the right form over a nonce that is thrown away: it opens nothing.
+        let nonce = secret::nonce().unwrap_or_default();
+        let key = self.secrets.session_key(self.secrets.current().as_str(), SessionKind::Api, "explain", &nonce);
+        let key = key.ok_or_else(|| StoreError::NotReady("there is no session secret".to_owned()))?;
+        let planned = PlannedUser { user_id: user_id.clone(), person: person.clone(), terms: terms.clone() };
+        *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
+        Ok(OpenedSession {
+            account_id: "explain".to_owned(),
+            user_id,
+            lowered_ago: None,
+            session_id: "explain".to_owned(),
+            key,
+            expires_in: self.life,
+            role: None,
+            ui: Vec::new(),
+        })
+    }
+}
+
+impl Store for DryRunStore {
+    fn open<'a>(&'a self, person: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession> {
+        Box::pin(async { self.plan(person, terms) })
+    }
+
+    fn prepare(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sweep(&self) -> StoreFuture<'_, SweepReport> {
+        Box::pin(async { Ok(SweepReport::default()) })
+    }
+
+    fn record_denials<'a>(&'a self, _people: &'a [Denial]) -> StoreFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,198 @@
+//! What `explain` tells: the stages in the order of the request's way, then the ending.
+
+use std::fmt::Write as _;
+
+use http::HeaderName;
+use http::request::Parts;
+use serde_json::{Map, Value, json};
+
+use super::dry_run::PlannedUser;
+use super::stages::Stages;
+use crate::cli::table::facts;
+use crate::refusal::Refusal;
+use crate::telemetry::logs::chain;
+
+/// How it went on.
+pub(super) enum Decision {
+    /// It goes up.
+    Admitted { passage: &'static str, rule: Option<usize>, sent: Box<Parts> },
+    /// It does not.
+    Refused(Refusal),
+}
+
+/// The whole of it.
+pub(super) struct ExplainReport {
+    stages: Stages,
+    head: Parts,
+    given: Vec<HeaderName>,
+    planned: Option<PlannedUser>,
+    decision: Decision,
+}
+
+// === impl ExplainReport ===
+
+impl ExplainReport {
+    pub(super) fn new(
+        stages: Stages,
+        head: Parts,
+        given: Vec<HeaderName>,
+        planned: Option<PlannedUser>,
+        decision: Decision,
+    ) -> Self {
+        Self { stages, head, given, planned, decision }
+    }
+
+    pub(super) fn is_admitted(&self) -> bool {
+        matches!(self.decision, Decision::Admitted { .. })
+    }
+
+    /// What would stand in a new row, column by column.
+    fn row(&self) -> Vec<(&'static str, String)> {
+        let Some(PlannedUser { user_id, person, terms }) = &self.planned else { return Vec::new() };
+        let mut row = vec![("user_id", user_id.clone()), ("user_role", terms.role.as_str().to_owned())];
+        row.extend(person.email.clone().map(|email| ("user_email", email)));
+        row.extend(person.display_name.clone().map(|name| ("user_alias", name)));
+        row.push(("sso_user_id", person.subject.clone()));
+        if let Some(allowance) = &terms.allowance {
+            row.extend(allowance.models.as_ref().map(|models| ("models", models.join(", "))));
+            row.extend(allowance.max_budget.map(|budget| ("max_budget", format!("{budget} USD"))));
+            row.extend(allowance.budget_duration.as_ref().map(|duration| ("budget_duration", duration.text.clone())));
+            row.extend(allowance.tpm_limit.map(|limit| ("tpm_limit", limit.to_string())));
+            row.extend(allowance.rpm_limit.map(|limit| ("rpm_limit", limit.to_string())));
+        }
+        row
+    }
+
+    /// What goes up, with keys by their names.
+    fn sent(&self) -> Vec<(String, String)> {
+        let Decision::Admitted { passage, sent, .. } = &self.decision else { return Vec::new() };
+        let key = if *passage == "own_key" { "the caller's own key" } else { "the person's session key" };
+        let shown = |(name, value): (&HeaderName, &http::HeaderValue)| {
+            let text = String::from_utf8_lossy(value.as_bytes()).replace(char::is_control, "?");
+            let text = match (value.is_sensitive(), text.starts_with("Bearer ")) {
+                (true, true) => format!("Bearer <{key}>"),
+                (true, false) => format!("<{key}>"),
+                (false, _) => text,
+            };
+            (name.to_string(), text)
+        };
+        sent.headers.iter().map(shown).collect()
+    }
+
+    /// Names that came and do not go up.
+    fn removed(&self) -> Vec<String> {
+        let Decision::Admitted { sent, .. } = &self.decision else { return Vec::new() };
+        self.head.headers.keys().filter(|name| !sent.headers.contains_key(*name)).map(ToString::to_string).collect()
+    }
+
+    fn rule(&self) -> Option<String> {
+        match &self.decision {
+            Decision::Admitted { rule: Some(at), .. } => {
+                self.stages.rules.get(*at).map(|(place, when)| format!("{place}: {when}"))
+            }
+            Decision::Admitted { passage: "as", .. } => Some("no rule matches: `default_role`".to_owned()),
+            Decision::Admitted { .. } | Decision::Refused(_) => None,
+        }
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut rows = vec![("request", format!("{} {}, from {}", self.head.method, self.head.uri, self.stages.peer))];
+        if !self.given.is_empty() {
+            let names: Vec<_> = self.given.iter().map(|name| format!("`{name}`")).collect();
+            rows.push(("put in", format!("{}, as the sign-in proxy would", names.join(", "))));
+        }
+        rows.push(match &self.stages.trust {
+            Ok(why) => ("trusted", format!("yes: {why}")),
+            Err(why_not) => ("trusted", format!("no: {why_not}")),
+        });
+        for (name, header, value) in &self.stages.identity {
+            if let (Some(header), Some(value)) = (header, value) {
+                rows.push((name, format!("{value} (from `{header}`)")));
+            }
+        }
+        rows.extend(self.rule().map(|rule| ("rule", rule)));
+        rows.extend(self.planned.as_ref().map(|planned| ("role", planned.terms.role.as_str().to_owned())));
+        let mut text = facts(&rows);
+        match &self.decision {
+            Decision::Refused(refusal) => text.push_str(&refused(refusal)),
+            Decision::Admitted { passage, sent, .. } => {
+                if self.planned.is_some() {
+                    text.push_str(
+                        "\nWritten for a new person, into LiteLLM's user table, with a session key beside it:\n",
+                    );
+                    text.push_str(&indented(&facts(&self.row())));
+                }
+                let _ = write!(text, "\nSent to LiteLLM: {} {}\n", sent.method, sent.uri);
+                let lines: Vec<String> = self.sent().iter().map(|(name, value)| format!("{name}: {value}")).collect();
+                text.push_str(&indented(&lines.join("\n")));
+                if !self.removed().is_empty() {
+                    let _ = writeln!(text, "Not sent on: {}", self.removed().join(", "));
+                }
+                let what = match *passage {
+                    "public" => "admitted, as a path that needs no identity: no credential goes with it",
+                    "own_key" => "admitted with the caller's own key, which LiteLLM judges",
+                    _ => "admitted, unless the database knows of a block or a conflict",
+                };
+                let _ = writeln!(text, "\n{what}");
+            }
+        }
+        text
+    }
+
+    /// For scripts.
+    pub(super) fn document(&self) -> Value {
+        let identity: Map<String, Value> = self
+            .stages
+            .identity
+            .iter()
+            .filter_map(|(name, header, value)| {
+                Some(((*name).to_owned(), json!({ "header": header.as_ref()?, "value": value })))
+            })
+            .collect();
+        let (passage, refusal) = match &self.decision {
+            Decision::Admitted { passage, .. } => (Some(*passage), None),
+            Decision::Refused(refusal) => (None, Some(refusal)),
+        };
+        let row: Map<String, Value> =
+            self.row().into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+        let sent: Vec<Value> = self.sent().into_iter().map(|(name, text)| json!([name, text])).collect();
+        json!({
+            "admitted": self.is_admitted(),
+            "refusal": refusal.map(document),
+            "peer": self.stages.peer,
+            "trusted": self.stages.trust.is_ok(),
+            "why": match &self.stages.trust { Ok(words) | Err(words) => words },
+            "identity": identity,
+            "rule": self.rule(),
+            "role": self.planned.as_ref().map(|planned| planned.terms.role.as_str()),
+            "passage": passage,
+            "written": row,
+            "sent": sent,
+            "not_sent": self.removed(),
+        })
+    }
+}
+
+fn refused(refusal: &Refusal) -> String {
+    let code = refusal.code();
+    // What is behind the code: the header that it is about, the entry that matched.
+    let behind = chain(refusal).get(code.as_str().len()..).unwrap_or_default().to_owned();
+    let status = code.status().as_u16();
+    format!("\nrefused: {status} `{}`{behind}\n  {}\n  = help: {}\n", code.as_str(), code.meaning(), code.remedy())
+}
+
+fn document(refusal: &Refusal) -> Value {
+    let code = refusal.code();
+    json!({
+        "code": code.as_str(),
+        "status": code.status().as_u16(),
+        "cause": chain(refusal),
+        "meaning": code.meaning(),
+        "remedy": code.remedy(),
+    })
+}
+
+fn indented(text: &str) -> String {
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
+}

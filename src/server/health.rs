@@ -1,0 +1,188 @@
+//! What keeps the store ready: migrations at the start, a look now and then, the sweep; and what `/readyz` says of it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::app::StoreHandle;
+use crate::store::{Store, StoreError, SweepReport};
+use crate::telemetry::logs::chain;
+use crate::telemetry::metrics::Metrics;
+
+/// Between two looks while all is well.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// First and longest wait after a look that failed.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Between two sweeps.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// Whether requests should be sent here.
+pub struct Readiness {
+    state: RwLock<ReadinessState>,
+}
+
+#[derive(Default)]
+struct ReadinessState {
+    grace: Duration,
+    last_contact: Option<Instant>,
+    trouble: Option<String>,
+    /// The trouble as it was last logged, causes included.
+    logged: Option<String>,
+    is_fatal: bool,
+    is_draining: bool,
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ReadinessStatus {
+    /// All is well.
+    Ready,
+    /// Known people are served; this is why no more.
+    Degraded(String),
+    /// Not now.
+    NotReady(String),
+}
+
+/// The store's caretaker.
+pub struct HealthMonitor {
+    /// The store, now and after a reload.
+    pub handle: watch::Receiver<StoreHandle>,
+    /// Where it is told.
+    pub readiness: Arc<Readiness>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Not ready until the first contact.
+    pub fn new(grace: Duration) -> Self {
+        Self { state: RwLock::new(ReadinessState { grace, ..ReadinessState::default() }) }
+    }
+
+    /// The present status.
+    pub fn status(&self) -> ReadinessStatus {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if state.is_draining {
+            return ReadinessStatus::NotReady("draining".into());
+        }
+        match (state.last_contact, &state.trouble) {
+            (None, trouble) => ReadinessStatus::NotReady(trouble.clone().unwrap_or_else(|| "starting".into())),
+            (Some(_), None) => ReadinessStatus::Ready,
+            (Some(at), Some(trouble)) if !state.is_fatal && at.elapsed() < state.grace => {
+                ReadinessStatus::Degraded(trouble.clone())
+            }
+            (Some(_), Some(trouble)) => ReadinessStatus::NotReady(trouble.clone()),
+        }
+    }
+
+    /// Another grace, after a reload.
+    pub fn set_grace(&self, grace: Duration) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).grace = grace;
+    }
+
+    /// From now on not ready.
+    pub fn drain(&self) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).is_draining = true;
+    }
+
+    fn well(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.last_contact = Some(Instant::now());
+        state.trouble = None;
+        state.logged = None;
+        state.is_fatal = false;
+    }
+
+    /// Returns whether this trouble is new.
+    fn trouble(&self, error: &StoreError) -> bool {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let is_away = matches!(error, StoreError::Unavailable(_));
+        let trouble = if is_away { "database".to_owned() } else { error.to_string() };
+        let logged = chain(error);
+        let is_new = state.logged.as_ref() != Some(&logged);
+        state.logged = Some(logged);
+        state.trouble = Some(trouble);
+        state.is_fatal = !is_away;
+        is_new
+    }
+}
+
+// === impl HealthMonitor ===
+
+impl HealthMonitor {
+    /// Looks after the store for as long as it is polled.
+    pub async fn run(self) {
+        let mut swept_at: Option<Instant> = None;
+        let mut wait = RETRY_MIN;
+        loop {
+            let store = self.handle.borrow().store.clone();
+            match store.prepare().await {
+                Ok(()) => {
+                    if self.readiness.status() != ReadinessStatus::Ready {
+                        tracing::info!("the database is ready");
+                    }
+                    self.readiness.well();
+                    self.metrics.database_up.set(1);
+                    wait = RETRY_MIN;
+                    if swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+                        self.sweep(&*store).await;
+                        swept_at = Some(Instant::now());
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Err(error) => {
+                    if self.readiness.trouble(&error) {
+                        tracing::error!(cause = chain(&error), "the database is not ready");
+                    }
+                    if matches!(error, StoreError::Unavailable(_)) {
+                        self.metrics.database_up.set(0);
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    async fn sweep(&self, store: &dyn Store) {
+        match store.sweep().await {
+            Ok(swept) => {
+                self.metrics.swept.inc_by(swept.sessions);
+                if swept != SweepReport::default() {
+                    tracing::info!(sessions = swept.sessions, audit = swept.audit, "swept");
+                }
+            }
+            Err(error) => tracing::warn!(cause = chain(&error), "the sweep failed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_lasts_for_the_grace_and_no_longer() {
+        let readiness = Readiness::new(Duration::from_mins(5));
+        assert_eq!(readiness.status(), ReadinessStatus::NotReady("starting".into()));
+        readiness.well();
+        assert_eq!(readiness.status(), ReadinessStatus::Ready);
+        let away = StoreError::Unavailable("refused".into());
+        assert!(readiness.trouble(&away) && !readiness.trouble(&away));
+        assert_eq!(readiness.status(), ReadinessStatus::Degraded("database".into()));
+        tokio::time::advance(Duration::from_mins(5)).await;
+        assert_eq!(readiness.status(), ReadinessStatus::NotReady("database".into()));
+        readiness.well();
+        assert_eq!(readiness.status(), ReadinessStatus::Ready);
+        readiness.trouble(&StoreError::SecretMismatch("00000000".into()));
+        assert!(matches!(readiness.status(), ReadinessStatus::NotReady(_)));
+        readiness.well();
+        readiness.drain();
+        assert_eq!(readiness.status(), ReadinessStatus::NotReady("draining".into()));
+    }
+}

@@ -1,0 +1,15 @@
+//! What follows from what is there: who a new person becomes, what has to be written of a known one, which key they get.
+//!
+//! Pure, and shared by both databases. In go an identity, its terms and what was read; out comes what is to be written.
+
+mod account_plan;
+mod key_policy;
+mod state;
+mod user_id;
+
+pub(super) use self::account_plan::{AccountPlan, allowance_text, refusal, user_row};
+pub(super) use self::key_policy::{
+    IssuedKey, KeyPolicy, NewSession, SessionOwner, SessionPlan, TOKEN_MISMATCH, no_randomness,
+};
+pub(super) use self::state::{AccountState, CandidateRow, LitellmKey, LitellmUser, StoredSession, StoredUiSession};
+pub(super) use self::user_id::{RowChoice, check_user_id, choose, wanted_user_id};

@@ -1,0 +1,237 @@
+//! Our own tables, made where that is needed and allowed.
+//!
+//! Before any DDL the catalogue is asked: `IF NOT EXISTS` needs the right to create even where there is nothing to
+//! create, so a role without it would never find the work done. The migrations run in one transaction under an
+//! advisory lock, with a second look inside it: replicas start together.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::Postgres;
+use super::retry::AttemptError;
+use super::schema::is_denied;
+use crate::litellm::tables::{self, quoted};
+use crate::store::StoreError;
+
+/// One step of our tables.
+struct Migration {
+    text: &'static str,
+    /// The oldest program that can go on with the tables as they are after it, by the version that it works with: while
+    /// replicas are replaced one by one, those not replaced yet serve on. What only adds keeps the number of the step
+    /// before; what an older program would stumble over has its own.
+    compatible_from: usize,
+}
+
+/// Our migrations in their order; the version of one is its place, from 1. Text that was released is never edited.
+const MIGRATIONS: &[Migration] = &[
+    Migration { text: include_str!("../migrations/0001_accounts.sql"), compatible_from: 1 },
+    Migration { text: include_str!("../migrations/0002_blocks_and_audit.sql"), compatible_from: 1 },
+    Migration { text: include_str!("../migrations/0003_compatible_from.sql"), compatible_from: 3 },
+];
+/// The version of our tables that this program makes.
+pub(super) const VERSION: usize = MIGRATIONS.len();
+/// The version that wrote down for the first time how old a program may be.
+const TELLS_COMPATIBLE: usize = 3;
+/// The migrations' advisory lock.
+const LOCK: i64 = 0x7665_7374_6962;
+
+/// How far our tables are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versions {
+    /// What is there; 0 = nothing. More than `wanted` = a newer vestibule's, which this program can go on with.
+    pub had: usize,
+    /// What this program works with.
+    pub wanted: usize,
+    /// The role that asked.
+    pub role: String,
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    /// One try to bring our own tables to this program's version.
+    pub(super) async fn migrate_once(&self) -> Result<(), AttemptError> {
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin(self.begin_reading()).await?;
+        let version = self.version(&mut transaction).await?;
+        transaction.rollback().await?;
+        if version < MIGRATIONS.len() {
+            let mut transaction =
+                connection.begin(format!("{}; SELECT pg_advisory_xact_lock({LOCK})", self.begin_writing())).await?;
+            let version = self.version(&mut transaction).await?;
+            if version < MIGRATIONS.len() {
+                self.apply(&mut transaction, version).await.map_err(|error| self.denied(error))?;
+            }
+            transaction.commit().await?;
+        }
+        connection.release();
+        Ok(())
+    }
+
+    /// The version of our tables, and the one that this program works with.
+    pub async fn versions(&self) -> Result<Versions, StoreError> {
+        self.reading(async |on| {
+            let had = self.version(&mut *on).await?;
+            let role: (String,) = sqlx::query_as("SELECT current_user::text").persistent(false).fetch_one(on).await?;
+            Ok(Versions { had, wanted: MIGRATIONS.len(), role: role.0 })
+        })
+        .await
+    }
+
+    /// The statements that bring our tables from that version to this program's.
+    fn batch(&self, version: usize, is_schema_there: bool) -> String {
+        let schema = quoted(&self.own_schema);
+        let mut batch = Vec::new();
+        if !is_schema_there {
+            batch.push(format!("CREATE SCHEMA {schema};"));
+        }
+        if version == 0 {
+            batch.push(format!(
+                "CREATE TABLE {schema}._migrations (version int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());"
+            ));
+        }
+        for (version, Migration { text, compatible_from }) in (1..).zip(MIGRATIONS).skip(version) {
+            batch.push(text.replace("{schema}", &schema));
+            batch.push(if version < TELLS_COMPATIBLE {
+                format!("INSERT INTO {schema}._migrations (version) VALUES ({version});")
+            } else {
+                format!(
+                    "INSERT INTO {schema}._migrations (version, compatible_from) VALUES ({version}, {compatible_from});"
+                )
+            });
+        }
+        batch.join("\n")
+    }
+
+    /// The same for somebody who runs it by hand as the owner, with the rights that the serving role needs.
+    pub fn script(&self, versions: &Versions) -> String {
+        let (own, theirs, role) = (quoted(&self.own_schema), quoted(&self.litellm_schema), quoted(&versions.role));
+        let mut lines = vec!["BEGIN;".to_owned()];
+        if versions.had < versions.wanted {
+            lines.push(format!("SELECT pg_advisory_xact_lock({LOCK});"));
+            lines.push(self.batch(versions.had, versions.had > 0));
+        }
+        lines.push("\n-- The rights of the role that vestibule connects as.".to_owned());
+        lines.push(format!("GRANT USAGE ON SCHEMA {own}, {theirs} TO {role};"));
+        lines.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {own} TO {role};"));
+        for need in tables::NEEDS {
+            let columns =
+                if need.columns.is_empty() { String::new() } else { format!(" ({})", need.columns.join(", ")) };
+            lines.push(format!("GRANT {}{columns} ON {theirs}.{} TO {role};", need.privilege, quoted(need.table)));
+        }
+        lines.push("COMMIT;\n".to_owned());
+        lines.join("\n")
+    }
+
+    /// The version of our tables; 0 = there are none. Refuses a standby, and tables that only a newer program can work
+    /// with.
+    pub(super) async fn version(&self, on: &mut PgConnection) -> Result<usize, AttemptError> {
+        let (is_standby, there, usage): (bool, bool, bool) = sqlx::query_as(
+            "SELECT pg_catalog.pg_is_in_recovery(), c.oid IS NOT NULL, \
+             coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \
+             FROM (SELECT $1::text AS name) n LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = n.name \
+             LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = '_migrations'",
+        )
+        .bind(&self.own_schema)
+        .persistent(false)
+        .fetch_one(&mut *on)
+        .await?;
+        if is_standby {
+            // Not `NotReady`: in a failover it may be promoted any moment, and known people are served until then.
+            return Err(StoreError::Unavailable("it is a standby, which takes no writes".into()).into());
+        }
+        if !there {
+            return Ok(0);
+        }
+        if !usage {
+            return Err(self.not_granted("USAGE on the schema").into());
+        }
+        // By way of JSON, because tables of an early version do not have the column.
+        let statement = format!(
+            "SELECT m.version, (to_jsonb(m)->>'compatible_from')::int FROM {}._migrations m ORDER BY m.version DESC LIMIT 1",
+            quoted(&self.own_schema)
+        );
+        let newest: Option<(i32, Option<i32>)> =
+            sqlx::query_as(AssertSqlSafe(statement)).persistent(false).fetch_optional(on).await.map_err(|error| {
+                if is_denied(&error) {
+                    self.not_granted("SELECT on `_migrations`").into()
+                } else {
+                    AttemptError::from(error)
+                }
+            })?;
+        let Some((version, compatible_from)) = newest else { return Ok(0) };
+        let version = usize::try_from(version).unwrap_or(0);
+        let compatible_from = compatible_from.map_or(version, |from| usize::try_from(from).unwrap_or(0));
+        self.refuse_newer(version, compatible_from)?;
+        Ok(version)
+    }
+
+    fn refuse_newer(&self, version: usize, compatible_from: usize) -> Result<(), StoreError> {
+        let ours = MIGRATIONS.len();
+        if version > ours && compatible_from > ours {
+            return Err(StoreError::NotReady(format!(
+                "the tables in schema `{}` are of version {version}, made by a newer vestibule, for programs of version \
+                 {compatible_from} and later; this one knows version {ours}. Run the newer one",
+                self.own_schema,
+            )));
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, on: &mut PgConnection, version: usize) -> Result<(), sqlx::Error> {
+        let there: (bool,) = sqlx::query_as("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)")
+            .bind(&self.own_schema)
+            .persistent(false)
+            .fetch_one(&mut *on)
+            .await?;
+        sqlx::raw_sql(AssertSqlSafe(self.batch(version, there.0))).execute(on).await?;
+        Ok(())
+    }
+
+    fn denied(&self, error: sqlx::Error) -> AttemptError {
+        if is_denied(&error) {
+            return StoreError::NotReady(format!(
+                "vestibule's own tables are not there or of an older version, and this role may not make them in schema \
+                 `{}`. Start vestibule once as a role that may, have it run what `vestibule migrate --print` prints, or let \
+                 this one do it: GRANT CREATE ON DATABASE … TO …",
+                self.own_schema
+            ))
+            .into();
+        }
+        error.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_grants_exactly_what_is_needed() {
+        let pages = [include_str!("../../../docs/database.md"), include_str!("../postgres.rs")];
+        for page in pages {
+            let words = page.split_whitespace().filter(|word| *word != "//!").collect::<Vec<_>>().join(" ");
+            for need in tables::NEEDS {
+                let columns =
+                    if need.columns.is_empty() { String::new() } else { format!(" ({})", need.columns.join(", ")) };
+                let right = format!("{}{columns}", need.privilege);
+                assert!(words.contains(&right), "not granted: {right}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_step_lets_in_a_program_that_the_step_before_shut_out() {
+        let from: Vec<usize> = MIGRATIONS.iter().map(|migration| migration.compatible_from).collect();
+        assert!(from.is_sorted() && from.iter().zip(1..).all(|(from, version)| *from <= version), "{from:?}");
+    }
+
+    #[test]
+    fn every_line_of_the_migrations_stays_in_our_schema() {
+        for migration in MIGRATIONS {
+            for line in migration.text.lines().filter(|line| line.contains("TABLE") || line.contains(" ON ")) {
+                let is_ours = line.contains("{schema}.") || line.trim_start().starts_with("--");
+                assert!(is_ours, "{line}");
+            }
+        }
+    }
+}

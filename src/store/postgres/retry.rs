@@ -1,0 +1,108 @@
+//! Which of the database's faults are worth another try, and how long to wait before it.
+
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+
+use crate::store::StoreError;
+
+/// Tries after the first.
+pub(super) const RETRIES_MAX: u32 = 3;
+/// The longest wait before the first retry; it doubles with each.
+const JITTER_MS: u64 = 20;
+
+/// Why a piece of work came to nothing.
+#[derive(Debug)]
+pub(super) enum AttemptError {
+    /// The database, or the way to it.
+    Database(sqlx::Error),
+    /// The store refuses; the connection is sound.
+    Refused(StoreError),
+    /// Somebody was faster; the whole is to be begun again.
+    Again,
+}
+
+impl From<sqlx::Error> for AttemptError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StoreError> for AttemptError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+// === impl AttemptError ===
+
+impl AttemptError {
+    /// Whether the whole transaction may run again. A commit whose answer was lost is among these: the next try reads
+    /// first, and finds what was written.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(error) => passing(error),
+            Self::Again => true,
+            Self::Refused(_) => false,
+        }
+    }
+
+    /// A word for the log: an SQLSTATE where there is one. Not the database's text, which can hold a person's values.
+    pub(super) fn code(&self) -> String {
+        match self {
+            Self::Database(error) => {
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                code.map_or_else(|| "connection".to_owned(), Into::into)
+            }
+            Self::Refused(_) => "refused".to_owned(),
+            Self::Again => "again".to_owned(),
+        }
+    }
+
+    /// What the caller is told.
+    pub(super) fn into_error(self) -> StoreError {
+        match self {
+            Self::Database(error) => StoreError::Unavailable(Box::new(error)),
+            Self::Refused(error) => error,
+            Self::Again => StoreError::Unavailable("the rows changed at every try".into()),
+        }
+    }
+}
+
+/// A random wait before the retry of this number (from 1), so that those who collided do not meet again.
+pub(super) fn pause(retry: u32) -> Duration {
+    let mut byte = [0_u8; 1];
+    // Without randomness the wait is the longest one, which is still a wait.
+    let share = if rand::fill(&mut byte).is_ok() { u64::from(byte[0]) + 1 } else { 256 };
+    Duration::from_millis((JITTER_MS << retry.min(6)) * share / 256)
+}
+
+fn passing(error: &sqlx::Error) -> bool {
+    match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
+        // Serialization, deadlock, an admin's shutdown, a crash, starting up, and: somebody inserted first.
+        Some(code) => {
+            matches!(&*code, "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "23505") || code.starts_with("08")
+        }
+        None => matches!(error, sqlx::Error::Io(_)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_worth_another_try_and_a_refusal_is_not() {
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(AttemptError::from(lost).is_transient());
+        assert!(!AttemptError::from(sqlx::Error::PoolTimedOut).is_transient());
+        assert!(!AttemptError::from(StoreError::ReservedId("x".into())).is_transient());
+    }
+
+    #[test]
+    fn a_pause_is_never_longer_than_its_bound() {
+        for retry in 1..=RETRIES_MAX {
+            assert!(pause(retry) <= Duration::from_millis(JITTER_MS << retry));
+        }
+    }
+}
