@@ -96,7 +96,14 @@ impl AdminUi {
                 Route::Own(_) => Err(Code::NoIdentity.into()),
                 // Only users are signed in here; for any other client it is one of LiteLLM's closed logins.
                 Route::SignIn => Err(Code::ClosedDoor.into()),
-                _ => Ok(UiAction::FORWARD),
+                Route::OwnUnknown | Route::Closed => Err(impossible()),
+                Route::UiPage
+                | Route::UiSettings
+                | Route::UiSignOut
+                | Route::CookiePage { .. }
+                | Route::Asset
+                | Route::Inference
+                | Route::Other => Ok(UiAction::FORWARD),
             };
         };
         let (is_get, is_post) = (*info.method() == Method::GET, *info.method() == Method::POST);
@@ -112,7 +119,14 @@ impl AdminUi {
             Route::UiSettings if self.signs_in => Ok(UiAction::Forward(ResponseEdits::SETTINGS)),
             Route::CookiePage { is_get: true } if self.signs_in => Ok(UiAction::Forward(ResponseEdits::PAGE)),
             Route::UiPage if self.signs_in => self.open(info, user).await,
-            _ => Ok(UiAction::FORWARD),
+            Route::OwnUnknown | Route::Closed => Err(impossible()),
+            Route::UiPage
+            | Route::UiSettings
+            | Route::UiSignOut
+            | Route::CookiePage { .. }
+            | Route::Asset
+            | Route::Inference
+            | Route::Other => Ok(UiAction::FORWARD),
         }
     }
 
@@ -208,6 +222,12 @@ impl ResponseEdits {
             signed_in.write(admin_ui, headers);
         }
     }
+}
+
+/// A route that [`RequestInfo::well_formed`] refuses.
+fn impossible() -> Refusal {
+    debug_assert!(false, "a closed route was let through");
+    Code::InternalError.into()
 }
 
 /// An answer of vestibule's own that no cache may keep.

@@ -36,6 +36,7 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use crate::litellm::client::LitellmClient;
 use crate::litellm::role::Role;
 use crate::secret::SessionSecrets;
 
@@ -615,6 +616,13 @@ pub struct Litellm {
     /// LiteLLM's master key, where its caches are to be told of blocks, revocations and sign-outs at once, and for the
     /// signature of the admin UI's cookie.
     pub master_key: Option<SecretString>,
+}
+
+impl Litellm {
+    /// A client of its API.
+    pub fn client(&self) -> LitellmClient {
+        LitellmClient::new(&self.url, self.key_header.clone(), self.master_key.as_ref())
+    }
 }
 
 /// An address of LiteLLM.

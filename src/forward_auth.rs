@@ -37,7 +37,7 @@ const ENDPOINT: &str = "/auth/";
 
 /// What answers on the listener for gateways.
 #[derive(Clone)]
-pub struct ForwardAuth {
+pub struct ForwardAuthTarget {
     /// Decides who may pass.
     pub authorizer: Arc<Authorizer>,
     /// Each kind of gateway that may ask, with what it forwards by itself.
@@ -66,9 +66,9 @@ pub fn to_remove(table: &HeaderTable, key_header: Option<&HeaderName>) -> Option
     HeaderValue::try_from(names.join(",")).ok()
 }
 
-// === impl ForwardAuth ===
+// === impl ForwardAuthTarget ===
 
-impl ForwardAuth {
+impl ForwardAuthTarget {
     /// Answers a gateway's question. Its body is not waited for: some announce the client's and never send it.
     pub async fn serve(
         &self,

@@ -24,7 +24,7 @@ use http_body::Body as _;
 use tokio_util::task::TaskTracker;
 
 use crate::admin_ui::cross_site::CrossSitePolicy;
-use crate::admin_ui::{AdminUi, UiAction};
+use crate::admin_ui::{AdminUi, ResponseEdits, UiAction};
 use crate::http::hop;
 use crate::http::names::HeaderTable;
 use crate::http1::{self, Client, ClientError, Exchange, Incoming, RequestBody, Upgrade};
@@ -256,7 +256,8 @@ impl Proxy {
         }
         let upstream = Upgrade::of_response(&mut response);
         let answer = UpstreamResponse::Whole(response.map(|_| Bytes::new()));
-        let answer = upstream_response::write(info, &self.writer, &self.admin_ui, Default::default(), answer).await?;
+        let answer =
+            upstream_response::write(info, &self.writer, &self.admin_ui, ResponseEdits::default(), answer).await?;
         let UpstreamResponse::Whole(response) = answer else { return Err(unasked()) };
         let mut response = response.map(drop);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

@@ -56,7 +56,7 @@ pub struct RequestInfo<'a> {
     is_public: bool,
     request_id: HeaderValue,
     /// Every header, in the order it came.
-    lines: Vec<Line<'a>>,
+    lines: Vec<HeaderLine<'a>>,
     /// For each slot the place in `lines` of its first header, counted from 1, and whether there are more; 0 = none.
     slots: [u16; SLOTS],
     /// What `Connection` nominates, or why the names can't be taken.
@@ -65,7 +65,7 @@ pub struct RequestInfo<'a> {
 
 /// One header line, sorted.
 #[derive(Debug, Clone, Copy)]
-struct Line<'a> {
+struct HeaderLine<'a> {
     name: &'a HeaderName,
     value: &'a HeaderValue,
     owner: Option<Owner>,
@@ -97,12 +97,12 @@ impl Site {
         let mut proof_names: Vec<HeaderName> = Vec::new();
         for (slot, name) in (Known::COUNT..).zip(&attributes) {
             headers.own(name.clone(), Owner::Identity);
-            headers.observe(name.clone(), slot_of(slot));
+            headers.observe(name, slot_of(slot));
         }
         for proof in proofs {
             if !proof_names.contains(&proof.name) {
                 headers.own(proof.name.clone(), Owner::Proof);
-                headers.observe(proof.name.clone(), slot_of(Known::COUNT + ATTRIBUTES_MAX + proof_names.len()));
+                headers.observe(&proof.name, slot_of(Known::COUNT + ATTRIBUTES_MAX + proof_names.len()));
                 proof_names.push(proof.name.clone());
             }
         }
@@ -117,7 +117,7 @@ impl Site {
             headers.own(name, Owner::Hop);
         }
         for known in Known::ALL {
-            headers.observe(known.name(), slot_of(*known as usize));
+            headers.observe(&known.name(), slot_of(*known as usize));
         }
         Self { headers: Arc::new(headers), proofs: proof_names, attributes, routes, target_bytes }
     }
@@ -170,7 +170,7 @@ impl<'a> RequestInfo<'a> {
                 let place = u16::try_from(lines.len() + 1).unwrap_or(REPEATED) & !REPEATED;
                 *first = if *first == 0 { place } else { *first | REPEATED };
             }
-            lines.push(Line { name, value, owner: sorted.owner, slot });
+            lines.push(HeaderLine { name, value, owner: sorted.owner, slot });
         }
         let mut info = Self {
             site,
@@ -225,7 +225,7 @@ impl<'a> RequestInfo<'a> {
     /// Refuses what no request may be, whoever sends it: not well formed, with another spelling of a name that decides, gone
     /// round in a circle, for a path of vestibule's that there is not, or for one of LiteLLM's that is closed.
     pub fn well_formed(&self) -> Result<(), Refusal> {
-        head::check(&head::Head {
+        head::check(&head::HeadFields {
             method: self.method,
             uri: self.uri,
             version: self.version,
@@ -251,11 +251,13 @@ impl<'a> RequestInfo<'a> {
             Err(BadName::Nominated(name)) => return Err(Refusal::from(Code::NominatedHeader).about(name.clone())),
             Err(BadName::Connection) => return Err(Code::NominatedHeader.into()),
         }
-        match self.route {
-            Route::OwnUnknown => Err(Code::UnknownPath.into()),
-            Route::Closed => Err(Code::ClosedDoor.into()),
-            _ => Ok(()),
+        if self.route == Route::OwnUnknown {
+            return Err(Code::UnknownPath.into());
         }
+        if self.route == Route::Closed {
+            return Err(Code::ClosedDoor.into());
+        }
+        Ok(())
     }
 
     /// The method.
@@ -338,13 +340,12 @@ impl<'a> RequestInfo<'a> {
 
     /// The one value of a proof.
     pub fn proof(&self, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
-        match self.site.proofs.iter().position(|proof| proof == name) {
-            Some(at) => self.one_in(Known::COUNT + ATTRIBUTES_MAX + at),
-            None => {
-                debug_assert!(false, "the table was not told of this proof");
-                Ok(None)
-            }
-        }
+        let Some(at) = self.site.proofs.iter().position(|proof| proof == name) else {
+            // Without a proof the peer is refused.
+            debug_assert!(false, "the table was not told of this proof");
+            return Ok(None);
+        };
+        self.one_in(Known::COUNT + ATTRIBUTES_MAX + at)
     }
 
     /// What the headers say of who the user is, true or not.
@@ -420,7 +421,7 @@ impl<'a> RequestInfo<'a> {
         !is_ahead && self.first(Known::SecFetchDest).map_or_else(|| self.wants_html(), |dest| dest == "document")
     }
 
-    fn in_slot(&self, slot: usize) -> Option<&Line<'a>> {
+    fn in_slot(&self, slot: usize) -> Option<&HeaderLine<'a>> {
         let place = self.slots.get(slot).copied().unwrap_or_default() & !REPEATED;
         self.lines.get(usize::from(place).checked_sub(1)?)
     }

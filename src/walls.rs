@@ -76,11 +76,11 @@ fn module(file: &str) -> &str {
 
 #[test]
 fn modules_use_only_their_own_rank_and_below_and_never_in_a_circle() {
-    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, text) in files() {
         let module = module(&name);
         let Some(here) = rank(module) else { continue };
-        let used_by_it = uses.entry(module.to_owned()).or_default();
+        let inner = edges.entry(module.to_owned()).or_default();
         assert!(!text.contains("crate::{"), "{name} groups imports of the crate, which this test can't read");
         for line in code(&text) {
             for used in line.split("crate::").skip(1) {
@@ -88,7 +88,7 @@ fn modules_use_only_their_own_rank_and_below_and_never_in_a_circle() {
                 let Some(there) = rank(used) else { continue };
                 assert!(there >= here, "{name} uses `{used}`, which lies further out: {line}");
                 if used != module && there == here {
-                    used_by_it.insert(used.to_owned());
+                    inner.insert(used.to_owned());
                 }
             }
             for (krate, places) in ONLY_IN {
@@ -100,14 +100,16 @@ fn modules_use_only_their_own_rank_and_below_and_never_in_a_circle() {
             }
         }
     }
-    assert_eq!(uses.len(), RANKS.iter().map(|row| row.len()).sum::<usize>(), "a module of the list is gone: {uses:?}");
+    assert_eq!(edges.len(), RANKS.iter().map(|row| row.len()).sum::<usize>(), "a module of the list is gone: {edges:?}");
     // What uses nothing of its rank that is left can't be in a circle.
-    while !uses.is_empty() {
-        let free: Vec<_> = uses.iter().filter(|(_, used)| used.is_empty()).map(|(module, _)| module.clone()).collect();
-        assert!(!free.is_empty(), "modules of one rank use each other in a circle: {uses:?}");
+    while !edges.is_empty() {
+        let free: Vec<_> = edges.iter().filter(|(_, used)| used.is_empty()).map(|(module, _)| module.clone()).collect();
+        assert!(!free.is_empty(), "modules of one rank use each other in a circle: {edges:?}");
         for module in &free {
-            uses.remove(module);
-            uses.values_mut().for_each(|used| _ = used.remove(module));
+            edges.remove(module);
+            for used in edges.values_mut() {
+                used.remove(module);
+            }
         }
     }
 }

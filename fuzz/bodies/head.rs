@@ -3,7 +3,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, Uri, Version};
-use vestibule::http::head::{BadHead, Head, check};
+use vestibule::http::head::{BadHead, HeadFields, check};
 use vestibule::http::names::exactly_one;
 use vestibule::http::query;
 use vestibule::http1::testing::{Malformed, RequestGuard};
@@ -249,7 +249,7 @@ fn checked(request: &httparse::Request<'_, '_>, headers: HeaderMap) {
     let built = Request::builder().method(request.method.unwrap_or_default()).uri(uri.clone()).version(version);
     let mut head = built.body(()).expect("a method is a token").into_parts().0;
     head.headers = headers;
-    let verdict = check(&Head {
+    let verdict = check(&HeadFields {
         method: &head.method,
         uri: &head.uri,
         version: head.version,

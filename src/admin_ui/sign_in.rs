@@ -59,15 +59,15 @@ impl AdminUi {
             let cookie = self.session_cookie(&browsing);
             signed_in = Some(SignedIn { cookie, is_new_here: !found.is_theirs });
         }
-        let to = match info.route() {
-            Route::UiPage if signed_in.is_none() || has_arrived(info) => {
-                return Ok(UiAction::Forward(ResponseEdits { signed_in, ..ResponseEdits::PAGE }));
-            }
-            Route::UiPage => {
-                let query = info.query().map_or_else(|| ARRIVED.to_owned(), |query| format!("{query}&{ARRIVED}"));
-                self.outside(&format!("{}?{query}", info.path()))
-            }
-            _ => self.wanted(info),
+        let is_shown = info.route() == Route::UiPage;
+        if is_shown && (signed_in.is_none() || has_arrived(info)) {
+            return Ok(UiAction::Forward(ResponseEdits { signed_in, ..ResponseEdits::PAGE }));
+        }
+        let to = if is_shown {
+            let query = info.query().map_or_else(|| ARRIVED.to_owned(), |query| format!("{query}&{ARRIVED}"));
+            self.outside(&format!("{}?{query}", info.path()))
+        } else {
+            self.wanted(info)
         };
         let mut response = see_other(&to);
         if let Some(signed_in) = signed_in {

@@ -110,7 +110,7 @@ impl ExplainArgs {
             let store = StoreHandle::of(Arc::new(dry_run.clone()), &config, &metrics);
             let app = App::new(config, &store, None);
             let info = RequestInfo::read(&head, false, &app.authorizer.site);
-            let ending = ending(&app, &peer, &info).await.unwrap_or_else(Decision::Refused);
+            let ending = decide(&app, &peer, &info).await.unwrap_or_else(Decision::Refused);
             Ok(ExplainReport::new(stages, head, given, dry_run.planned(), ending))
         })
     }
@@ -166,13 +166,15 @@ impl ExplainArgs {
 }
 
 /// What the proxy would do with the request, up to where it would be sent.
-async fn ending(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Decision, Refusal> {
+async fn decide(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Decision, Refusal> {
     info.well_formed()?;
     let authorized = app.authorizer.authorize(peer, info).await?;
     let (credential, is_trusted) = (&authorized.credential, authorized.is_trusted);
     let rule = credential.user().and_then(|user| user.principal().mapping.rule());
-    let sent = app.writer.write(Outgoing { info, credential, is_trusted, peer }, ())?.into_parts().0;
-    Ok(Decision::Admitted { passage: credential.as_str(), rule, sent: Box::new(sent) })
+    let write = || app.writer.write(Outgoing { info, credential, is_trusted, peer }, ());
+    let sent = info.route().is_forwarded().then(write).transpose()?;
+    let sent = sent.map(|request| Box::new(request.into_parts().0));
+    Ok(Decision::Admitted { passage: credential.as_str(), rule, sent })
 }
 
 /// Puts in what the sign-in proxy proves itself with, where it was not typed.

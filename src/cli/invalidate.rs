@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::context::{CommandContext, say};
 use crate::config::written;
 use crate::litellm::api::{self, Call};
-use crate::litellm::client::{LitellmClient, Untold};
+use crate::litellm::client::Untold;
 use crate::store::Store;
 use crate::store::admin::RevocationReport;
 use crate::telemetry::logs::chain;
@@ -72,7 +72,7 @@ pub(super) async fn call_litellm(context: &CommandContext, calls: &[Call]) -> In
         return Invalidation::NotNeeded;
     }
     let cache = written(context.config.litellm.cache_ttl);
-    let litellm = LitellmClient::new(&context.config.litellm);
+    let litellm = context.config.litellm.client();
     if litellm.master_key().is_none() {
         say(&format!(
             "LiteLLM itself may go by what it remembers for up to {cache} (`litellm.cache_ttl`). With `litellm.master_key` it \

@@ -25,7 +25,7 @@ pub enum BadHead {
 
 /// What of a head is looked at.
 #[derive(Debug)]
-pub struct Head<'a> {
+pub struct HeadFields<'a> {
     /// The method.
     pub method: &'a Method,
     /// The target.
@@ -41,7 +41,7 @@ pub struct Head<'a> {
 }
 
 /// Looks at method, target, Host and Expect.
-pub fn check(head: &Head<'_>) -> Result<(), BadHead> {
+pub fn check(head: &HeadFields<'_>) -> Result<(), BadHead> {
     // RFC 9113 11.6 keeps PRI for its preface.
     if *head.method == Method::CONNECT || *head.method == Method::TRACE || head.method.as_str() == "PRI" {
         return Err(BadHead::Method);
@@ -96,7 +96,7 @@ fn climbs(path: &str) -> bool {
 }
 
 /// RFC 9112 3.2: one Host, also beside an absolute target, of which it is a copy. HTTP/1.0 may go without.
-fn check_host(head: &Head<'_>) -> Result<(), BadHead> {
+fn check_host(head: &HeadFields<'_>) -> Result<(), BadHead> {
     let host = match head.host {
         Ok(Some(host)) => host,
         Ok(None) if head.version < Version::HTTP_11 => return Ok(()),
@@ -148,7 +148,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let head = request.body(()).unwrap().into_parts().0;
-        check(&Head {
+        check(&HeadFields {
             method: &head.method,
             uri: &head.uri,
             version: head.version,

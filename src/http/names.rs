@@ -91,7 +91,7 @@ struct Sieve {
 const SIEVE_LENGTHS: usize = 48;
 
 /// A header that is there more than once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeated;
 
 /// What is wrong with a request's names.
@@ -158,10 +158,10 @@ impl HeaderTable {
     }
 
     /// Adds a name whose values are asked for later; its owner, if any, stays. The first slot stays.
-    pub fn observe(&mut self, name: HeaderName, slot: u8) {
+    pub fn observe(&mut self, name: &HeaderName, slot: u8) {
         let entry = self.entry(name.clone());
         // Where the operator reads who the user is from another spelling, this one is its twin.
-        if entry.name == name {
+        if entry.name == *name {
             entry.slot = entry.slot.or(Some(slot));
         }
     }
@@ -324,8 +324,8 @@ mod tests {
         table.own_prefix("x-openwebui-", Owner::Claim);
         table.own(HeaderName::from_static("x-forwarded-for"), Owner::Ours);
         table.own(HeaderName::from_static("connection"), Owner::Hop);
-        table.observe(HeaderName::from_static("x-forwarded-for"), 3);
-        table.observe(HeaderName::from_static("accept"), 4);
+        table.observe(&HeaderName::from_static("x-forwarded-for"), 3);
+        table.observe(&HeaderName::from_static("accept"), 4);
         table
     }
 
@@ -352,7 +352,7 @@ mod tests {
     fn a_name_that_an_operator_spells_with_underscores_is_itself_and_the_other_its_twin() {
         let mut table = HeaderTable::default();
         table.own(HeaderName::from_static("user_agent"), Owner::Identity);
-        table.observe(HeaderName::from_static("user-agent"), 1);
+        table.observe(&HeaderName::from_static("user-agent"), 1);
         let sort = |name| table.sort(&HeaderName::from_static(name));
         assert_eq!(sort("user_agent"), Sorted { owner: Some(Owner::Identity), slot: None, is_twin: false });
         assert_eq!(sort("user-agent"), Sorted { owner: Some(Owner::Identity), slot: None, is_twin: true });

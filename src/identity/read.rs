@@ -12,6 +12,9 @@ use crate::refusal::{Code, Refusal};
 use crate::request_info::IdentityValues;
 use crate::store::{UserProfile, text};
 
+/// The rule of an attribute and its one value, where it came.
+type ReadHeader<'r, 'a> = (&'r HeaderRule, Option<&'a [u8]>);
+
 /// A user, as a trusted proxy says. Only [`IdentityReader::read`] makes one.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -91,8 +94,7 @@ impl IdentityReader {
 
     /// One decoded, plain value. `None` where the attribute is not read, or came missing or empty.
     fn value(&self, said: &IdentityValues<'_>, attribute: Attribute, bad: Code) -> Result<Option<String>, Refusal> {
-        let Some((rule, raw)) = self.raw(said, attribute)? else { return Ok(None) };
-        let Some(raw) = raw else { return Ok(None) };
+        let Some((rule, Some(raw))) = self.raw(said, attribute)? else { return Ok(None) };
         let refuse = |code: Code| Refusal::from(code).about(rule.name.clone());
         if raw.len() > self.rules.max_value_bytes {
             return Err(refuse(bad));
@@ -143,11 +145,7 @@ impl IdentityReader {
     }
 
     /// The rule and the one value of an attribute; `None` where it is not read.
-    fn raw<'a>(
-        &self,
-        said: &IdentityValues<'a>,
-        attribute: Attribute,
-    ) -> Result<Option<(&HeaderRule, Option<&'a [u8]>)>, Refusal> {
+    fn raw<'a>(&self, said: &IdentityValues<'a>, attribute: Attribute) -> Result<Option<ReadHeader<'_, 'a>>, Refusal> {
         let mut reads = self.rules.reads.iter().enumerate();
         let Some((at, (_, rule))) = reads.find(|(_, (read, _))| **read == attribute) else { return Ok(None) };
         let repeated = |_| Refusal::from(Code::RepeatedHeader).about(rule.name.clone());

@@ -29,8 +29,7 @@ pub struct RoleMapper {
 impl RoleMapping {
     fn new(terms: Arc<Terms>, rule: Option<usize>) -> Self {
         let mut hasher = DefaultHasher::new();
-        // The debug form holds every value, floats too.
-        format!("{terms:?}").hash(&mut hasher);
+        terms.hash(&mut hasher);
         Self { terms, digest: hasher.finish(), rule }
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Litellm, UpstreamUrl};
 use crate::http::client::{CallError, ClientSettings, HttpClient, Transport};
+use crate::http1::Target;
 use crate::litellm::api::{self, Call};
 use crate::litellm::credentials::KeyHeaders;
 use crate::telemetry::logs::chain;
@@ -40,16 +40,17 @@ pub struct Untold {
 // === impl LitellmClient ===
 
 impl LitellmClient {
-    /// Connects with the first call.
-    pub fn new(config: &Litellm) -> Self {
-        let (transport, base) = match &config.url {
-            UpstreamUrl::Tcp { host, port } => (Transport::Tcp, base(host, *port)),
-            UpstreamUrl::Unix(path) => (Transport::Unix(path.clone()), "http://localhost".to_owned()),
+    /// Connects with the first call. `key_header`: the header that LiteLLM is configured to read keys from, besides its usual
+    /// ones.
+    pub fn new(url: &Target, key_header: Option<HeaderName>, master_key: Option<&SecretString>) -> Self {
+        let (transport, base) = match url {
+            Target::Tcp { host, port } => (Transport::Tcp, base(host, *port)),
+            Target::Unix(path) => (Transport::Unix(path.clone()), "http://localhost".to_owned()),
         };
-        let server = format!("LiteLLM at {}", config.url);
+        let server = format!("LiteLLM at {url}");
         let http = HttpClient::new(ClientSettings::single(server, transport, CALL_TIMEOUT, ANSWER_BYTES_MAX));
-        let master_key = config.master_key.as_ref().and_then(|key| KeyHeaders::new(key.expose_secret()));
-        Self { http, base, key_header: config.key_header.clone(), master_key }
+        let master_key = master_key.and_then(|key| KeyHeaders::new(key.expose_secret()));
+        Self { http, base, key_header, master_key }
     }
 
     /// Its master key, where it is known.

@@ -53,7 +53,7 @@ impl UpstreamResponse {
                 let read = body.collect().await.map_err(|error| Refusal::from(Code::UpstreamFailed).because(error))?;
                 Ok(Self::Whole(Response::from_parts(head, read.to_bytes())))
             }
-            other => Ok(other),
+            other @ (Self::Streamed(_) | Self::Whole(_)) => Ok(other),
         }
     }
 }

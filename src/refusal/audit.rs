@@ -54,7 +54,7 @@ pub fn denial_audit(metrics: Arc<Metrics>) -> (DenialAudit, AuditWriter) {
 // === impl DenialAudit ===
 
 impl DenialAudit {
-    /// AuditWriter a refusal that says something of a person. It waits for nothing.
+    /// Notes a refusal that says something of a person. It waits for nothing.
     pub fn note(&self, refusal: &Refusal) {
         let Some(person) = refusal.person().filter(|_| refusal.code().is_about_the_person()) else { return };
         let Shared { told, hasher, queue, metrics } = &*self.shared;

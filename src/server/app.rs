@@ -11,13 +11,12 @@ use crate::admin_ui::AdminUi;
 use crate::admin_ui::cross_site::CrossSitePolicy;
 use crate::config::{self, Config, Drain, Gateway, IdentitySource, Limits, UpstreamUrl};
 use crate::forward_auth::unstripped::UnstrippedHeaders;
-use crate::forward_auth::{ForwardAuth, to_remove};
+use crate::forward_auth::{ForwardAuthTarget, to_remove};
 use crate::identity::read::IdentityReader;
 use crate::identity::rules::RoleMapper;
 use crate::identity::source::AssertionSource;
 use crate::identity::trust::PeerTrust;
 use crate::identity::{Identification, PrincipalCache};
-use crate::litellm::client::LitellmClient;
 use crate::litellm::routes;
 use crate::proxy::access_log::RequestObserver;
 use crate::proxy::limits::InFlightLimit;
@@ -181,10 +180,10 @@ impl App {
     }
 
     /// What answers gateways.
-    pub fn forward_auth(&self, observer: RequestObserver) -> ForwardAuth {
+    pub fn forward_auth(&self, observer: RequestObserver) -> ForwardAuthTarget {
         let Gateways { authorizer, kinds, sign_in } = self.gateways.clone();
         let to_remove = to_remove(authorizer.site.headers(), self.writer.key_header.as_ref());
-        ForwardAuth {
+        ForwardAuthTarget {
             authorizer,
             gateways: kinds,
             writer: self.writer.clone(),
@@ -234,7 +233,7 @@ fn admin_ui(config: &Config, sessions: Sessions, cross_site: Arc<CrossSitePolicy
             .map_or_else(|| config.session.secrets.cookie_key(), CookieKey::of_master_key),
         logout: config.logout.location.clone(),
         api_session: config.logout.api_session,
-        litellm: LitellmClient::new(litellm),
+        litellm: litellm.client(),
         key_header: litellm.key_header.clone(),
         is_asked: matches!(config.source, IdentitySource::Check(_)),
         reads: identity.reads.iter().map(|(attribute, rule)| (attribute.name(), rule.name.clone())).collect(),

@@ -16,7 +16,7 @@ use super::Shutdown;
 use super::app::App;
 use super::listener::{Accepted, Acceptor, Listener, Socket};
 use crate::config::Limits;
-use crate::forward_auth::ForwardAuth;
+use crate::forward_auth::ForwardAuthTarget;
 use crate::http1::{
     Client, ClientCounters, ClientLimits, Exchange, Incoming, Server, ServerLimits, Stream, TrailerFilter,
 };
@@ -226,7 +226,7 @@ struct Serving {
 /// What answers on a listener.
 enum Face {
     Proxy(Proxy),
-    ForwardAuth(ForwardAuth),
+    ForwardAuth(ForwardAuthTarget),
 }
 
 // === impl Face ===

@@ -57,7 +57,7 @@ pub struct AccessLogEntry<'a> {
 static JSON: OnceLock<Option<Arc<Sink>>> = OnceLock::new();
 
 thread_local! {
-    static LINE: Cell<Line> = const { Cell::new(Line::new()) };
+    static LINE: Cell<LineWriter> = const { Cell::new(LineWriter::new()) };
 }
 
 /// Writes a request's line. It waits for nothing.
@@ -105,22 +105,22 @@ fn event(entry: &AccessLogEntry<'_>) {
 
 /// A thread's buffer for one line.
 #[derive(Default)]
-struct Line {
-    stamp: Stamp,
+struct LineWriter {
+    stamp: DateCache,
     text: Vec<u8>,
 }
 
 /// A time as `tracing-subscriber` shows it. The date is calculated once per second.
-struct Stamp {
+struct DateCache {
     second: u64,
     text: [u8; STAMP_LEN],
 }
 
-// === impl Line ===
+// === impl LineWriter ===
 
-impl Line {
+impl LineWriter {
     const fn new() -> Self {
-        Self { stamp: Stamp::new(), text: Vec::new() }
+        Self { stamp: DateCache::new(), text: Vec::new() }
     }
 
     fn fill(&mut self, entry: &AccessLogEntry<'_>, now: SystemTime) -> &[u8] {
@@ -130,15 +130,15 @@ impl Line {
     }
 }
 
-// === impl Stamp ===
+// === impl DateCache ===
 
-impl Default for Stamp {
+impl Default for DateCache {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Stamp {
+impl DateCache {
     const fn new() -> Self {
         Self { second: u64::MAX, text: [b'0'; STAMP_LEN] }
     }

@@ -32,7 +32,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The log can't be started.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum LogStartError {
     /// The operating system gave no thread.
     #[error("can't start the log's thread")]
     Thread(#[source] io::Error),
@@ -81,17 +81,17 @@ enum ThreadState {
 
 /// Starts logging for the whole process. `as_text` is by default what stderr is: text on a terminal, else JSON. The level
 /// has been checked; should it not parse, `info` is taken.
-pub fn start(level: &str, as_text: Option<bool>) -> Result<Log, StartError> {
+pub fn start(level: &str, as_text: Option<bool>) -> Result<Log, LogStartError> {
     let targets: Targets = level.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     let as_text = as_text.unwrap_or_else(|| io::stderr().is_terminal());
-    let log = Log::to(io::stderr()).map_err(StartError::Thread)?;
+    let log = Log::to(io::stderr()).map_err(LogStartError::Thread)?;
     let lines = fmt::layer().with_writer(log.sink.clone());
     let lines = if as_text {
         lines.with_ansi(io::stderr().is_terminal()).boxed()
     } else {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     };
-    tracing_subscriber::registry().with(lines.with_filter(targets.clone())).try_init().map_err(StartError::Twice)?;
+    tracing_subscriber::registry().with(lines.with_filter(targets.clone())).try_init().map_err(LogStartError::Twice)?;
     if !as_text {
         access_log::write_json(&log.sink, &targets);
     }

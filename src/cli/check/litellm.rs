@@ -14,7 +14,7 @@ use crate::telemetry::logs::chain;
 /// Asks, and gives a finding for each thing that can be learnt, and for each that can't.
 pub(super) async fn ask(config: &Config) -> Vec<Diagnostic> {
     let address = config.litellm.url.to_string();
-    let client = LitellmClient::new(&config.litellm);
+    let client = config.litellm.client();
     let live = match get(&client, probe::LIVE, None).await {
         Ok(live) => live,
         Err(error) => {

@@ -14,9 +14,9 @@ use crate::telemetry::logs::chain;
 
 /// How it went on.
 pub(super) enum Decision {
-    /// It goes up.
-    Admitted { passage: &'static str, rule: Option<usize>, sent: Box<Parts> },
-    /// It does not.
+    /// It may pass, and this is sent to LiteLLM; `None` where vestibule answers itself.
+    Admitted { passage: &'static str, rule: Option<usize>, sent: Option<Box<Parts>> },
+    /// It may not.
     Refused(Refusal),
 }
 
@@ -65,7 +65,7 @@ impl ExplainReport {
 
     /// What goes up, with keys by their names.
     fn sent(&self) -> Vec<(String, String)> {
-        let Decision::Admitted { passage, sent, .. } = &self.decision else { return Vec::new() };
+        let Decision::Admitted { passage, sent: Some(sent), .. } = &self.decision else { return Vec::new() };
         let key = if *passage == "own_key" { "the caller's own key" } else { "the person's session key" };
         let shown = |(name, value): (&HeaderName, &http::HeaderValue)| {
             let text = String::from_utf8_lossy(value.as_bytes()).replace(char::is_control, "?");
@@ -81,7 +81,7 @@ impl ExplainReport {
 
     /// Names that came and do not go up.
     fn removed(&self) -> Vec<String> {
-        let Decision::Admitted { sent, .. } = &self.decision else { return Vec::new() };
+        let Decision::Admitted { sent: Some(sent), .. } = &self.decision else { return Vec::new() };
         self.head.headers.keys().filter(|name| !sent.headers.contains_key(*name)).map(ToString::to_string).collect()
     }
 
@@ -123,11 +123,17 @@ impl ExplainReport {
                     );
                     text.push_str(&indented(&facts(&self.row())));
                 }
-                let _ = write!(text, "\nSent to LiteLLM: {} {}\n", sent.method, sent.uri);
-                let lines: Vec<String> = self.sent().iter().map(|(name, value)| format!("{name}: {value}")).collect();
-                text.push_str(&indented(&lines.join("\n")));
-                if !self.removed().is_empty() {
-                    let _ = writeln!(text, "Not sent on: {}", self.removed().join(", "));
+                match sent {
+                    Some(sent) => {
+                        let _ = write!(text, "\nSent to LiteLLM: {} {}\n", sent.method, sent.uri);
+                        let lines: Vec<String> =
+                            self.sent().iter().map(|(name, value)| format!("{name}: {value}")).collect();
+                        text.push_str(&indented(&lines.join("\n")));
+                        if !self.removed().is_empty() {
+                            let _ = writeln!(text, "Not sent on: {}", self.removed().join(", "));
+                        }
+                    }
+                    None => text.push_str("\nNothing is sent to LiteLLM: vestibule answers this path itself.\n"),
                 }
                 let what = match *passage {
                     "public" => "admitted, as a path that needs no identity: no credential goes with it",

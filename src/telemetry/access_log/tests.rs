@@ -118,7 +118,7 @@ fn least_and_greatest_numbers_are_written_alike() {
 
 #[test]
 fn a_time_is_shown_as_tracing_shows_it() {
-    let shown = |now| Stamp::new().at(now).to_vec();
+    let shown = |now| DateCache::new().at(now).to_vec();
     let before = shown(SystemTime::now());
     let theirs = theirs(&plain());
     let after = shown(SystemTime::now());
@@ -139,12 +139,12 @@ fn dates_of_odd_years_are_right() {
         (4_107_542_400, 0, "2100-03-01T00:00:00.000000Z"),
         (253_402_300_799, 1, "9999-12-31T23:59:59.000001Z"),
     ] {
-        let mut stamp = Stamp::new();
+        let mut stamp = DateCache::new();
         // Whatever was shown before.
         stamp.at(SystemTime::now());
         let now = SystemTime::UNIX_EPOCH + Duration::from_micros(seconds * 1_000_000 + micros);
         assert_eq!(stamp.at(now), wanted.as_bytes());
     }
     let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
-    assert_eq!(Stamp::new().at(before), b"1970-01-01T00:00:00.000000Z");
+    assert_eq!(DateCache::new().at(before), b"1970-01-01T00:00:00.000000Z");
 }
