@@ -2,23 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::support::client::{Client, Person};
+use crate::support::process::Process;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, binary, field};
 use crate::support::{Gate, books::Books, eventually, within};
-
-/// Ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn serve(setup: &Setup, mut command: Command) -> Process {
     Process(command.arg("serve").arg("--config").arg(setup.write()).spawn().expect("the binary was built"))
