@@ -82,7 +82,8 @@ async fn without_a_place_to_log_to_it_serves() {
     let mut command = Command::new("sh");
     command.env_clear().arg("-c").arg("exec \"$0\" \"$@\" 2>&-").arg(binary().get_program());
     let _process = serve(&setup, command);
-    eventually("its socket", async || socket.exists().then_some(())).await;
+    // A socket is there before anybody listens at it.
+    eventually("its socket", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
     let request = Client::unix(socket.clone()).get("/v1/models").from(&Person::named("alice"));
     eventually("an answer", async || (request.send().await.status == 200).then_some(())).await;
 }
