@@ -27,10 +27,10 @@ const BATCH_MAX: usize = 100;
 /// Where refusals are noted.
 #[derive(Clone)]
 pub struct DenialAudit {
-    shared: Arc<Shared>,
+    shared: Arc<DenialQueue>,
 }
 
-struct Shared {
+struct DenialQueue {
     told: Cache<u64, Instant>,
     hasher: RandomState,
     queue: mpsc::Sender<Denial>,
@@ -47,7 +47,7 @@ pub struct AuditWriter {
 pub fn denial_audit(metrics: Arc<Metrics>) -> (DenialAudit, AuditWriter) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let shared =
-        Shared { told: Cache::new(TOLD_MAX), hasher: RandomState::new(), queue: sender, metrics: metrics.clone() };
+        DenialQueue { told: Cache::new(TOLD_MAX), hasher: RandomState::new(), queue: sender, metrics: metrics.clone() };
     (DenialAudit { shared: Arc::new(shared) }, AuditWriter { queue, metrics })
 }
 
@@ -57,7 +57,7 @@ impl DenialAudit {
     /// Notes a refusal that says something of a person. It waits for nothing.
     pub fn note(&self, refusal: &Refusal) {
         let Some(person) = refusal.person().filter(|_| refusal.code().is_about_the_person()) else { return };
-        let Shared { told, hasher, queue, metrics } = &*self.shared;
+        let DenialQueue { told, hasher, queue, metrics } = &*self.shared;
         let code = refusal.code().as_str();
         let key = hasher.hash_one((person, code));
         if told.get(&key).is_some_and(|at| at.elapsed() < TOLD_FOR) {

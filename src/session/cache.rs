@@ -61,7 +61,7 @@ pub(super) struct Standing {
 /// The slots of all people.
 #[derive(Clone)]
 pub struct Sessions {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SessionCache>,
 }
 
 /// Times that decide over a slot.
@@ -75,7 +75,7 @@ pub struct Ages {
     pub cache_ttl: Duration,
 }
 
-pub(super) struct Shared {
+pub(super) struct SessionCache {
     slots: Cache<PersonKey, Arc<Slot>>,
     pub(super) registry: Arc<dyn Store>,
     /// The runtime that owns the registry; flights run there.
@@ -86,8 +86,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
 }
 
-pub(super) type Outcome = Result<Arc<Standing>, Arc<StoreError>>;
-pub(super) type Landing = watch::Receiver<Option<Outcome>>;
+pub(super) type FlightResult = Result<Arc<Standing>, Arc<StoreError>>;
+pub(super) type Landing = watch::Receiver<Option<FlightResult>>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct PersonKey {
@@ -182,13 +182,21 @@ impl Sessions {
     ) -> Self {
         let slots = Cache::new(max_cached);
         Self {
-            shared: Arc::new(Shared { slots, registry, runtime, ages, secrets, hasher: RandomState::new(), metrics }),
+            shared: Arc::new(SessionCache {
+                slots,
+                registry,
+                runtime,
+                ages,
+                secrets,
+                hasher: RandomState::new(),
+                metrics,
+            }),
         }
     }
 
     /// The person's account and key. Waits only for what is not known.
     pub async fn open(&self, identity: &Identity, mapping: &RoleMapping) -> Result<Session, Refusal> {
-        let Shared { ages, metrics, .. } = &*self.shared;
+        let SessionCache { ages, metrics, .. } = &*self.shared;
         let fingerprint = self.fingerprint(identity.person(), mapping);
         let slot = self.slot(identity.person());
         let session = |standing| Session { slot: slot.clone(), standing, browser: None };
@@ -254,7 +262,7 @@ impl Sessions {
     }
 
     fn slot(&self, person: &UserProfile) -> Arc<Slot> {
-        let Shared { slots, secrets, .. } = &*self.shared;
+        let SessionCache { slots, secrets, .. } = &*self.shared;
         let key = PersonRef { issuer: &person.issuer, subject: &person.subject };
         if let Some(slot) = slots.get(&key) {
             return slot;
@@ -298,10 +306,10 @@ impl Sessions {
     }
 }
 
-// === impl Shared ===
+// === impl SessionCache ===
 
-impl Shared {
-    async fn ask(&self, slot: &Slot, fingerprint: u64, person: &UserProfile, mapping: &RoleMapping) -> Outcome {
+impl SessionCache {
+    async fn ask(&self, slot: &Slot, fingerprint: u64, person: &UserProfile, mapping: &RoleMapping) -> FlightResult {
         if slot.disagrees(fingerprint, mapping.terms().role, self.ages.refresh) {
             self.metrics.role_flaps.inc();
             tracing::warn!(person = %slot.pseudonym, code = "role_flap", "two sign-ins of one person disagree");
@@ -372,7 +380,7 @@ pub(super) fn refuse(error: &StoreError, person: &UserProfile) -> Refusal {
     if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }
 }
 
-pub(super) async fn landed(mut landing: Landing) -> Outcome {
+pub(super) async fn landed(mut landing: Landing) -> FlightResult {
     let gone = || Err(Arc::new(StoreError::Unavailable("the flight to the registry ended without an answer".into())));
     match landing.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or_else(gone),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cache::{Ages, Landing, Outcome, STALE_WAIT, Standing, is_away};
+use super::cache::{Ages, FlightResult, Landing, STALE_WAIT, Standing, is_away};
 use crate::litellm::role::Role;
 use crate::store::StoreError;
 
@@ -132,7 +132,7 @@ impl Slot {
     }
 
     /// Takes over what a flight brought.
-    pub(super) fn land(&self, fingerprint: u64, started_at: Instant, outcome: &Outcome) {
+    pub(super) fn land(&self, fingerprint: u64, started_at: Instant, outcome: &FlightResult) {
         let now = Instant::now();
         let mut state = self.write();
         if state.flight.as_ref().is_some_and(|flight| flight.started_at == started_at) {

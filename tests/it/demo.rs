@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::support::eventually;
+use crate::support::process::signal;
 use crate::support::vestibule::{Ended, binary, ended};
 
 /// A demo that runs until it is told to end, or is dropped.
@@ -74,8 +75,7 @@ impl Demo {
 
     /// Ctrl-C. Gives the exit code and what was said on standard error.
     async fn interrupt(mut self) -> (Option<i32>, String, Vec<String>) {
-        let sent = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status();
-        assert!(sent.expect("there is a kill command").success());
+        signal("INT", self.child.id());
         let code = eventually("the end", async || self.child.try_wait().expect("it can be waited for")).await.code();
         let stderr = std::io::read_to_string(self.child.stderr.take().expect("it is piped")).expect("it can be read");
         self.says("Ended. Nothing was kept.").await;

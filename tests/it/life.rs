@@ -2,23 +2,14 @@
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 
 use crate::support::client::{Client, UserProfile};
+use crate::support::process::Process;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 use crate::support::vestibule::{Setup, binary, field};
 use crate::support::{Gate, db::TestDb, eventually, within};
-
-/// Ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn serve(setup: &Setup, mut command: Command) -> Process {
     Process(command.arg("serve").arg("--config").arg(setup.write()).spawn().expect("the binary was built"))
@@ -158,7 +149,8 @@ async fn without_a_place_to_log_to_it_serves() {
     let mut command = Command::new("sh");
     command.env_clear().arg("-c").arg("exec \"$0\" \"$@\" 2>&-").arg(binary().get_program());
     let _process = serve(&setup, command);
-    eventually("its socket", async || socket.exists().then_some(())).await;
+    // A socket is there before anybody listens at it.
+    eventually("its socket", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
     let request = Client::unix(socket.clone()).get("/v1/models").from(&UserProfile::named("alice"));
     eventually("an answer", async || (request.send().await.status == 200).then_some(())).await;
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::UserProfile;
 use crate::support::stage::Stage;
+use crate::support::vestibule::field;
 
 /// The role in LiteLLM's table after this person's first request, or the refusal's code.
 async fn outcome(stage: &Stage, person: &UserProfile) -> String {
@@ -232,5 +233,5 @@ async fn sign_ins_that_disagree_are_counted_and_logged() {
         answer.expect_ok();
     }
     assert!(stage.vestibule.metric("vestibule_role_flaps_total").await >= 1);
-    assert!(stage.vestibule.log().iter().any(|line| line.contains("role_flap")), "{:#?}", stage.vestibule.log());
+    stage.vestibule.line("a role_flap", |line| (field(line, "code") == "role_flap").then_some(())).await;
 }

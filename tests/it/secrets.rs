@@ -12,6 +12,7 @@ use crate::support::client::{Answer, UserProfile};
 use crate::support::db::TestDb;
 use crate::support::operator::{MASTER_KEY, done};
 use crate::support::postgres::server;
+use crate::support::process::{Process, became};
 use crate::support::proxy::Proxy;
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
@@ -184,15 +185,12 @@ async fn another_process_of_the_same_user_cannot_look_into_its_memory() {
         ended(command).await
     };
     // Of a program that does not mind, as much is seen: else the look would prove nothing.
-    let mut open =
-        Command::new(before[0]).args(&before[1..]).args(["sleep", "1000"]).spawn().expect("there is a sleep");
-    let control = eventually("the other program", async || {
-        let seen = look(open.id()).await;
-        seen.stdout.contains("sleep").then_some(seen)
-    })
-    .await;
-    let _ = (open.kill(), open.wait());
-    assert_eq!(control.code, Some(0), "{control:?}");
+    let sleep = ["sleep", "1000"];
+    let open = Process(Command::new(before[0]).args(&before[1..]).args(sleep).spawn().expect("there is a sleep"));
+    // What starts it has rights that keep others out.
+    became(open.0.id(), &sleep).await;
+    let control = look(open.0.id()).await;
+    assert!(control.code == Some(0) && control.stdout.contains("sleep"), "{control:?}");
 
     let stage = Stage::with(|setup| setup.wrapped(before)).await;
     let seen = look(stage.vestibule.id()).await;

@@ -5,6 +5,7 @@ pub(crate) mod db;
 pub(crate) mod operator;
 pub(crate) mod peers;
 pub(crate) mod postgres;
+pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod stage;
 pub(crate) mod upstream;

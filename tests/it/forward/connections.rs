@@ -172,7 +172,7 @@ async fn an_upstream_that_is_not_there_is_a_502() {
     let stage = Stage::before(upstream).await;
     let address = stage.upstream.url.clone();
     let Stage { vestibule, upstream, .. } = stage;
-    drop(upstream);
+    upstream.take_down().await;
     let answer = vestibule.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
     answer.expect_refusal(502, "upstream_unreachable");
     assert!(!answer.text().contains(address.trim_start_matches("http://")), "the caller learns no inner address");

@@ -24,9 +24,8 @@ async fn expect_closed(scene: &Scene, what: &str) {
 }
 
 pub(super) async fn stuck_is_closed_in_time(scene: &mut Scene) {
-    let vestibule = scene.vestibule.as_ref().expect("it runs");
     // The system takes connections for it, and nobody answers.
-    vestibule.signal("STOP");
+    scene.vestibule.as_ref().expect("it runs").stop().await;
     expect_closed(scene, "stuck").await;
     scene.vestibule.as_ref().expect("it runs").signal("CONT");
     scene.alice("/v1/models").send().await.expect_ok();

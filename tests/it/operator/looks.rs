@@ -10,7 +10,7 @@ use crate::support::client::UserProfile;
 use crate::support::operator::{done, operate, plain, said};
 use crate::support::stage::Stage;
 use crate::support::vestibule::{SESSION_SECRET, binary, ended};
-use crate::support::within;
+use crate::support::{eventually, within};
 
 fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
@@ -269,8 +269,12 @@ async fn with_people_in_clear_the_log_names_them_and_else_not() {
         let lines: Vec<Value> = ended.stderr.lines().filter(|line| line.starts_with('{')).map(parse).collect();
         let line = lines.iter().find(|line| line["target"] == "vestibule::audit").expect("a line of the audit");
         assert_eq!((&line["event"], line.to_string().contains("alice")), (&json!("blocked"), named), "{line}");
-        let made = stage.vestibule.log().into_iter().filter(|line| line.contains("vestibule::audit"));
-        let made: Vec<Value> = made.map(|line| parse(&line)).collect();
+        let made = eventually("two lines of the audit", async || {
+            let made = stage.vestibule.log().into_iter().filter(|line| line.contains("vestibule::audit"));
+            let made: Vec<Value> = made.map(|line| parse(&line)).collect();
+            (made.len() >= 2).then_some(made)
+        })
+        .await;
         let events: Vec<&str> = made.iter().filter_map(|line| line["event"].as_str()).collect();
         assert_eq!(events, ["created", "session_made"]);
         assert_eq!(made[0].to_string().contains("alice"), named, "{}", made[0]);

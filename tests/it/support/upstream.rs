@@ -129,6 +129,12 @@ impl Upstream {
         Self { url: format!("unix:{}", path.display()), state, task }
     }
 
+    /// Takes it down: nobody listens there any more.
+    pub(crate) async fn take_down(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
     /// Everything that came so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.with(|records| records.seen.clone())

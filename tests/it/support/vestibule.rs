@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::client::{Answer, Client};
+use super::process::{self, signal};
 use super::{eventually, within};
 
 /// The session secret of every test: a canary that no log, answer or metric may hold.
@@ -226,11 +227,6 @@ pub(crate) async fn ended(mut command: Command) -> Ended {
     }
 }
 
-fn signal(name: &str, process: u32) {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status();
-    assert!(sent.expect("there is a kill command").success(), "no process {process}");
-}
-
 impl Log {
     fn of(stderr: std::process::ChildStderr) -> Arc<Self> {
         let log = Arc::new(Self { lines: Mutex::default(), changed: watch::Sender::new(false) });
@@ -361,8 +357,7 @@ impl Vestibule {
 
     /// What the system tells of it in a file of that name.
     pub(crate) fn proc(&self, name: &str) -> String {
-        #[expect(clippy::disallowed_methods, reason = "the system's own file needs no path in the error")]
-        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("it runs")
+        process::proc(self.child.id(), name)
     }
 
     /// Its process id.
@@ -373,6 +368,11 @@ impl Vestibule {
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) {
         signal(name, self.child.id());
+    }
+
+    /// Stops it where it is, until it is sent `CONT`.
+    pub(crate) async fn stop(&self) {
+        process::stop(self.child.id()).await;
     }
 
     /// Ends it without a last word.
@@ -408,9 +408,12 @@ impl Vestibule {
         signal("TERM", self.child.id());
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended and its log has been read to the end.
     pub(crate) async fn wait(&mut self) -> ExitStatus {
-        eventually("the process to end", async || self.child.try_wait().expect("it is our child")).await
+        let status = eventually("the process to end", async || self.child.try_wait().expect("it is our child")).await;
+        let mut is_over = self.log.changed.subscribe();
+        within("the end of its log", is_over.wait_for(|is_over| *is_over)).await.expect("the log lives as long as it");
+        status
     }
 
     /// Everything that it has logged.
