@@ -116,6 +116,7 @@ impl Site {
         for name in hop::HOP_BY_HOP {
             headers.own(name, Owner::Hop);
         }
+        headers.own_message_twins();
         for known in Known::ALL {
             headers.observe(&known.name(), slot_of(*known as usize));
         }
@@ -374,12 +375,13 @@ impl<'a> RequestInfo<'a> {
         let nominated = self.nominated.as_deref().unwrap_or_default();
         self.lines
             .iter()
-            .filter(move |line| {
-                line.owner.is_none()
-                    && !names::is_message_twin(line.name)
-                    && (nominated.is_empty() || !nominated.contains(line.name))
-            })
+            .filter(move |line| line.owner.is_none() && (nominated.is_empty() || !nominated.contains(line.name)))
             .map(|line| (line.name, line.value, Known::in_slot(line.slot)))
+    }
+
+    /// How many headers came.
+    pub fn count(&self) -> usize {
+        self.lines.len()
     }
 
     /// The host that was asked for: as the header says, else the absolute target. HTTP/1.0 may go without.

@@ -92,8 +92,11 @@ impl Table {
     }
 
     fn owner(&self, name: &str) -> Option<Owner> {
-        let prefixed = || fold(name).starts_with(CLAIM_PREFIX).then_some(Owner::Claim);
-        self.find(name).map(|(_, owner)| owner).or_else(prefixed)
+        let folded = fold(name);
+        let prefixed = || folded.starts_with(CLAIM_PREFIX).then_some(Owner::Claim);
+        // Another spelling of a name that frames the message does not pass.
+        let twin = || (MESSAGE.contains(&folded.as_str()) && folded != name).then_some(Owner::Hop);
+        self.find(name).map(|(_, owner)| owner).or_else(prefixed).or_else(twin)
     }
 }
 

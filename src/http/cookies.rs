@@ -4,12 +4,22 @@ use http::HeaderValue;
 
 /// The cookies of a line, one by one, as they stand between the semicolons.
 pub fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| *byte == b';')
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let (part, after) = match memchr::memchr(b';', line) {
+            Some(at) => line.split_at(at),
+            None => (line, &[][..]),
+        };
+        rest = after.split_first().map(|(_, after)| after);
+        Some(part)
+    })
 }
 
 /// A cookie's name.
 pub fn name(cookie: &[u8]) -> &[u8] {
-    cookie.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default().trim_ascii()
+    let end = memchr::memchr2(b'=', b';', cookie).unwrap_or(cookie.len());
+    cookie.split_at(end).0.trim_ascii()
 }
 
 /// The values of all cookies of a name: a browser sends one for each path that it holds one for, the longest path first.

@@ -66,6 +66,8 @@ struct Entry {
     /// The one spelling that is the name itself.
     name: HeaderName,
     owner: Option<Owner>,
+    /// Who owns other spellings.
+    twins: Option<Owner>,
     slot: Option<u8>,
 }
 
@@ -149,6 +151,15 @@ impl HeaderTable {
     pub fn own(&mut self, name: HeaderName, owner: Owner) {
         let entry = self.entry(name);
         entry.owner = entry.owner.or(Some(owner));
+        entry.twins = entry.owner;
+    }
+
+    /// Removes other spellings of names that frame or route the message; the names themselves pass.
+    pub fn own_message_twins(&mut self) {
+        for name in MESSAGE {
+            let entry = self.entry(name);
+            entry.twins = entry.twins.or(Some(Owner::Hop));
+        }
     }
 
     /// Adds all names that begin so. Lower case, with `-` alone.
@@ -168,7 +179,7 @@ impl HeaderTable {
 
     fn entry(&mut self, name: HeaderName) -> &mut Entry {
         self.sieve.add(name.as_str(), false);
-        self.names.entry(fold(name.as_str()).into()).or_insert(Entry { name, owner: None, slot: None })
+        self.names.entry(fold(name.as_str()).into()).or_insert(Entry { name, owner: None, twins: None, slot: None })
     }
 
     /// Every name that is owned by itself, in its own spelling.
@@ -182,12 +193,15 @@ impl HeaderTable {
         if !self.sieve.holds(text) {
             return Sorted::OTHER;
         }
-        // Folded names hold no `_`, so a name without one is its own folded form.
-        let folded = if memchr::memchr(b'_', text.as_bytes()).is_none() { Cow::Borrowed(text) } else { fold(text) };
+        // Most names of the table come as they are: only the others are folded.
+        if let Some(entry) = self.names.get(text).filter(|entry| entry.name == *name) {
+            return Sorted { owner: entry.owner, slot: entry.slot, is_twin: false };
+        }
+        let folded = fold(text);
         match self.names.get(&*folded) {
             Some(entry) if entry.name == *name => Sorted { owner: entry.owner, slot: entry.slot, is_twin: false },
+            Some(Entry { twins: Some(owner), .. }) => Sorted { owner: Some(*owner), slot: None, is_twin: true },
             // Another spelling of a name that is only asked for says nothing.
-            Some(Entry { owner: Some(owner), .. }) => Sorted { owner: Some(*owner), slot: None, is_twin: true },
             Some(_) | None => {
                 let owner =
                     self.prefixes.iter().find(|(prefix, _)| folded.starts_with(prefix)).map(|(_, owner)| *owner);
@@ -241,10 +255,11 @@ impl HeaderTable {
     /// Takes out of an answer, in one walk, what belongs to the upstream's connection, what `Connection` nominates there, and
     /// what must not go down: names that say who the user is, and keys.
     pub fn strip_answer(&self, headers: &mut HeaderMap) {
-        let mut unwanted = nominated_in_answer(headers);
         let must_go = |name: &HeaderName| self.owner(name).is_some_and(Owner::stays_out_of_answers);
-        unwanted.extend(headers.keys().filter(|name| must_go(name)).cloned());
-        for name in unwanted {
+        let unwanted: Vec<HeaderName> = headers.keys().filter(|name| must_go(name)).cloned().collect();
+        let has_connection = unwanted.contains(&header::CONNECTION);
+        let nominated = if has_connection { nominated_in_answer(headers) } else { Vec::new() };
+        for name in nominated.into_iter().chain(unwanted) {
             headers.remove(name);
         }
     }
@@ -301,11 +316,6 @@ pub fn nominated_in_answer(headers: &HeaderMap) -> Vec<HeaderName> {
 pub fn list(value: &HeaderValue) -> Option<impl Iterator<Item = &str>> {
     let text = value.to_str().ok()?;
     Some(text.split(',').map(|item| item.trim_matches([' ', '\t'])).filter(|item| !item.is_empty()))
-}
-
-/// Whether a name is another spelling of one that frames or routes the message: it does not pass.
-pub fn is_message_twin(name: &HeaderName) -> bool {
-    name.as_str().contains('_') && MESSAGE.iter().any(|real| real.as_str() == fold(name.as_str()))
 }
 
 fn is_usual_option(token: &str) -> bool {

@@ -79,15 +79,16 @@ pub fn own(table: &mut HeaderTable, configured: impl IntoIterator<Item = HeaderN
 
 /// The key that a header carries in clear, where it looks like one of LiteLLM's: bare, or after `Bearer`.
 pub fn key_in(value: &HeaderValue) -> Option<&str> {
-    let text = value.to_str().ok()?.trim();
-    let key = match text.split_once(' ') {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim(),
+    let text = value.as_bytes().trim_ascii();
+    let key = match memchr::memchr(b' ', text).map(|at| text.split_at(at)) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer") => rest.trim_ascii(),
         Some(_) => return None,
         None => text,
     };
-    // A comma would be two keys that something before us joined.
-    let is_one = key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-    (is_one && key.starts_with(KEY_PREFIX) && key.len() > KEY_PREFIX.len()).then_some(key)
+    // A comma would be two keys that something before vestibule joined.
+    let is_one = |key: &[u8]| key.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
+    let is_key = key.starts_with(KEY_PREFIX.as_bytes()) && key.len() > KEY_PREFIX.len() && is_one(key);
+    if is_key { std::str::from_utf8(key).ok() } else { None }
 }
 
 /// The keys in clear in a request's credential lines and websocket subprotocols: wherever LiteLLM or its pages put them.

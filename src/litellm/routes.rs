@@ -122,10 +122,19 @@ const TABLE: &[Row] = &[
 /// What a path is for; `path` without LiteLLM's root path. Only plain spellings are known: a path that a server might read as
 /// another one is [`Class::Unknown`].
 pub fn class(path: &str) -> Class {
-    if !is_plain(path) {
-        return Class::Unknown;
-    }
-    TABLE.iter().find_map(|row| row.class_of(path)).unwrap_or(Class::Unknown)
+    if is_plain(path) { class_of_plain(path) } else { Class::Unknown }
+}
+
+/// What a path is for that is known to be [plain](is_plain).
+pub fn class_of_plain(path: &str) -> Class {
+    let below_version = below_version(path);
+    let (letter, versioned_letter) = (path.as_bytes().get(1), below_version.as_bytes().first());
+    let may_match = |row: &&Row| match row.1 {
+        Reach::Versioned => row.0.as_bytes().first() == versioned_letter,
+        Reach::Exact | Reach::Page | Reach::Below | Reach::Prefix | Reach::UiTree => row.0.as_bytes().get(1) == letter,
+    };
+    let mut rows = TABLE.iter().filter(may_match);
+    rows.find_map(|row| row.class_of(path, below_version)).unwrap_or(Class::Unknown)
 }
 
 /// The paths that are closed, they and what is below them, with LiteLLM's root path and without: it answers at both.
@@ -143,7 +152,7 @@ pub fn closed(root: &str, native_login: bool) -> Vec<String> {
 // === impl Row ===
 
 impl Row {
-    fn class_of(&self, path: &str) -> Option<Class> {
+    fn class_of(&self, path: &str, below_version: &str) -> Option<Class> {
         let Self(at, reach, class, _) = self;
         let below = |path: &str| path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let is_met = match reach {
@@ -151,7 +160,7 @@ impl Row {
             Reach::Page => path.strip_suffix('/').unwrap_or(path) == *at,
             Reach::Below => below(path),
             Reach::Prefix => path.starts_with(at),
-            Reach::Versioned => below(below_version(path)),
+            Reach::Versioned => below(below_version),
             Reach::UiTree => return if below(path) { Some(ui::part(path)) } else { None },
         };
         is_met.then_some(*class)
@@ -201,9 +210,9 @@ pub fn below_root<'p>(path: &'p str, root: &str) -> &'p str {
 }
 
 /// Whether any server could take the path for one of these or below one: escapes, case, repeated slashes, dots and parameters
-/// of segments are seen through.
-pub fn is_below_any(path: &str, prefixes: &[String]) -> bool {
-    if is_plain(path) {
+/// of segments are seen through. `is_plain`: what [`is_plain`] says of the path.
+pub fn is_below_any(path: &str, is_plain: bool, prefixes: &[String]) -> bool {
+    if is_plain {
         let second = |text: &str| text.as_bytes().get(1).map(u8::to_ascii_lowercase);
         let letter = second(path);
         return prefixes.iter().filter(|prefix| second(prefix) == letter).any(|prefix| {
@@ -307,7 +316,7 @@ mod tests {
     #[test]
     fn our_own_prefix_is_seen_in_every_spelling() {
         let prefixes = ["/other".to_owned(), "/vestibule".to_owned()];
-        let is_below = |path| is_below_any(path, &prefixes);
+        let is_below = |path| is_below_any(path, is_plain(path), &prefixes);
         for path in [
             "/vestibule",
             "/vestibule/",

@@ -16,6 +16,9 @@ use crate::secret::CookieKey;
 use crate::session::Session;
 use crate::session::credential::Credential;
 
+/// Room for the headers that vestibule adds.
+const HEADERS_ADDED: usize = 4;
+
 /// How requests are written; the same for all.
 #[derive(Debug)]
 pub struct RequestWriter {
@@ -59,11 +62,11 @@ impl RequestWriter {
             return Err(Code::InternalError.into());
         }
         let mut request = Request::new(body);
+        *request.headers_mut() = HeaderMap::with_capacity(out.info.count() + HEADERS_ADDED);
         *request.method_mut() = out.info.method().clone();
         *request.version_mut() = Version::HTTP_11;
         *request.uri_mut() = target(out.info.uri(), &self.root_path)?;
         let headers = request.headers_mut();
-        headers.reserve(out.info.passing().count() + 10);
         let host = host(out.info);
         headers.insert(header::HOST, host.clone().unwrap_or_else(|| self.upstream_host.clone()));
         self.copy(out.info, headers);
@@ -201,13 +204,20 @@ impl RequestWriter {
             let name = cookies::name(cookie);
             credentials::is_ui_cookie(name) || self.is_sign_in_cookie(name)
         };
-        let cookies = || cookies::parts(line.as_bytes());
-        if !cookies().any(unwanted) {
-            return Some(line.clone());
+        let (mut kept, mut is_whole) = (Vec::new(), true);
+        for cookie in cookies::parts(line.as_bytes()) {
+            if unwanted(cookie) {
+                is_whole = false;
+            } else {
+                kept.push(cookie.trim_ascii());
+            }
         }
-        let kept: Vec<&[u8]> = cookies().filter(|cookie| !unwanted(cookie)).map(<[u8]>::trim_ascii).collect();
-        let kept = kept.join(&b"; "[..]);
-        if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept).ok() }
+        match kept.as_slice() {
+            _ if is_whole => Some(line.clone()),
+            [] => None,
+            [one] => HeaderValue::from_bytes(one).ok(),
+            more => HeaderValue::from_bytes(&more.join(&b"; "[..])).ok(),
+        }
     }
 }
 

@@ -112,15 +112,16 @@ impl Route {
 impl Routes {
     /// What a path is.
     pub fn route(&self, method: &Method, path: &str) -> Route {
-        if is_below_any(path, &self.own_prefixes) {
+        let is_plain = is_plain(path);
+        if is_below_any(path, is_plain, &self.own_prefixes) {
             return self.own_page(path).map_or(Route::OwnUnknown, Route::Own);
         }
         let is_get = *method == Method::GET;
-        let class = routes::class(self.below_root(path));
+        let class = if is_plain { routes::class_of_plain(self.below_root(path)) } else { Class::Unknown };
         if self.signs_in && is_get && class == Class::SignInPage {
             return Route::SignIn;
         }
-        if is_below_any(path, &self.closed) {
+        if is_below_any(path, is_plain, &self.closed) {
             return Route::Closed;
         }
         match class {
