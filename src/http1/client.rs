@@ -14,6 +14,7 @@ mod response_body;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,8 +186,15 @@ impl Client {
         }
     }
 
-    async fn send_anew(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, ClientError> {
-        self.exchange(self.pool.connect().await?, request).await.map_err(|(error, _)| error)
+    /// On a new connection. Boxed, since it is rare, and its room would be in every request's future.
+    fn send_anew(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Pin<Box<impl Future<Output = Result<Response<ResponseBody>, ClientError>>>> {
+        Box::pin(async move {
+            let conn = self.pool.connect().await?;
+            self.exchange(conn, request).await.map_err(|(error, _)| error)
+        })
     }
 
     /// One request, one response.

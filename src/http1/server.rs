@@ -103,7 +103,8 @@ impl Server {
             count.set(count.get() + 1);
             let exchange = Exchange::new(conn.clone(), count.get());
             let version = request.version();
-            let answering = handler(exchange.clone(), request);
+            // hyper keeps room for a response's future as long as the connection lives. Boxed, it is there for a request alone.
+            let answering = Box::pin(handler(exchange.clone(), request));
             async move { Ok::<_, Infallible>(exchange.answer(answering.await, version, &self.trailers)) }
         });
         let serving = self.http.serve_connection(TokioIo::new(stream), service).with_upgrades();

@@ -2,7 +2,7 @@
 
 use std::str;
 
-use super::{Malformed, are_text, is_token, tail};
+use super::{Malformed, tail, text_length, token_length};
 
 /// What a head may hold.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ pub(super) struct Head {
 /// How far a head has been read. The same bytes are shown again, with more after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// Where the first unfinished line begins, and how far its end has been searched for.
+    /// Where the first unfinished line begins, and how far it is known to be text.
     at: usize,
     searched: usize,
     empty_lines: usize,
@@ -75,16 +75,25 @@ impl Reading {
         if bytes.len() > limits.bytes { Err(Malformed::TooLarge) } else { Ok(None) }
     }
 
-    /// The next whole line, without its CRLF. A bare LF is an error; a bare CR is left to the checks of the line's bytes.
+    /// The next whole line, without its CRLF: text and nothing else. Its end is the first control character; where that is not
+    /// a CR before an LF, the head is malformed, whether its line is whole or not.
     fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
-        let from = self.searched.max(self.at);
-        let Some(found) = memchr::memchr(b'\n', tail(bytes, from)?) else {
-            self.searched = bytes.len();
-            return Ok(None);
-        };
-        let line = bytes.get(self.at..from + found).and_then(|line| line.strip_suffix(b"\r"));
-        self.at = from + found + 1;
-        line.map(Some).ok_or(Malformed::Head)
+        let rest = tail(bytes, self.searched)?;
+        let found = text_length(rest);
+        let end = self.searched + found;
+        match rest.get(found..) {
+            Some([b'\r', b'\n', ..]) => {
+                let line = bytes.get(self.at..end).ok_or(Malformed::Head)?;
+                self.at = end + 2;
+                self.searched = self.at;
+                Ok(Some(line))
+            }
+            None | Some([] | [b'\r']) => {
+                self.searched = end;
+                Ok(None)
+            }
+            Some(_) => Err(Malformed::Head),
+        }
     }
 }
 
@@ -96,10 +105,9 @@ impl Head {
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Malformed> {
-        let colon = line.iter().position(|byte| !is_token(*byte)).ok_or(Malformed::Head)?;
-        let (name, value) = line.split_at(colon);
+        let (name, value) = line.split_at_checked(token_length(line)).ok_or(Malformed::Head)?;
         let value = value.strip_prefix(b":").ok_or(Malformed::Head)?;
-        if name.is_empty() || !are_text(value) {
+        if name.is_empty() {
             return Err(Malformed::Head);
         }
         match name.len() {

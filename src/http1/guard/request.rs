@@ -6,7 +6,7 @@ use http::Uri;
 
 use super::chunks::Chunks;
 use super::head::{Head, HeadLimits, Reading, Start};
-use super::{BodyFraming, Malformed, Scan, is_token, tail};
+use super::{BodyFraming, Malformed, Scan, tail, token_length};
 
 /// Empty lines before a request that are skipped (RFC 9112 2.2 asks for at least one).
 const EMPTY_LINES_MAX: usize = 2;
@@ -130,39 +130,37 @@ impl RequestState {
 
 /// `METHOD target HTTP/1.1`
 fn request_line(line: &[u8]) -> Result<Start, Malformed> {
-    let mut parts = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Malformed::Head);
+    let (asked, is_11) = if let Some(asked) = line.strip_suffix(b" HTTP/1.1") {
+        (asked, true)
+    } else {
+        (line.strip_suffix(b" HTTP/1.0").ok_or(Malformed::Head)?, false)
     };
-    let is_method = (1..=METHOD_BYTES_MAX).contains(&method.len())
-        && method.iter().all(|byte| is_token(*byte) && !byte.is_ascii_lowercase());
-    let is_11 = match version {
-        b"HTTP/1.1" => true,
-        b"HTTP/1.0" => false,
-        _ => return Err(Malformed::Head),
-    };
-    if !is_method || target.is_empty() || !target.iter().all(|byte| (0x21..=0x7e).contains(byte)) {
+    let (method, target) = asked.split_at_checked(token_length(asked)).ok_or(Malformed::Head)?;
+    let target = target.strip_prefix(b" ").ok_or(Malformed::Head)?;
+    let is_method = (1..=METHOD_BYTES_MAX).contains(&method.len()) && !method.iter().any(u8::is_ascii_lowercase);
+    if !is_method || target.is_empty() {
         return Err(Malformed::Head);
     }
-    target_is_uri(target)?;
+    check_target(target)?;
     Ok(Start { is_11, status: 0 })
 }
 
 /// hyper drops a fragment, so that another target than the client's would be forwarded, and answers a target that is no URI
 /// itself.
-fn target_is_uri(target: &[u8]) -> Result<(), Malformed> {
+fn check_target(target: &[u8]) -> Result<(), Malformed> {
+    let is_path = target.starts_with(b"/") && target.iter().fold(true, |all, byte| all & is_of_path(*byte));
+    if !is_path && !target.iter().all(u8::is_ascii_graphic) {
+        return Err(Malformed::Head);
+    }
     if target.len() > TARGET_BYTES_MAX {
         return Err(Malformed::TargetTooLong);
     }
-    if target.iter().any(|byte| matches!(byte, b'#' | b'<' | b'>' | b'`')) {
-        return Err(Malformed::Target);
-    }
-    // The remaining characters make a path, and a query except for the quote; other forms are rare.
-    let is_path = target.starts_with(b"/") && !target.contains(&b'"');
-    if is_path || str::from_utf8(target).is_ok_and(|text| text.parse::<Uri>().is_ok()) {
-        Ok(())
-    } else {
-        Err(Malformed::Target)
-    }
+    // Other forms, and a quote in a query, are rare.
+    let is_uri = |text: &str| !text.contains(['#', '<', '>', '`']) && text.parse::<Uri>().is_ok();
+    if is_path || str::from_utf8(target).is_ok_and(is_uri) { Ok(()) } else { Err(Malformed::Target) }
+}
+
+/// A byte that `http::Uri` takes in a path and in a query.
+fn is_of_path(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'`')
 }

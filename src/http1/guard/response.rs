@@ -2,7 +2,7 @@
 
 use super::chunks::Chunks;
 use super::head::{Head, HeadLimits, Reading, Start};
-use super::{BodyFraming, Malformed, MalformedResponse, Scan, are_text, tail};
+use super::{BodyFraming, Malformed, MalformedResponse, Scan, tail};
 
 /// Interim responses before a final one. Servers send a few at most; each costs a walk and a callback.
 const INTERIM_MAX: usize = 100;
@@ -135,6 +135,6 @@ fn status_line(line: &[u8]) -> Result<Start, Malformed> {
     let status = code.iter().try_fold(0, |status, digit| {
         digit.is_ascii_digit().then(|| status * 10 + u16::from(digit - b'0')).ok_or(Malformed::Head)
     })?;
-    let is_reason = reason.is_empty() || (reason.starts_with(b" ") && are_text(reason));
+    let is_reason = reason.is_empty() || reason.starts_with(b" ");
     if status < 100 || !is_reason { Err(Malformed::Head) } else { Ok(Start { is_11, status }) }
 }

@@ -188,8 +188,8 @@ proptest! {
         pieces in prop::collection::vec(prop::sample::select(vec![
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n",
-            "\r\n", "\n", "x", "0\r\n\r\n", "GET / HTTP/1.1\n\n",
-        ]), 1..6),
+            "\r\n", "\n", "x", "0\r\n\r\n", "GET / HTTP/1.1\n\n", "GET / HTTP/1.1\r\nX: \ta\u{e9}\t\r\n", "\r", "\0", "\x7f", &"y".repeat(500),
+        ].into_iter().map(str::to_owned).collect::<Vec<_>>()), 1..6),
         cuts in prop::collection::vec(1usize..40, 1..40),
     ) {
         let bytes = pieces.concat().into_bytes();
@@ -206,6 +206,21 @@ proptest! {
             malformed = scan.malformed;
         }
         prop_assert_eq!((passed, malformed), (whole.pass, whole.malformed));
+    }
+
+    #[test]
+    fn bytes_taken_together_are_judged_like_single_ones(
+        common in prop::sample::select(vec![b'a', b'-', b' ', b'\t', 0x80, 0xff]), length in 0usize..100,
+        others in prop::collection::vec((0usize..100, any::<u8>()), 0..4),
+    ) {
+        let mut bytes = vec![common; length];
+        for (at, other) in others {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = other;
+            }
+        }
+        prop_assert_eq!(text_length(&bytes), bytes.iter().take_while(|byte| is_text(**byte)).count());
+        prop_assert_eq!(token_length(&bytes), bytes.iter().take_while(|byte| is_token(**byte)).count());
     }
 
     #[test]

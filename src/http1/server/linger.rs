@@ -2,6 +2,7 @@
 //! meeting a reset (RFC 9112 9.6).
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -42,8 +43,8 @@ impl Linger {
 
 /// Reads once and throws away; returns how much it was, 0 at the end.
 pub(super) fn poll_throw<S: AsyncRead + Unpin>(cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<usize>> {
-    let mut bytes = [0; READ_BYTES];
-    let mut thrown = ReadBuf::new(&mut bytes);
+    let mut bytes = [MaybeUninit::uninit(); READ_BYTES]; // zeroing would cost more than the rest of an ending
+    let mut thrown = ReadBuf::uninit(&mut bytes);
     ready!(Pin::new(stream).poll_read(cx, &mut thrown))?;
     Poll::Ready(Ok(thrown.filled().len()))
 }
