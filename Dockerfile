@@ -17,8 +17,8 @@ COPY . .
 ARG BUILD_COMMIT=unknown
 # The target is the image's own processor.
 RUN target="$(uname -m)-unknown-linux-musl" \
- && cargo build --locked --release --target "$target" \
- && cp "target/$target/release/vestibule" /vestibule
+ && cargo build --locked --profile dist --target "$target" \
+ && cp "target/$target/dist/vestibule" /vestibule
 
 # Public certificate authorities are in the program; a private one is `database.ca_file`.
 FROM scratch
