@@ -699,6 +699,8 @@ pub struct Limits {
     pub in_flight_per_person: usize,
     /// Requests in flight in all; 0 = no limit.
     pub in_flight: usize,
+    /// Bytes that remembered sets of identity headers take together.
+    pub identity_cache_bytes: u64,
     /// Time to connect to LiteLLM.
     pub upstream_connect_timeout: Duration,
     /// Time until LiteLLM's answer begins.

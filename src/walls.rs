@@ -180,30 +180,3 @@ fn no_type_name_is_there_twice() {
     places.retain(|_, files| files.len() > 1);
     assert!(places.is_empty(), "one name for one type: {places:#?}");
 }
-
-#[test]
-fn every_test_that_the_security_page_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Vec::new();
-    sources(&root.join("src"), &mut found);
-    sources(&root.join("tests"), &mut found);
-    let read = |path: &Path| {
-        #[expect(clippy::disallowed_methods, reason = "a test's own sources need no path in the error")]
-        fs::read_to_string(path).unwrap()
-    };
-    let code: String = found.iter().map(|path| read(path)).collect();
-    let page = read(&root.join("SECURITY.md"));
-    let shown = page.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.rsplit('|').nth(1));
-    let mut names = 0;
-    for name in shown.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
-        let is_there = match name.split_once('/') {
-            Some(("wire", folder)) => root.join("tests/wire").join(folder).is_dir(),
-            Some(_) if name.contains(' ') => true, // a command
-            Some(_) => root.join(name).exists() || root.join("src").join(name).exists(),
-            None => code.contains(&format!("fn {name}(")) || name == "differential" || name.starts_with("tests"),
-        };
-        assert!(is_there, "SECURITY.md names `{name}`, which is not there");
-        names += 1;
-    }
-    assert!(names > 50, "{names}");
-}

@@ -292,6 +292,7 @@ pub(super) struct RawLimits {
     pub(super) connections: Option<Scalar>,
     pub(super) in_flight_per_person: Option<Scalar>,
     pub(super) in_flight: Option<Scalar>,
+    pub(super) identity_cache_bytes: Option<Scalar>,
     pub(super) upstream_connect_timeout: Option<Scalar>,
     pub(super) upstream_first_byte_timeout: Option<Scalar>,
     pub(super) upstream_read_timeout: Option<Scalar>,

@@ -122,8 +122,11 @@ impl App {
             |before| before.authorizer.in_flight.reloaded(limits.in_flight),
         );
         let source = Arc::new(AssertionSource::new(source, public_url.as_ref()));
-        let principals =
-            Arc::new(PrincipalCache::new(IdentityReader::new(identity), RoleMapper::new(rules), 16 * 1024 * 1024));
+        let principals = Arc::new(PrincipalCache::new(
+            IdentityReader::new(identity),
+            RoleMapper::new(rules),
+            limits.identity_cache_bytes,
+        ));
         let policy =
             SessionPolicy { cookie_key: config.ui.cookie_key, in_flight_per_user: limits.in_flight_per_person };
         let authorizer = |site: Site, trust: config::TrustRules, is_closed_socket: bool| {

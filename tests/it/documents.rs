@@ -140,3 +140,37 @@ async fn every_command_that_the_text_names_is_there_with_its_flags() {
         }
     }
 }
+
+/// Every Rust file below a folder.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("it can be read").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_security_page_names_is_there() {
+    let mut found = Vec::new();
+    sources(&root().join("src"), &mut found);
+    sources(&root().join("tests"), &mut found);
+    let code: String = read(found.into_iter()).into_iter().map(|(_, text)| text).collect();
+    let page = read([root().join("SECURITY.md")].into_iter()).remove(0).1;
+    let shown = page.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.rsplit('|').nth(1));
+    let mut names = 0;
+    for name in shown.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
+        let is_there = match name.split_once('/') {
+            Some(("wire", folder)) => root().join("tests/wire").join(folder).is_dir(),
+            Some(_) if name.contains(' ') => true, // a command
+            Some(_) => root().join(name).exists() || root().join("src").join(name).exists(),
+            None => code.contains(&format!("fn {name}(")) || name == "differential" || name.starts_with("tests"),
+        };
+        assert!(is_there, "SECURITY.md names `{name}`, which is not there");
+        names += 1;
+    }
+    assert!(names > 50, "{names}");
+}

@@ -16,6 +16,11 @@ const TARGET_BYTES_MIN: usize = 256;
 const HEADERS_MIN: usize = 16;
 /// A client faster than this needs no limit.
 const BODY_RATE_MAX: u64 = 1024 * 1024;
+/// Room for about 16,000 users whose headers take 250 bytes.
+const IDENTITY_CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// A cache that holds no entry would read every request's headers anew.
+const IDENTITY_CACHE_BYTES_MIN: u64 = 64 * 1024;
+const IDENTITY_CACHE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 const COUNT_MAX: usize = 1_000_000;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -48,6 +53,13 @@ pub(super) fn limits(raw: RawLimits, report: &mut Report) -> Limits {
         connections: number("limits.connections", raw.connections, 10_000, 1..=COUNT_MAX, report),
         in_flight_per_person: number("limits.in_flight_per_person", raw.in_flight_per_person, 0, 0..=COUNT_MAX, report),
         in_flight: number("limits.in_flight", raw.in_flight, 0, 0..=COUNT_MAX, report),
+        identity_cache_bytes: number(
+            "limits.identity_cache_bytes",
+            raw.identity_cache_bytes,
+            IDENTITY_CACHE_BYTES,
+            IDENTITY_CACHE_BYTES_MIN..=IDENTITY_CACHE_BYTES_MAX,
+            report,
+        ),
         upstream_connect_timeout: {
             duration("limits.upstream_connect_timeout", raw.upstream_connect_timeout, seconds(2), none, report)
         },
