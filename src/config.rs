@@ -1,6 +1,6 @@
 //! The checked configuration: what every other module may rely on.
 //!
-//! A [`Config`] exists only after [`check`](crate::config::check) has found no problem, so nothing here is
+//! A [`Config`] exists only after `check` has found no problem, so nothing here is
 //! validated a second time. The file's own shapes are in `raw`; the only file that knows YAML is `document`.
 
 mod check;

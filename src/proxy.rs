@@ -1,8 +1,8 @@
 //! The reverse proxy, and the whole decision over a request.
 //!
-//! [`Proxy::handle`] is the way of a request from its head to LiteLLM's answer, and [`Authorizer::authorize`] the part of it that
+//! `Proxy::handle` is the way of a request from its head to LiteLLM's answer, and [`Authorizer::authorize`] the part of it that
 //! forward-auth shares. A later step's input can only be made by the step before it. A refusal, wherever it arises, becomes an
-//! answer, a log line, a metric and an audit entry in [`rescue`] alone.
+//! answer, a log line, a metric and an audit entry in [`rescue()`] alone.
 
 pub mod access_log;
 pub mod cors;

@@ -1,4 +1,4 @@
-//! What the two halves of a client's connection share: [`ServerIo`](super::server::io::ServerIo), which has its bytes, and
+//! What the two halves of a client's connection share: `ServerIo`, which has its bytes, and
 //! [`Exchange`](super::Exchange), one for each of its requests.
 //!
 //! - Interim responses (1xx) on their way down. hyper's server sends `100 Continue` and no other. The others are queued
