@@ -9,17 +9,28 @@ fn handshake(scene: &Scene) -> crate::support::client::Request {
     HANDSHAKE.iter().fold(request, |request, (name, value)| request.header(name, value))
 }
 
+/// Caddy 2.6 ends about one in a hundred answers to a POST before their first event, with or without vestibule
+/// (caddyserver/caddy#5431; deploy/caddy/README.md warns): there alone it may be asked again.
 pub(super) async fn events_arrive_one_by_one(scene: &mut Scene) {
-    let (head, mut wire) = scene.of("alice", scene.client.post("/v1/events", r#"{"stream":true}"#)).open().await;
-    assert_eq!((head.status(), head.value("content-type").as_deref()), (200, Some("text/event-stream")));
-    assert_eq!((head.value("content-length"), head.value("transfer-encoding").as_deref()), (None, Some("chunked")));
-    // The head came before the first event was sent, and each event comes before the next one may be.
-    for number in 1..=5 {
-        scene.events.open();
-        let event = within("an event", wire.read_chunk()).await;
-        assert_eq!(event, Ok(Some(format!("data: {number}\n\n").into_bytes())));
+    let attempts = if scene.gateway.name == "caddy-2.6" { 4 } else { 1 };
+    for attempt in 1..=attempts {
+        let (head, mut wire) = scene.of("alice", scene.client.post("/v1/events", r#"{"stream":true}"#)).open().await;
+        assert_eq!((head.status(), head.value("content-type").as_deref()), (200, Some("text/event-stream")));
+        assert_eq!((head.value("content-length"), head.value("transfer-encoding").as_deref()), (None, Some("chunked")));
+        // The head came before the first event was sent, and each event comes before the next one may be.
+        for number in 1..=5 {
+            scene.events.open();
+            let event = within("an event", wire.read_chunk()).await;
+            if number == 1 && event == Ok(None) && attempt < attempts {
+                break;
+            }
+            assert_eq!(event, Ok(Some(format!("data: {number}\n\n").into_bytes())));
+            if number == 5 {
+                assert_eq!(within("the end", wire.read_chunk()).await, Ok(None));
+                return;
+            }
+        }
     }
-    assert_eq!(within("the end", wire.read_chunk()).await, Ok(None));
 }
 
 pub(super) async fn a_websocket_echoes(scene: &mut Scene) {

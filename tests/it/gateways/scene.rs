@@ -213,7 +213,10 @@ async fn send_events(mut exchange: Exchange, events: &Gate) -> Option<Exchange> 
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     exchange.send(head).await;
     for number in 1..=5 {
-        events.pass().await;
+        tokio::select! {
+            () = events.pass() => {}
+            () = exchange.wire.closed() => return None,
+        }
         exchange.send_chunk(&format!("data: {number}\n\n")).await;
     }
     exchange.send("0\r\n\r\n").await;
