@@ -31,7 +31,7 @@ pub struct AccessLogEntry<'a> {
     pub method: &'a str,
     /// The target without its query.
     pub path: &'a str,
-    /// The kind of passage that the gate gave.
+    /// With what the request passed: `as` (a user), `own_key`, `public`, or `none`.
     pub passage: &'a str,
     /// The user's pseudonym or id.
     pub person: Option<&'a str>,
@@ -186,13 +186,13 @@ fn append(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessLogEntry<'_>) {
     let &AccessLogEntry { request_id, peer, method, path, passage, person, rule, status, refusal, cause, .. } = entry;
     line.extend_from_slice(b"{\"timestamp\":\"");
     line.extend_from_slice(stamp);
-    text(line, b"\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":\"", request_id);
-    text(line, b",\"peer\":\"", peer);
-    text(line, b",\"method\":\"", method);
-    text(line, b",\"path\":\"", path);
-    text(line, b",\"passage\":\"", passage);
+    text(line, b"\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":", request_id);
+    text(line, b",\"peer\":", peer);
+    text(line, b",\"method\":", method);
+    text(line, b",\"path\":", path);
+    text(line, b",\"passage\":", passage);
     if let Some(person) = person {
-        text(line, b",\"person\":\"", person);
+        text(line, b",\"person\":", person);
     }
     if let Some(rule) = rule {
         number(line, b",\"rule\":", rule as u64);
@@ -201,10 +201,10 @@ fn append(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessLogEntry<'_>) {
         number(line, b",\"status\":", status.into());
     }
     if let Some(refusal) = refusal {
-        text(line, b",\"refusal\":\"", refusal);
+        text(line, b",\"refusal\":", refusal);
     }
     if let Some(cause) = cause {
-        text(line, b",\"cause\":\"", cause);
+        text(line, b",\"cause\":", cause);
     }
     if let Some(first_byte_ms) = entry.first_byte_ms {
         number(line, b",\"first_byte_ms\":", first_byte_ms);
@@ -212,20 +212,22 @@ fn append(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessLogEntry<'_>) {
     number(line, b",\"total_ms\":", entry.total_ms);
     number(line, b",\"bytes\":", entry.bytes);
     line.extend_from_slice(if entry.whole { b",\"whole\":true" } else { b",\"whole\":false" });
-    text(line, b",\"target\":\"", TARGET);
+    text(line, b",\"target\":", TARGET);
     line.extend_from_slice(b"}\n");
 }
 
-/// Appends a key that ends in the value's opening quote, and the value.
+/// Appends a key and a JSON string.
 fn text(line: &mut Vec<u8>, key: &[u8], value: &str) {
     line.extend_from_slice(key);
     // Without a way out of the loop the compiler compares many bytes at a time.
     if value.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
-        escape(line, value);
+        // To a Vec it always succeeds.
+        let _ = serde_json::to_writer(line, value);
     } else {
+        line.push(b'"');
         line.extend_from_slice(value.as_bytes());
+        line.push(b'"');
     }
-    line.push(b'"');
 }
 
 /// What a JSON string must not hold as it is (RFC 8259, section 7).
@@ -233,45 +235,11 @@ fn is_escaped(byte: u8) -> bool {
     byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
-/// Appends a string with `serde_json`'s escapes.
-#[cold]
-fn escape(line: &mut Vec<u8>, value: &str) {
-    for byte in value.bytes() {
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            0x08 => b'b',
-            b'\t' => b't',
-            b'\n' => b'n',
-            0x0c => b'f',
-            b'\r' => b'r',
-            0..b' ' => {
-                // To a Vec it always succeeds.
-                let _ = write!(line, "\\u{byte:04x}");
-                continue;
-            }
-            _ => {
-                line.push(byte);
-                continue;
-            }
-        };
-        line.extend_from_slice(&[b'\\', short]);
-    }
-}
-
 /// Appends a key and a number in decimal.
-fn number(line: &mut Vec<u8>, key: &[u8], mut value: u64) {
+fn number(line: &mut Vec<u8>, key: &[u8], value: u64) {
     line.extend_from_slice(key);
-    let mut digits = [0; 20]; // `u64::MAX` has as many
-    let mut unused = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = ascii(value % 10);
-        unused -= 1;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(digits.get(unused..).unwrap_or_default());
+    // To a Vec it always succeeds.
+    let _ = serde_json::to_writer(line, &value);
 }
 
 /// A digit from 0 to 9.
