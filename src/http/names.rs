@@ -193,16 +193,17 @@ impl HeaderTable {
         if !self.sieve.holds(text) {
             return Sorted::OTHER;
         }
-        // Most names of the table come as they are: only the others are folded.
-        if let Some(entry) = self.names.get(text).filter(|entry| entry.name == *name) {
-            return Sorted { owner: entry.owner, slot: entry.slot, is_twin: false };
-        }
-        let folded = fold(text);
-        match self.names.get(&*folded) {
+        // The table's keys are folded: only a name with a `_` has to be folded to be found.
+        let entry = self.names.get(text).or_else(|| match fold(text) {
+            Cow::Owned(folded) => self.names.get(folded.as_str()),
+            Cow::Borrowed(_) => None,
+        });
+        match entry {
             Some(entry) if entry.name == *name => Sorted { owner: entry.owner, slot: entry.slot, is_twin: false },
             Some(Entry { twins: Some(owner), .. }) => Sorted { owner: Some(*owner), slot: None, is_twin: true },
             // Another spelling of a name that is only asked for says nothing.
             Some(_) | None => {
+                let folded = fold(text);
                 let owner =
                     self.prefixes.iter().find(|(prefix, _)| folded.starts_with(prefix)).map(|(_, owner)| *owner);
                 Sorted { owner, slot: None, is_twin: false }
