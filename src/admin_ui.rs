@@ -91,42 +91,37 @@ impl AdminUi {
         credential: &Credential,
         is_trusted: bool,
     ) -> Result<UiAction, Refusal> {
-        let Some(user) = credential.user() else {
-            return match info.route() {
-                Route::Own(_) => Err(Code::NoIdentity.into()),
-                // Only users are signed in here; for any other client it is one of LiteLLM's closed logins.
-                Route::SignIn => Err(Code::ClosedDoor.into()),
-                Route::OwnUnknown | Route::Closed => Err(impossible()),
+        let (is_get, is_post) = (*info.method() == Method::GET, *info.method() == Method::POST);
+        match (info.route(), credential.user()) {
+            (Route::OwnUnknown | Route::Closed, _) => Err(Refusal::impossible("a closed route was let through")),
+            (Route::Own(_), None) => Err(Code::NoIdentity.into()),
+            // Only users are signed in here; for any other client it is one of LiteLLM's closed logins.
+            (Route::SignIn, None) => Err(Code::ClosedDoor.into()),
+            (Route::Own(OwnPage::SignOut), Some(user)) => {
+                self.sign_out(info, user.session(), is_trusted).await.map(UiAction::Answer)
+            }
+            (Route::Own(OwnPage::Whoami), Some(user)) => self.whoami(info, user).await.map(UiAction::Answer),
+            (Route::Own(OwnPage::SignIn), _) if !self.signs_in => Err(Code::UnknownPath.into()),
+            (Route::Own(OwnPage::SignIn), _) if !is_get => Err(Code::MethodNotAllowed.into()),
+            (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(user)) => self.enter(info, user).await,
+            (Route::UiSignOut, Some(user)) if self.signs_in && is_post => {
+                self.sign_out_by_button(info, user.session()).await.map(UiAction::Answer)
+            }
+            (Route::UiSettings, Some(_)) if self.signs_in => Ok(UiAction::Forward(ResponseEdits::SETTINGS)),
+            (Route::CookiePage { is_get: true }, Some(_)) if self.signs_in => {
+                Ok(UiAction::Forward(ResponseEdits::PAGE))
+            }
+            (Route::UiPage, Some(user)) if self.signs_in => self.open(info, user).await,
+            (
                 Route::UiPage
                 | Route::UiSettings
                 | Route::UiSignOut
                 | Route::CookiePage { .. }
                 | Route::Asset
                 | Route::Inference
-                | Route::Other => Ok(UiAction::FORWARD),
-            };
-        };
-        let (is_get, is_post) = (*info.method() == Method::GET, *info.method() == Method::POST);
-        match info.route() {
-            Route::Own(OwnPage::SignOut) => self.sign_out(info, user.session(), is_trusted).await.map(UiAction::Answer),
-            Route::Own(OwnPage::Whoami) => self.whoami(info, user).await.map(UiAction::Answer),
-            Route::Own(OwnPage::SignIn) if !self.signs_in => Err(Code::UnknownPath.into()),
-            Route::Own(OwnPage::SignIn) if !is_get => Err(Code::MethodNotAllowed.into()),
-            Route::Own(OwnPage::SignIn) | Route::SignIn => self.enter(info, user).await,
-            Route::UiSignOut if self.signs_in && is_post => {
-                self.sign_out_by_button(info, user.session()).await.map(UiAction::Answer)
-            }
-            Route::UiSettings if self.signs_in => Ok(UiAction::Forward(ResponseEdits::SETTINGS)),
-            Route::CookiePage { is_get: true } if self.signs_in => Ok(UiAction::Forward(ResponseEdits::PAGE)),
-            Route::UiPage if self.signs_in => self.open(info, user).await,
-            Route::OwnUnknown | Route::Closed => Err(impossible()),
-            Route::UiPage
-            | Route::UiSettings
-            | Route::UiSignOut
-            | Route::CookiePage { .. }
-            | Route::Asset
-            | Route::Inference
-            | Route::Other => Ok(UiAction::FORWARD),
+                | Route::Other,
+                _,
+            ) => Ok(UiAction::FORWARD),
         }
     }
 
@@ -222,12 +217,6 @@ impl ResponseEdits {
             signed_in.write(admin_ui, headers);
         }
     }
-}
-
-/// A route that [`RequestInfo::well_formed`] refuses.
-fn impossible() -> Refusal {
-    debug_assert!(false, "a closed route was let through");
-    Code::InternalError.into()
 }
 
 /// An answer of vestibule's own that no cache may keep.

@@ -152,9 +152,14 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
+    /// `https` or `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
     /// As `Origin` writes it (RFC 6454 section 6.2).
     pub fn origin(&self) -> String {
-        format!("{}://{}", if self.https { "https" } else { "http" }, self.authority)
+        format!("{}://{}", self.scheme(), self.authority)
     }
 
     /// As people type it.

@@ -156,7 +156,10 @@ impl ForwardAuthTarget {
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if question.gateway == Gateway::Envoy {
-            headers.insert(TO_REMOVE, self.to_remove.clone().ok_or(Code::InternalError)?);
+            headers.insert(
+                TO_REMOVE,
+                self.to_remove.clone().ok_or_else(|| Refusal::impossible("header names are no list"))?,
+            );
         }
         Ok(response)
     }

@@ -201,6 +201,13 @@ impl Code {
 // === impl Refusal ===
 
 impl Refusal {
+    /// A case that earlier code has excluded. It is a bug, and refused, since it could let anything through. `what` goes to
+    /// the log.
+    pub fn impossible(what: &'static str) -> Self {
+        debug_assert!(false, "{what}");
+        Self::from(Code::InternalError).because(what)
+    }
+
     /// The header that it is about.
     #[must_use]
     pub fn about(mut self, header: HeaderName) -> Self {

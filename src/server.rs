@@ -1,4 +1,4 @@
-//! Listening, serving, ending: threads, sockets and signals around the gate.
+//! Listening, serving, ending: threads, sockets and signals around the proxy.
 //!
 //! Each worker is a thread with a runtime, a listener and connections to LiteLLM of its own, so nothing on a request's way
 //! crosses threads. The store, the admin port, timers and signals live on one further runtime, the thread that calls

@@ -108,8 +108,8 @@ impl CrossSitePolicy {
     fn is_own(&self, value: &HeaderValue, info: &RequestInfo<'_>, is_trusted: bool) -> bool {
         let Some((scheme, authority)) = value.to_str().ok().and_then(split) else { return false };
         if let Some(public) = &self.public_url {
-            let wanted = if public.https { "https" } else { "http" };
-            return scheme == wanted && without_port(authority, public.https).eq_ignore_ascii_case(&public.authority);
+            return scheme == public.scheme()
+                && without_port(authority, public.https).eq_ignore_ascii_case(&public.authority);
         }
         let said = info.one(Known::ForwardedHost).ok().flatten().filter(|_| is_trusted);
         let said = said.and_then(|said| said.to_str().ok());

@@ -3,9 +3,9 @@
 
 use http::header::{self, HeaderName};
 
+use crate::http::cookies;
 use crate::http::names::{self, Owner};
-use crate::http::{cookies, query};
-use crate::litellm::credentials::{self, KEY_SUBPROTOCOL, X_LITELLM_API_KEY};
+use crate::litellm::credentials::{self, X_LITELLM_API_KEY};
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{Known, RequestInfo, Route};
 
@@ -27,16 +27,14 @@ impl UnstrippedHeaders {
             info.owned().try_for_each(|(name, owner)| self.check_name(name, owner))?;
         }
         let path = info.site().routes.below_root(info.path());
-        let is_key = |name: &str, value: &str| credentials::is_key_parameter(path, name, value);
-        if info.query().is_some_and(|query| query::without(query, is_key).is_some()) {
+        if info.query().is_some_and(|query| credentials::query_without_keys(path, query).is_some()) {
             return Err(Code::CallerKey.into());
         }
         if !self.handles(&header::SEC_WEBSOCKET_PROTOCOL) {
             let has_key = |line| {
                 // A line that is no list could be one to another server.
-                names::list(line).is_none_or(|mut items| {
-                    items.any(|item: &str| item.to_ascii_lowercase().starts_with(KEY_SUBPROTOCOL))
-                })
+                names::list(line)
+                    .is_none_or(|mut items| items.any(|item| credentials::key_of_subprotocol(item).is_some()))
             };
             if info.all(Known::SecWebsocketProtocol).any(has_key) {
                 return Err(Refusal::from(Code::CallerKey).about(header::SEC_WEBSOCKET_PROTOCOL));

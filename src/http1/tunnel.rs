@@ -1,4 +1,4 @@
-//! Connections after a change of protocol: bytes both ways, read by nobody here.
+//! Connections after a change of protocol: bytes both ways, which are not read here.
 
 use std::io;
 

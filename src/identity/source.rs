@@ -18,9 +18,6 @@ use crate::refusal::{Code, Refusal};
 use crate::request_info::{Known, RequestInfo};
 
 const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
-const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
-const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// When a client may try again whose user could not be looked up.
@@ -86,7 +83,7 @@ impl AssertionSource {
             IdentitySource::Check(check) => Self::Subrequest(Box::new(AuthSubrequest {
                 client: client(&check),
                 url: check.url,
-                scheme: if public_url.is_some_and(|url| url.https) { "https" } else { "http" },
+                scheme: public_url.map_or("http", PublicUrl::scheme),
             })),
         }
     }
@@ -165,7 +162,7 @@ impl AuthSubrequest {
         if let (Ok(uri), Some(host)) = (HeaderValue::from_str(uri), info.first(Known::Host)) {
             let url = [self.scheme.as_bytes(), b"://", host.as_bytes(), uri.as_bytes()].concat();
             headers.extend(HeaderValue::from_bytes(&url).ok().map(|url| (X_ORIGINAL_URL, url)));
-            headers.insert(X_FORWARDED_URI, uri);
+            headers.insert(Known::ForwardedUri.name(), uri);
             headers.insert(forwarded::HOST, host.clone());
             // OAuth proxies for several hosts tell them apart by it.
             headers.insert(header::HOST, host.clone());
@@ -177,8 +174,8 @@ impl AuthSubrequest {
         }
         // Should the question come back here, it is known.
         headers.insert(header::VIA, forwarded::VIA_11);
-        headers.insert(X_ORIGINAL_METHOD, method.clone());
-        headers.insert(X_FORWARDED_METHOD, method);
+        headers.insert(Known::OriginalMethod.name(), method.clone());
+        headers.insert(Known::ForwardedMethod.name(), method);
         // No page: a 401 instead of the way to sign in.
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(X_REQUESTED_WITH, HeaderValue::from_static("XMLHttpRequest"));

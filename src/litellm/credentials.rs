@@ -4,6 +4,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::names::{HeaderTable, Owner};
+use crate::http::query;
 use crate::litellm::routes;
 use crate::secret::SessionKey;
 
@@ -51,7 +52,7 @@ const OPENWEBUI: [HeaderName; 6] = [
 pub const UI_COOKIE: &str = "token";
 
 /// A websocket subprotocol that carries a key.
-pub const KEY_SUBPROTOCOL: &str = "openai-insecure-api-key.";
+const KEY_SUBPROTOCOL: &str = "openai-insecure-api-key.";
 
 /// The beginning of every key (`_types.py`: else 401 "expected to start with 'sk-'").
 pub const KEY_PREFIX: &str = "sk-";
@@ -96,12 +97,14 @@ pub fn keys_in<'a>(
     lines: impl Iterator<Item = &'a HeaderValue>,
     subprotocols: impl Iterator<Item = &'a HeaderValue>,
 ) -> impl Iterator<Item = &'a str> {
-    let named = |item: &'a str| {
-        let (name, key) = item.trim().split_at_checked(KEY_SUBPROTOCOL.len())?;
-        name.eq_ignore_ascii_case(KEY_SUBPROTOCOL).then_some(key)
-    };
-    let protocols = subprotocols.filter_map(|line| line.to_str().ok());
-    lines.filter_map(key_in).chain(protocols.flat_map(|line| line.split(',')).filter_map(named))
+    let protocols = subprotocols.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    lines.filter_map(key_in).chain(protocols.filter_map(|item| key_of_subprotocol(item.trim())))
+}
+
+/// What a websocket subprotocol carries as a key, where it is named as one.
+pub fn key_of_subprotocol(item: &str) -> Option<&str> {
+    let (name, key) = item.split_at_checked(KEY_SUBPROTOCOL.len())?;
+    name.eq_ignore_ascii_case(KEY_SUBPROTOCOL).then_some(key)
 }
 
 /// Whether LiteLLM's server could read a cookie of this name as the admin UI's. Python's `strip` takes more for blanks than
@@ -110,9 +113,13 @@ pub fn is_ui_cookie(name: &[u8]) -> bool {
     name == UI_COOKIE.as_bytes() || !name.iter().all(u8::is_ascii_graphic)
 }
 
-/// Whether a query parameter carries a key to LiteLLM: any of its own, and whatever is there where LiteLLM reads one.
-pub fn is_key_parameter(path: &str, name: &str, value: &str) -> bool {
-    name == "key" && (value.starts_with(KEY_PREFIX) || routes::reads_key_from_query(path))
+/// The query without the parameters that carry a key to LiteLLM: any of its own, and whatever is there where LiteLLM reads
+/// one. `None` where there is none; `path` without LiteLLM's root path.
+pub fn query_without_keys(path: &str, query: &str) -> Option<String> {
+    let is_key = |name: &str, value: &str| {
+        name == "key" && (value.starts_with(KEY_PREFIX) || routes::reads_key_from_query(path))
+    };
+    query::without(query, is_key)
 }
 
 /// Whether the body of a 401 says that the key itself is unknown or expired: `error.type` is `token_not_found_in_db` or

@@ -33,7 +33,7 @@ enum Closed {
     /// A way to sign in, or to get a key, by LiteLLM's own means, which would go round the OAuth proxy or past the roles
     /// (`management_endpoints/ui_sso.py`, `auth/login_utils.py`, `proxy_server.py`): `ui.native_sign_in` opens it.
     NativeLogin,
-    /// What nobody needs through a front door: claims of a sign-in for debugging, provisioning of users, the configuration
+    /// What has no use through a front door: claims of a sign-in for debugging, provisioning of users, the configuration
     /// (`management_endpoints/scim/`).
     Always,
 }
@@ -154,14 +154,13 @@ pub fn closed(root: &str, native_login: bool) -> Vec<String> {
 impl Row {
     fn class_of(&self, path: &str, below_version: &str) -> Option<Class> {
         let Self(at, reach, class, _) = self;
-        let below = |path: &str| path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let is_met = match reach {
             Reach::Exact => path == *at,
             Reach::Page => path.strip_suffix('/').unwrap_or(path) == *at,
-            Reach::Below => below(path),
+            Reach::Below => is_at_or_below(path, at),
             Reach::Prefix => path.starts_with(at),
-            Reach::Versioned => below(below_version),
-            Reach::UiTree => return if below(path) { Some(ui::part(path)) } else { None },
+            Reach::Versioned => is_at_or_below(below_version, at),
+            Reach::UiTree => return if is_at_or_below(path, at) { Some(ui::part(path)) } else { None },
         };
         is_met.then_some(*class)
     }
@@ -184,6 +183,12 @@ pub fn reads_key_from_query(path: &str) -> bool {
 /// Whether a path answers in Anthropic's shape.
 pub fn is_anthropic(path: &str) -> bool {
     path == "/v1/messages" || path.starts_with("/v1/messages/") || path.starts_with("/anthropic/")
+}
+
+/// Whether a path is the prefix or lies below it, by whole segments. The prefix may end in a slash.
+pub fn is_at_or_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path that every server reads alike: no escapes, empty or dotted segments, backslashes or semicolons.
@@ -290,6 +295,14 @@ mod tests {
         }
         for path in ["/uix", "/ui//", "/ui//teams", "/ui/../x", "/ui/%2e", "/sso/callback", "/sso/key/generate/x"] {
             assert_eq!(class(path), Class::Unknown, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_are_below_a_prefix_by_whole_segments() {
+        for prefix in ["/vertex_ai", "/vertex_ai/"] {
+            assert!(is_at_or_below("/vertex_ai", prefix) && is_at_or_below("/vertex_ai/x", prefix));
+            assert!(!is_at_or_below("/vertex_aix", prefix) && !is_at_or_below("/v", prefix));
         }
     }
 

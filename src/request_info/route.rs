@@ -14,7 +14,7 @@ pub enum Route {
     OwnUnknown,
     /// LiteLLM's page for signing in, which is answered here instead.
     SignIn,
-    /// A way to sign in, or to get a key, by LiteLLM's own means, or what nobody needs through a front door.
+    /// A way to sign in, or to get a key, by LiteLLM's own means, or what has no use through a front door.
     Closed,
     /// A page of the admin UI.
     UiPage,

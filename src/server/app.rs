@@ -9,7 +9,7 @@ use tokio::runtime;
 
 use crate::admin_ui::AdminUi;
 use crate::admin_ui::cross_site::CrossSitePolicy;
-use crate::config::{self, Config, Drain, Gateway, IdentitySource, Limits, UpstreamUrl};
+use crate::config::{self, Config, Drain, Gateway, IdentitySource, Limits, PublicUrl, UpstreamUrl};
 use crate::forward_auth::unstripped::UnstrippedHeaders;
 use crate::forward_auth::{ForwardAuthTarget, to_remove};
 use crate::identity::read::IdentityReader;
@@ -159,7 +159,6 @@ impl App {
         };
         // An OAuth proxy in front of vestibule sends browsers to sign in itself.
         let sign_in = gateways.sign_in.clone().filter(|_| is_asked);
-        let is_https = cross_site.public_url.as_ref().is_some_and(|url| url.https);
         Self {
             authorizer: authorizer(site, trust, config.listen.is_closed_socket()),
             gateways,
@@ -168,7 +167,7 @@ impl App {
                 key_header: litellm.key_header,
                 keep_authorization: litellm.keep_authorization,
                 sign_in_cookies: config.sign_in_cookies,
-                public_scheme: if is_https { "https" } else { "http" },
+                public_scheme: cross_site.public_url.as_ref().map_or("http", PublicUrl::scheme),
                 upstream_host: upstream_host(&litellm.url),
                 root_path: litellm.root_path,
                 cookie_key: litellm.master_key.as_ref().map(CookieKey::of_master_key),
