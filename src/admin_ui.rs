@@ -84,7 +84,8 @@ pub struct ResponseEdits {
 // === impl AdminUi ===
 
 impl AdminUi {
-    /// Decides by the route. Only a user gets anything but the plain way to LiteLLM.
+    /// Decides by the route. Only a user gets anything but the plain way to LiteLLM. Pages are boxed: they are rare, and every
+    /// request's future would have room for them.
     pub async fn answer(
         &self,
         info: &RequestInfo<'_>,
@@ -98,20 +99,20 @@ impl AdminUi {
             // Only users are signed in here; for any other client it is one of LiteLLM's closed logins.
             (Route::SignIn, None) => Err(Code::ClosedDoor.into()),
             (Route::Own(OwnPage::SignOut), Some(user)) => {
-                self.sign_out(info, user.session(), is_trusted).await.map(UiAction::Answer)
+                Box::pin(self.sign_out(info, user.session(), is_trusted)).await.map(UiAction::Answer)
             }
-            (Route::Own(OwnPage::Whoami), Some(user)) => self.whoami(info, user).await.map(UiAction::Answer),
+            (Route::Own(OwnPage::Whoami), Some(user)) => Box::pin(self.whoami(info, user)).await.map(UiAction::Answer),
             (Route::Own(OwnPage::SignIn), _) if !self.signs_in => Err(Code::UnknownPath.into()),
             (Route::Own(OwnPage::SignIn), _) if !is_get => Err(Code::MethodNotAllowed.into()),
-            (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(user)) => self.enter(info, user).await,
+            (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(user)) => Box::pin(self.enter(info, user)).await,
             (Route::UiSignOut, Some(user)) if self.signs_in && is_post => {
-                self.sign_out_by_button(info, user.session()).await.map(UiAction::Answer)
+                Box::pin(self.sign_out_by_button(info, user.session())).await.map(UiAction::Answer)
             }
             (Route::UiSettings, Some(_)) if self.signs_in => Ok(UiAction::Forward(ResponseEdits::SETTINGS)),
             (Route::CookiePage { is_get: true }, Some(_)) if self.signs_in => {
                 Ok(UiAction::Forward(ResponseEdits::PAGE))
             }
-            (Route::UiPage, Some(user)) if self.signs_in => self.open(info, user).await,
+            (Route::UiPage, Some(user)) if self.signs_in => Box::pin(self.open(info, user)).await,
             (
                 Route::UiPage
                 | Route::UiSettings

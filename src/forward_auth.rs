@@ -172,7 +172,7 @@ impl ForwardAuthTarget {
         info: &RequestInfo<'_>,
         gateway: Option<Gateway>,
         is_head: bool,
-        record: RequestRecord,
+        record: Box<RequestRecord>,
     ) -> Response<AnswerBody> {
         let sign_in = self.sign_in.clone().filter(|_| gateway != Some(Gateway::Nginx));
         let how = Rescue { sign_in, for_gateway: true, is_head: Some(is_head) };

@@ -41,7 +41,7 @@ use limits::InFlightLimit;
 pub use rescue::{Rescue, rescue};
 use response::{AnswerBody, Permits};
 use upstream_request::{Outgoing, RequestWriter};
-use upstream_response::UpstreamResponse;
+use upstream_response::{UpstreamBody, UpstreamResponse};
 
 /// The proxy of one worker.
 #[derive(Clone)]
@@ -178,15 +178,21 @@ impl Proxy {
         };
         let body = self.body(info, body)?;
         let underway = Underway { info, peer, exchange, is_trusted };
-        let answer = self.send(&underway, &credential, body).await?;
-        let answer = match key_renewal::once(&self.authorizer.sessions, info, &credential, answer).await? {
-            Renewal::Keep(answer) => answer,
-            Renewal::SendAgain(renewed) => self.send(&underway, &renewed, RequestBody::empty()).await?,
-        };
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(info, answer, downstream, permits).await;
+        let mut answer = self.send(&underway, &credential, body).await?;
+        // What is rare is boxed: every request's future would have room for it.
+        if let Some(user) = key_renewal::concerns(&credential, &answer) {
+            answer = match Box::pin(key_renewal::once(&self.authorizer.sessions, info, user, answer)).await? {
+                Renewal::Keep(answer) => answer,
+                Renewal::SendAgain(renewed) => Box::pin(self.send(&underway, &renewed, RequestBody::empty())).await?,
+            };
         }
-        let answer = upstream_response::write(info, &self.writer, &self.admin_ui, edits, answer).await?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(info, answer, downstream, permits);
+        }
+        if edits.rewrites_body() {
+            answer = Box::pin(upstream_response::rewritten(&edits, &self.admin_ui, answer)).await?;
+        }
+        upstream_response::write_head(info, &self.writer, &self.admin_ui, edits, &mut answer);
         Ok(Answer::Relayed(answer, permits))
     }
 
@@ -213,7 +219,7 @@ impl Proxy {
         let request = self.request(out, exchange, body)?;
         // What was written once can be written again.
         let again = || self.request(out, exchange, RequestBody::empty()).ok();
-        self.upstream.send(request, again).await.map(UpstreamResponse::Streamed).map_err(Refusal::from)
+        self.upstream.send(request, again).await.map(|answer| answer.map(UpstreamBody::Streamed)).map_err(Refusal::from)
     }
 
     fn request(
@@ -221,10 +227,10 @@ impl Proxy {
         out: Outgoing<'_>,
         exchange: &Exchange,
         body: RequestBody,
-    ) -> Result<Request<RequestBody>, Refusal> {
+    ) -> Result<Box<Request<RequestBody>>, Refusal> {
         // hyper would leave out the body of a GET whose length is not known.
         let is_chunked = body.size_hint().exact().is_none();
-        let mut request = self.writer.write(out, body)?;
+        let mut request = Box::new(self.writer.write(out, body)?);
         if is_chunked {
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -241,25 +247,21 @@ impl Proxy {
     }
 
     /// A 101: a tunnel where it was asked for and is the protocol asked for, else a broken answer.
-    async fn switch(
+    fn switch(
         &self,
         info: &RequestInfo<'_>,
-        answer: UpstreamResponse,
+        mut answer: UpstreamResponse,
         downstream: Upgrade,
         permits: Permits,
     ) -> Result<Answer, Refusal> {
         let unasked = || Refusal::from(Code::UpstreamFailed).because("LiteLLM changed the protocol unasked");
         let Some(asked) = info.websocket() else { return Err(unasked()) };
-        let UpstreamResponse::Streamed(mut response) = answer else { return Err(unasked()) };
-        if !hop::is_switched_to(response.headers(), asked) {
+        if !hop::is_switched_to(answer.headers(), asked) {
             return Err(unasked());
         }
-        let upstream = Upgrade::of_response(&mut response);
-        let answer = UpstreamResponse::Whole(response.map(|_| Bytes::new()));
-        let answer =
-            upstream_response::write(info, &self.writer, &self.admin_ui, ResponseEdits::default(), answer).await?;
-        let UpstreamResponse::Whole(response) = answer else { return Err(unasked()) };
-        let mut response = response.map(drop);
+        let upstream = Upgrade::of_response(&mut answer);
+        let mut response = answer.map(drop);
+        upstream_response::write_head(info, &self.writer, &self.admin_ui, ResponseEdits::default(), &mut response);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(header::UPGRADE, asked.clone());
         Ok(Answer::Tunnel { response, downstream, upstream, permits })
@@ -271,14 +273,11 @@ impl Proxy {
         answer: Answer,
         info: &RequestInfo<'_>,
         exchange: &Exchange,
-        mut record: RequestRecord,
+        mut record: Box<RequestRecord>,
     ) -> Response<AnswerBody> {
         match answer {
             Answer::Own(response) => response::own(response, *info.method() == Method::HEAD, record),
-            Answer::Relayed(UpstreamResponse::Streamed(response), permits) => {
-                response::relay(response, permits, record)
-            }
-            Answer::Relayed(UpstreamResponse::Whole(response), _) => response::read(response, record),
+            Answer::Relayed(response, permits) => response::relay(response, permits, record),
             Answer::Tunnel { response, downstream, upstream, permits } => {
                 record.relayed(response.status());
                 let held = (permits, exchange.clone());

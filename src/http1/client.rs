@@ -13,16 +13,19 @@ mod response_body;
 
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
+use std::mem;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use prometheus_client::metrics::counter::Counter;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 pub use request_body::RequestBody;
 pub use response_body::{ResponseBody, ResponseError};
@@ -141,7 +144,7 @@ impl Client {
         Self { pool: Arc::new(Pool::new(target, limits, counters)), trailers }
     }
 
-    /// Sends a request. `again` makes the same request without its body, for the one repetition that is allowed,
+    /// Sends a request; it is boxed, since it is handed on from step to step. `again` makes the same request without its body, for the one repetition that is allowed,
     /// or says that it can't.
     ///
     /// Dropping the future closes the connection: the upstream sees that the response is not awaited any more.
@@ -151,9 +154,9 @@ impl Client {
     /// There is no response, by the fault of the upstream or of the client whose body was sent.
     pub async fn send(
         &self,
-        request: Request<RequestBody>,
-        again: impl Fn() -> Option<Request<RequestBody>>,
-    ) -> Result<Response<ResponseBody>, ClientError> {
+        request: Box<Request<RequestBody>>,
+        again: impl Fn() -> Option<Box<Request<RequestBody>>>,
+    ) -> Result<Response<Box<ResponseBody>>, ClientError> {
         let is_repeatable =
             request.body().is_end_stream() && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let Some(kept) = self.pool.take() else { return self.send_anew(request).await };
@@ -161,7 +164,7 @@ impl Client {
             Ok(response) => Ok(response),
             Err((ClientError::Response(_), Some(unsent))) => {
                 self.pool.counters.retries.inc();
-                self.send_anew(*unsent).await
+                self.send_anew(unsent).await
             }
             Err((ClientError::Response(error), None)) if is_repeatable && is_gone(&error) => {
                 let Some(again) = again() else { return Err(ClientError::Response(error)) };
@@ -189,8 +192,8 @@ impl Client {
     /// On a new connection. Boxed, since it is rare, and its room would be in every request's future.
     fn send_anew(
         &self,
-        request: Request<RequestBody>,
-    ) -> Pin<Box<impl Future<Output = Result<Response<ResponseBody>, ClientError>>>> {
+        request: Box<Request<RequestBody>>,
+    ) -> Pin<Box<impl Future<Output = Result<Response<Box<ResponseBody>>, ClientError>>>> {
         Box::pin(async move {
             let conn = self.pool.connect().await?;
             self.exchange(conn, request).await.map_err(|(error, _)| error)
@@ -201,13 +204,13 @@ impl Client {
     async fn exchange(
         &self,
         mut conn: PooledConn,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<ResponseBody>, Unanswered> {
+        mut request: Box<Request<RequestBody>>,
+    ) -> Result<Response<Box<ResponseBody>>, Unanswered> {
         let upload = request.body().progress();
         // A connection that has seen an upgrade, granted or not, is never used for another request.
         let is_upgrade = request.headers().contains_key(header::UPGRADE);
         if let Err(error) = conn.sender.ready().await {
-            return Err((ClientError::Response(error), Some(Box::new(request))));
+            return Err((ClientError::Response(error), Some(request)));
         }
         request.body_mut().send_trailers(self.trailers.clone());
         conn.state.expect(match *request.method() {
@@ -215,16 +218,24 @@ impl Client {
             Method::HEAD => RequestKind::Head,
             _ => RequestKind::Plain,
         });
-        let response = conn.sender.try_send_request(request);
-        tokio::pin!(response);
+        let mut response = pin!(conn.sender.try_send_request(*request));
+        let mut timer = mem::take(&mut conn.timer);
         let result = loop {
             let (sent, was_done) = (upload.bytes(), upload.is_done());
-            match timeout(self.pool.limits.first_byte_timeout, &mut response).await {
-                Ok(result) => break result,
+            timer.run(|| Instant::now() + self.pool.limits.first_byte_timeout);
+            let answered = poll_fn(|cx| match response.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending if timer.is_over(cx) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            let answered = answered.await;
+            timer.clear();
+            match answered {
+                Some(result) => break result,
                 // A window in which the upload went on, or ended, is followed by a whole one: the upstream is not to blame
                 // for a slow client.
-                Err(_) if !was_done && (upload.bytes() > sent || upload.is_done()) => {}
-                Err(_) => return Err((ClientError::FirstByteTimeout, None)),
+                None if !was_done && (upload.bytes() > sent || upload.is_done()) => {}
+                None => return Err((ClientError::FirstByteTimeout, None)),
             }
         };
         match result {
@@ -235,7 +246,9 @@ impl Client {
                 } else {
                     Some(ConnLease { conn, upload, pool: self.pool.clone() })
                 };
-                Ok(response.map(|incoming| ResponseBody::new(incoming, lease, self.pool.limits.read_timeout)))
+                let read_timeout = self.pool.limits.read_timeout;
+                // Boxed, since a response is handed on from step to step.
+                Ok(response.map(|incoming| Box::new(ResponseBody::new(incoming, lease, read_timeout, timer))))
             }
             Err(mut failed) => {
                 if let Some(error) = upload.failure() {

@@ -32,10 +32,10 @@ pub struct RequestObserver {
 // === impl RequestObserver ===
 
 impl RequestObserver {
-    /// Begins a request's record.
-    pub fn begin(&self, peer: &Arc<Peer>, info: &RequestInfo<'_>) -> RequestRecord {
+    /// Begins a request's record: boxed, since it is handed on from step to step.
+    pub fn begin(&self, peer: &Arc<Peer>, info: &RequestInfo<'_>) -> Box<RequestRecord> {
         self.metrics.in_flight.inc();
-        RequestRecord {
+        Box::new(RequestRecord {
             metrics: self.metrics.clone(),
             logs_user_id: self.logs_user_id,
             started: Instant::now(),
@@ -53,7 +53,7 @@ impl RequestObserver {
             is_whole: false,
             broken: None,
             outcome: Outcome::Abandoned,
-        }
+        })
     }
 }
 
@@ -166,7 +166,7 @@ impl Drop for RequestRecord {
         access_log::write(&AccessLogEntry {
             request_id: self.request_id.to_str().unwrap_or_default(),
             peer: &peer,
-            method: self.method.as_str(),
+            method: &self.method,
             path: self.target.as_ref().map_or("", PathAndQuery::path),
             passage: self.passage,
             person: self.person.as_deref(),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::upstream_response::UpstreamResponse;
+use super::upstream_response::{self, UpstreamBody, UpstreamResponse};
 use crate::litellm::credentials::is_refused_key;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::RequestInfo;
 use crate::session::Sessions;
-use crate::session::credential::Credential;
+use crate::session::credential::{Credential, UserCredential};
 
 /// Most bytes of a 401 that is read to see whether LiteLLM refused the key. Its own are a few hundred.
 const REFUSED_KEY_BYTES_MAX: u64 = 16 * 1024;
@@ -22,19 +22,21 @@ pub(super) enum Renewal {
     SendAgain(Credential),
 }
 
+/// The user whose session's key LiteLLM's answer may be about.
+pub(super) fn concerns<'c>(credential: &'c Credential, response: &UpstreamResponse) -> Option<&'c UserCredential> {
+    credential.user().filter(|_| response.status() == StatusCode::UNAUTHORIZED)
+}
+
 /// Looks whether LiteLLM's 401 is about the session's key. A request with a body is not sent a second time: the client is
 /// told to.
 pub(super) async fn once(
     sessions: &Sessions,
     info: &RequestInfo<'_>,
-    credential: &Credential,
+    user: &UserCredential,
     response: UpstreamResponse,
 ) -> Result<Renewal, Refusal> {
-    let Some(user) = credential.user().filter(|_| response.status() == StatusCode::UNAUTHORIZED) else {
-        return Ok(Renewal::Keep(response));
-    };
-    let read = response.read(REFUSED_KEY_BYTES_MAX).await?;
-    let is_refused = matches!(&read, UpstreamResponse::Whole(whole) if is_refused_key(whole.body()));
+    let read = upstream_response::read(response, REFUSED_KEY_BYTES_MAX).await?;
+    let is_refused = matches!(read.body(), UpstreamBody::Whole(body) if is_refused_key(body));
     if !is_refused {
         return Ok(Renewal::Keep(read));
     }

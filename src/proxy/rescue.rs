@@ -26,7 +26,7 @@ pub fn rescue(
     observer: &RequestObserver,
     refusal: &Refusal,
     info: &RequestInfo<'_>,
-    mut record: RequestRecord,
+    mut record: Box<RequestRecord>,
 ) -> Response<AnswerBody> {
     record.refused(refusal);
     observer.audit.note(refusal);

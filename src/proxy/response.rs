@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::access_log::RequestRecord;
+use super::upstream_response::{UpstreamBody, UpstreamResponse};
 use crate::admin_ui::html;
 use crate::http::request_id;
 use crate::http1::{ResponseBody, ResponseError};
@@ -36,12 +37,11 @@ pub struct Permits {
 /// An answer's body: LiteLLM's or vestibule's own, with the request's record, which ends when the body does.
 pub struct AnswerBody {
     content: Content,
-    record: Option<RequestRecord>,
+    record: Option<Box<RequestRecord>>,
     _permits: Permits,
 }
 
 enum Content {
-    /// Boxed: an own answer need not have the room for it.
     Upstream(Box<ResponseBody>),
     Own(Option<Bytes>),
 }
@@ -56,23 +56,20 @@ enum ErrorShape {
 
 /// LiteLLM's answer on its way to the client.
 pub(super) fn relay(
-    response: Response<ResponseBody>,
+    response: UpstreamResponse,
     permits: Permits,
-    mut record: RequestRecord,
+    mut record: Box<RequestRecord>,
 ) -> Response<AnswerBody> {
     record.relayed(response.status());
-    response.map(|body| {
-        if body.is_end_stream() {
-            record.finished();
+    response.map(|body| match body {
+        UpstreamBody::Streamed(body) => {
+            if body.is_end_stream() {
+                record.finished();
+            }
+            AnswerBody { content: Content::Upstream(body), record: Some(record), _permits: permits }
         }
-        AnswerBody { content: Content::Upstream(Box::new(body)), record: Some(record), _permits: permits }
+        UpstreamBody::Whole(bytes) => own_body(Some(bytes), record),
     })
-}
-
-/// LiteLLM's answer whose body has been read already.
-pub(super) fn read(response: Response<Bytes>, mut record: RequestRecord) -> Response<AnswerBody> {
-    record.relayed(response.status());
-    response.map(|bytes| own_body(Some(bytes), record))
 }
 
 /// A websocket's opening answer has no body; its record goes on with the tunnel.
@@ -88,18 +85,19 @@ pub(super) fn options() -> Response<Bytes> {
 }
 
 /// An answer that was written here.
-pub fn own(response: Response<Bytes>, is_head: bool, mut record: RequestRecord) -> Response<AnswerBody> {
+pub fn own(response: Response<Bytes>, is_head: bool, mut record: Box<RequestRecord>) -> Response<AnswerBody> {
     record.answered(response.status());
     let (mut head, body) = response.into_parts();
     // RFC 9110 8.6: no content has no length.
     if head.status != StatusCode::NO_CONTENT {
-        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let length = if body.is_empty() { HeaderValue::from_static("0") } else { HeaderValue::from(body.len()) };
+        head.headers.insert(header::CONTENT_LENGTH, length);
     }
     head.headers.insert(request_id::NAME, record.request_id().clone());
     Response::from_parts(head, own_body(Some(body).filter(|_| !is_head), record))
 }
 
-fn own_body(bytes: Option<Bytes>, mut record: RequestRecord) -> AnswerBody {
+fn own_body(bytes: Option<Bytes>, mut record: Box<RequestRecord>) -> AnswerBody {
     let bytes = bytes.filter(|bytes| !bytes.is_empty());
     if bytes.is_none() {
         record.finished();

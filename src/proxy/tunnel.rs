@@ -7,7 +7,12 @@ use crate::telemetry::logs::chain;
 
 /// Carries bytes until both sides have ended. The record's line is written then, and the places of the user, of all requests
 /// and of the connection given back.
-pub(super) async fn carry(client: Upgrade, upstream: Upgrade, mut record: RequestRecord, _held: (Permits, Exchange)) {
+pub(super) async fn carry(
+    client: Upgrade,
+    upstream: Upgrade,
+    mut record: Box<RequestRecord>,
+    _held: (Permits, Exchange),
+) {
     record.tunnelled();
     match http1::tunnel(client, upstream).await {
         Ok(down) => {

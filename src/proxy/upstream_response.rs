@@ -1,7 +1,7 @@
 //! LiteLLM's answer as the client gets it.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -17,61 +17,39 @@ use crate::request_info::RequestInfo;
 const REWRITTEN_BYTES_MAX: u64 = 64 * 1024;
 
 /// LiteLLM's answer.
-pub(super) enum UpstreamResponse {
-    /// Its body goes on as it comes.
-    Streamed(Response<ResponseBody>),
-    /// Its body has been read already.
-    Whole(Response<Bytes>),
+pub(super) type UpstreamResponse = Response<UpstreamBody>;
+
+/// The body of LiteLLM's answer.
+pub(super) enum UpstreamBody {
+    /// It goes on as it comes.
+    Streamed(Box<ResponseBody>),
+    /// It has been read already.
+    Whole(Bytes),
 }
 
-// === impl UpstreamResponse ===
-
-impl UpstreamResponse {
-    /// Its status.
-    pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Self::Streamed(response) => response.status(),
-            Self::Whole(response) => response.status(),
+/// Reads an answer's body where it is at most this long.
+pub(super) async fn read(response: UpstreamResponse, bytes_max: u64) -> Result<UpstreamResponse, Refusal> {
+    let (head, body) = response.into_parts();
+    let body = match body {
+        UpstreamBody::Streamed(body) if body.size_hint().exact().is_some_and(|length| length <= bytes_max) => {
+            let read = body.collect().await.map_err(|error| Refusal::from(Code::UpstreamFailed).because(error))?;
+            UpstreamBody::Whole(read.to_bytes())
         }
-    }
-
-    /// Its headers.
-    pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
-        match self {
-            Self::Streamed(response) => response.headers_mut(),
-            Self::Whole(response) => response.headers_mut(),
-        }
-    }
-
-    /// Reads the body where it is at most this long.
-    pub(super) async fn read(self, bytes_max: u64) -> Result<Self, Refusal> {
-        match self {
-            Self::Streamed(response)
-                if response.body().size_hint().exact().is_some_and(|length| length <= bytes_max) =>
-            {
-                let (head, body) = response.into_parts();
-                let read = body.collect().await.map_err(|error| Refusal::from(Code::UpstreamFailed).because(error))?;
-                Ok(Self::Whole(Response::from_parts(head, read.to_bytes())))
-            }
-            other @ (Self::Streamed(_) | Self::Whole(_)) => Ok(other),
-        }
-    }
+        other @ (UpstreamBody::Streamed(_) | UpstreamBody::Whole(_)) => other,
+    };
+    Ok(Response::from_parts(head, body))
 }
 
-/// The answer as vestibule gives it: in its own version (RFC 9110 2.5), without what is the upstream connection's, with what
-/// the admin UI adds.
-pub(super) async fn write(
+/// The answer's head as vestibule gives it: in its own version (RFC 9110 2.5), without what is the upstream connection's, with
+/// what the admin UI adds.
+pub(super) fn write_head<B>(
     info: &RequestInfo<'_>,
     writer: &RequestWriter,
     admin_ui: &AdminUi,
     edits: ResponseEdits,
-    response: UpstreamResponse,
-) -> Result<UpstreamResponse, Refusal> {
-    let mut response = if edits.rewrites_body() { rewritten(&edits, admin_ui, response).await? } else { response };
-    match &mut response {
-        UpstreamResponse::Streamed(response) => *response.version_mut() = Version::HTTP_11,
-        UpstreamResponse::Whole(response) => *response.version_mut() = Version::HTTP_11,
-    }
+    response: &mut Response<B>,
+) {
+    *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     info.site().headers().strip_answer(headers);
     writer.keep_sign_in_cookies(headers);
@@ -83,27 +61,24 @@ pub(super) async fn write(
     headers.remove(refusal::HEADER);
     headers.insert(request_id::NAME, info.request_id().clone());
     edits.headers(admin_ui, headers);
-    Ok(response)
 }
 
 /// An answer whose body is written anew, where it is small and what it was known as.
-async fn rewritten(
+pub(super) async fn rewritten(
     edits: &ResponseEdits,
     admin_ui: &AdminUi,
-    mut response: UpstreamResponse,
+    response: UpstreamResponse,
 ) -> Result<UpstreamResponse, Refusal> {
-    if response.status() != StatusCode::OK || response.headers_mut().contains_key(header::CONTENT_ENCODING) {
+    if response.status() != StatusCode::OK || response.headers().contains_key(header::CONTENT_ENCODING) {
         return Ok(response);
     }
-    Ok(match response.read(REWRITTEN_BYTES_MAX).await? {
-        UpstreamResponse::Whole(mut whole) => {
-            if let Some(anew) = edits.body(admin_ui, whole.body()) {
-                *whole.body_mut() = Bytes::from(anew);
-            }
-            let length = HeaderValue::from(whole.body().len());
-            whole.headers_mut().insert(header::CONTENT_LENGTH, length);
-            UpstreamResponse::Whole(whole)
+    let mut response = read(response, REWRITTEN_BYTES_MAX).await?;
+    if let UpstreamBody::Whole(body) = response.body_mut() {
+        if let Some(anew) = edits.body(admin_ui, body) {
+            *body = Bytes::from(anew);
         }
-        too_long @ UpstreamResponse::Streamed(_) => too_long,
-    })
+        let length = HeaderValue::from(body.len());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    }
+    Ok(response)
 }

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use http::Method;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 
@@ -28,11 +29,11 @@ pub struct AccessLogEntry<'a> {
     /// The other end of the connection.
     pub peer: &'a str,
     /// The request's method.
-    pub method: &'a str,
+    pub method: &'a Method,
     /// The target without its query.
     pub path: &'a str,
     /// With what the request passed: `as` (a user), `own_key`, `public`, or `none`.
-    pub passage: &'a str,
+    pub passage: &'static str,
     /// The user's pseudonym or id.
     pub person: Option<&'a str>,
     /// The index of the rule that gave the role.
@@ -40,7 +41,7 @@ pub struct AccessLogEntry<'a> {
     /// The answer's status.
     pub status: Option<u16>,
     /// The refusal's code.
-    pub refusal: Option<&'a str>,
+    pub refusal: Option<&'static str>,
     /// Why it was refused, or why the answer broke off.
     pub cause: Option<&'a str>,
     /// Milliseconds until the upstream's answer began.
@@ -87,7 +88,7 @@ fn event(entry: &AccessLogEntry<'_>) {
         target: TARGET,
         request_id = entry.request_id,
         peer = %entry.peer,
-        method = entry.method,
+        method = entry.method.as_str(),
         path = entry.path,
         passage = entry.passage,
         person = entry.person,
@@ -188,9 +189,9 @@ fn append(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessLogEntry<'_>) {
     line.extend_from_slice(stamp);
     text(line, b"\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":", request_id);
     text(line, b",\"peer\":", peer);
-    text(line, b",\"method\":", method);
+    word(line, b",\"method\":", method.as_str());
     text(line, b",\"path\":", path);
-    text(line, b",\"passage\":", passage);
+    word(line, b",\"passage\":", passage);
     if let Some(person) = person {
         text(line, b",\"person\":", person);
     }
@@ -201,7 +202,7 @@ fn append(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessLogEntry<'_>) {
         number(line, b",\"status\":", status.into());
     }
     if let Some(refusal) = refusal {
-        text(line, b",\"refusal\":", refusal);
+        word(line, b",\"refusal\":", refusal);
     }
     if let Some(cause) = cause {
         text(line, b",\"cause\":", cause);
@@ -212,22 +213,29 @@ fn append(line: &mut Vec<u8>, stamp: &[u8], entry: &AccessLogEntry<'_>) {
     number(line, b",\"total_ms\":", entry.total_ms);
     number(line, b",\"bytes\":", entry.bytes);
     line.extend_from_slice(if entry.whole { b",\"whole\":true" } else { b",\"whole\":false" });
-    text(line, b",\"target\":", TARGET);
+    word(line, b",\"target\":", TARGET);
     line.extend_from_slice(b"}\n");
 }
 
 /// Appends a key and a JSON string.
 fn text(line: &mut Vec<u8>, key: &[u8], value: &str) {
-    line.extend_from_slice(key);
     // Without a way out of the loop the compiler compares many bytes at a time.
     if value.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
+        line.extend_from_slice(key);
         // To a Vec it always succeeds.
         let _ = serde_json::to_writer(line, value);
     } else {
-        line.push(b'"');
-        line.extend_from_slice(value.as_bytes());
-        line.push(b'"');
+        word(line, key, value);
     }
+}
+
+/// Appends a key and a JSON string that is known to hold nothing that is escaped: a token (RFC 9110 5.6.2), or a name of ours.
+fn word(line: &mut Vec<u8>, key: &[u8], value: &str) {
+    debug_assert!(!value.bytes().any(is_escaped), "a word that is none");
+    line.extend_from_slice(key);
+    line.push(b'"');
+    line.extend_from_slice(value.as_bytes());
+    line.push(b'"');
 }
 
 /// What a JSON string must not hold as it is (RFC 8259, section 7).

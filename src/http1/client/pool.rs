@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::io::{ClientConnState, ClientIo};
 use super::{ClientCounters, ClientError, ClientLimits, RESPONSE_HEAD_BYTES_MAX, RequestBody, Target};
 use crate::http1::stream;
+use crate::http1::timer::Timer;
 
 /// The idle connections to an upstream, and how to make others.
 pub(super) struct Pool {
@@ -26,6 +27,8 @@ pub(super) struct Pool {
 pub(super) struct PooledConn {
     pub(super) sender: SendRequest<RequestBody>,
     pub(super) state: Arc<ClientConnState>,
+    /// Of whatever is awaited of the upstream. It stays with the connection, so that a request sets none up.
+    pub(super) timer: Timer,
     task: AbortHandle,
     is_detached: bool,
 }
@@ -118,7 +121,7 @@ impl Pool {
                 tracing::debug!(cause = ?error, "a connection to the upstream ended");
             }
         });
-        Ok(PooledConn { sender, state, task: running.abort_handle(), is_detached: false })
+        Ok(PooledConn { sender, state, timer: Timer::default(), task: running.abort_handle(), is_detached: false })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A response's body: passed on as it comes, cut off when it is silent for too long, its connection given back at its end.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,6 +21,7 @@ pub struct ResponseBody {
     lease: Option<ConnLease>,
     /// How long it may be silent; zero = for ever.
     read_timeout: Duration,
+    /// The connection's.
     silence: Timer,
 }
 
@@ -47,8 +49,9 @@ pub(super) struct ConnLease {
 // === impl ResponseBody ===
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, lease: Option<ConnLease>, read_timeout: Duration) -> Self {
-        let mut body = Self { incoming, lease, read_timeout, silence: Timer::default() };
+    /// The timer runs for nothing else.
+    pub(super) fn new(incoming: Incoming, lease: Option<ConnLease>, read_timeout: Duration, silence: Timer) -> Self {
+        let mut body = Self { incoming, lease, read_timeout, silence };
         if body.incoming.is_end_stream() {
             body.give_back();
         }
@@ -56,9 +59,10 @@ impl ResponseBody {
     }
 
     fn give_back(&mut self) {
-        if let Some(ConnLease { conn, upload, pool }) = self.lease.take()
+        if let Some(ConnLease { mut conn, upload, pool }) = self.lease.take()
             && upload.is_done()
         {
+            conn.timer = mem::take(&mut self.silence);
             pool.keep(conn);
         }
     }

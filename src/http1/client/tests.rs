@@ -3,7 +3,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 
@@ -47,9 +47,9 @@ async fn closed_spare() -> PooledConn {
     spare
 }
 
-fn request(method: Method) -> Request<RequestBody> {
+fn request(method: Method) -> Box<Request<RequestBody>> {
     let body = RequestBody::empty();
-    Request::builder().method(method).uri("/").header(HOST, "a").body(body).unwrap()
+    Box::new(Request::builder().method(method).uri("/").header(HOST, "a").body(body).unwrap())
 }
 
 async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: &[u8]) {

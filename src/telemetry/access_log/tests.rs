@@ -25,7 +25,7 @@ fn plain() -> AccessLogEntry<'static> {
     AccessLogEntry {
         request_id: "0a1b2c3d",
         peer: "127.0.0.1",
-        method: "GET",
+        method: &Method::GET,
         path: "/v1/models",
         passage: "as",
         person: None,
@@ -86,13 +86,16 @@ fn hostile() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn a_line_is_what_tracing_would_write(
-        texts in [hostile(), hostile(), hostile(), hostile(), hostile()],
+        texts in [hostile(), hostile(), hostile()],
+        method in "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}",
         options in any::<(Option<usize>, Option<u16>, Option<u64>)>(),
-        more in [proptest::option::of(hostile()), proptest::option::of(hostile()), proptest::option::of(hostile())],
+        more in [proptest::option::of(hostile()), proptest::option::of(hostile())],
+        refusal in proptest::option::of(Just("no_identity")),
         numbers in any::<(u64, u64, bool)>(),
     ) {
-        let [request_id, peer, method, path, passage] = texts.each_ref().map(String::as_str);
-        let [person, refusal, cause] = more.each_ref().map(Option::as_deref);
+        let [request_id, peer, path] = texts.each_ref().map(String::as_str);
+        let (method, passage) = (&Method::from_bytes(method.as_bytes()).unwrap(), "own_key");
+        let [person, cause] = more.each_ref().map(Option::as_deref);
         let ((rule, status, first_byte_ms), (total_ms, bytes, whole)) = (options, numbers);
         let entry = AccessLogEntry {
             request_id, peer, method, path, passage, person, rule, status, refusal, cause, first_byte_ms, total_ms, bytes, whole,
