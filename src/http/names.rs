@@ -4,9 +4,7 @@
 //! most proxies (CVE-2025-64484). Every look-up here is by the folded name.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
-use foldhash::fast::FixedState;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Most options of `Connection`; each is looked for in all headers.
@@ -55,14 +53,18 @@ pub enum Owner {
 /// asks for.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderTable {
-    /// By folded name.
-    names: HashMap<Box<str>, Entry, FixedState>,
+    /// By the length of the name: few share one, and folding does not change it.
+    names: Vec<Vec<Entry>>,
     prefixes: Vec<(&'static str, Owner)>,
-    sieve: Sieve,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
+    /// Of the folded name; compared first.
+    letters: u32,
+    folded: Box<str>,
+    /// The name is written as it is folded.
+    is_folded: bool,
     /// The one spelling that is the name itself.
     name: HeaderName,
     owner: Option<Owner>,
@@ -81,16 +83,6 @@ pub struct Sorted {
     /// Another spelling of an owned name.
     pub is_twin: bool,
 }
-
-/// Lengths and first letters of the table's names: most headers of most answers are none of them, and are known to be none
-/// without a look into the table. Folding changes neither.
-#[derive(Debug, Clone)]
-struct Sieve {
-    by_length: [u32; SIEVE_LENGTHS],
-}
-
-/// Names of this length or longer share the last place.
-const SIEVE_LENGTHS: usize = 48;
 
 /// A header that is there more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,13 +128,6 @@ impl Owner {
     }
 }
 
-// === impl Sorted ===
-
-impl Sorted {
-    /// A name that means nothing here.
-    const OTHER: Self = Self { owner: None, slot: None, is_twin: false };
-}
-
 // === impl HeaderTable ===
 
 impl HeaderTable {
@@ -164,7 +149,6 @@ impl HeaderTable {
 
     /// Adds all names that begin so. Lower case, with `-` alone.
     pub fn own_prefix(&mut self, prefix: &'static str, owner: Owner) {
-        self.sieve.add(prefix, true);
         self.prefixes.push((prefix, owner));
     }
 
@@ -177,33 +161,48 @@ impl HeaderTable {
         }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "both places were made or found just before")]
     fn entry(&mut self, name: HeaderName) -> &mut Entry {
-        self.sieve.add(name.as_str(), false);
-        self.names.entry(fold(name.as_str()).into()).or_insert(Entry { name, owner: None, twins: None, slot: None })
+        let folded = fold(name.as_str()).into_owned();
+        if self.names.len() <= folded.len() {
+            self.names.resize_with(folded.len() + 1, Vec::new);
+        }
+        let same_length = &mut self.names[folded.len()];
+        let found = same_length.iter().position(|entry| *entry.folded == *folded);
+        let at = found.unwrap_or_else(|| {
+            let (letters, is_folded) = (letters(&folded), folded == name.as_str());
+            let folded = folded.into();
+            same_length.push(Entry { letters, folded, is_folded, name, owner: None, twins: None, slot: None });
+            same_length.len() - 1
+        });
+        &mut same_length[at]
+    }
+
+    /// The entry of a folded name.
+    fn find(&self, folded: &str) -> Option<&Entry> {
+        let letters = letters(folded);
+        self.names.get(folded.len())?.iter().find(|entry| entry.letters == letters && *entry.folded == *folded)
     }
 
     /// Every name that is owned by itself, in its own spelling.
     pub fn owned(&self) -> impl Iterator<Item = (&HeaderName, Owner)> {
-        self.names.values().filter_map(|entry| Some((&entry.name, entry.owner?)))
+        self.names.iter().flatten().filter_map(|entry| Some((&entry.name, entry.owner?)))
     }
 
     /// What a name in any spelling is.
     pub fn sort(&self, name: &HeaderName) -> Sorted {
         let text = name.as_str();
-        if !self.sieve.holds(text) {
-            return Sorted::OTHER;
+        let as_written = self.find(text);
+        if let Some(entry) = as_written.filter(|entry| entry.is_folded) {
+            return Sorted { owner: entry.owner, slot: entry.slot, is_twin: false };
         }
-        // The table's keys are folded: only a name with a `_` has to be folded to be found.
-        let entry = self.names.get(text).or_else(|| match fold(text) {
-            Cow::Owned(folded) => self.names.get(folded.as_str()),
-            Cow::Borrowed(_) => None,
-        });
+        let folded = fold(text);
+        let entry = if matches!(folded, Cow::Owned(_)) { self.find(&folded) } else { as_written };
         match entry {
             Some(entry) if entry.name == *name => Sorted { owner: entry.owner, slot: entry.slot, is_twin: false },
             Some(Entry { twins: Some(owner), .. }) => Sorted { owner: Some(*owner), slot: None, is_twin: true },
             // Another spelling of a name that is only asked for says nothing.
             Some(_) | None => {
-                let folded = fold(text);
                 let owner =
                     self.prefixes.iter().find(|(prefix, _)| folded.starts_with(prefix)).map(|(_, owner)| *owner);
                 Sorted { owner, slot: None, is_twin: false }
@@ -266,39 +265,11 @@ impl HeaderTable {
     }
 }
 
-// === impl Sieve ===
-
-impl Default for Sieve {
-    fn default() -> Self {
-        Self { by_length: [0; SIEVE_LENGTHS] }
-    }
-}
-
-impl Sieve {
-    fn add(&mut self, name: &str, is_prefix: bool) {
-        let from = Self::place(name);
-        let to = if is_prefix { SIEVE_LENGTHS } else { from + 1 };
-        for letters in self.by_length.iter_mut().take(to).skip(from) {
-            *letters |= Self::letter(name);
-        }
-    }
-
-    fn holds(&self, name: &str) -> bool {
-        self.by_length.get(Self::place(name)).is_some_and(|letters| letters & Self::letter(name) != 0)
-    }
-
-    fn place(name: &str) -> usize {
-        name.len().min(SIEVE_LENGTHS - 1)
-    }
-
-    /// A bit for the first letter. What is no letter, `_` among it, shares the bits and so may be held needlessly, but a
-    /// name that begins with `-` or `_` is always held: the two are one to the table.
-    fn letter(name: &str) -> u32 {
-        match name.as_bytes().first() {
-            Some(b'-' | b'_') | None => u32::MAX,
-            Some(byte) => 1 << (byte & 31),
-        }
-    }
+/// The first, the middle and the last byte of a name: names of one length that have nothing to do with each other nearly always
+/// differ in one of them.
+fn letters(name: &str) -> u32 {
+    let letter = |at: usize| name.as_bytes().get(at).copied().unwrap_or_default();
+    u32::from_le_bytes([letter(0), letter(name.len() / 2), letter(name.len().saturating_sub(1)), 0])
 }
 
 /// Names that an answer's `Connection` lines nominate, beyond its usual options. Most have none, so nothing is allocated.
@@ -354,7 +325,10 @@ mod tests {
         assert_eq!(sort("x-forwarded-for").slot, Some(3));
         assert_eq!(sort("x_forwarded_for"), owned(Owner::Ours, true));
         assert_eq!(sort("accept"), Sorted { owner: None, slot: Some(4), is_twin: false });
-        assert_eq!((sort("x_other"), sort("accept_")), (Sorted::OTHER, Sorted::OTHER));
+        for other in ["x_other", "accept_", "accepted", "_", "-", "x-fOrwarded"] {
+            let other = HeaderName::from_bytes(other.as_bytes()).unwrap();
+            assert_eq!(table().sort(&other), Sorted { owner: None, slot: None, is_twin: false }, "{other}");
+        }
         assert!(HeaderTable::is_refused_twin(sort("x_forwarded-user")));
         assert!(!HeaderTable::is_refused_twin(sort("x_forwarded_for")));
     }

@@ -1,5 +1,7 @@
 //! LiteLLM's routes, as far as a decision hangs on them (`proxy/_types.py`, `LiteLLMRoutes`).
 
+use std::sync::LazyLock;
+
 use crate::http::query::percent_decode;
 use crate::litellm::ui;
 
@@ -53,6 +55,14 @@ enum Reach {
     Versioned,
     /// The admin UI's tree: [`ui::part`] tells its pages from their parts.
     UiTree,
+}
+
+/// Prefixes of paths, which are looked for in whatever spelling. They begin with a slash.
+#[derive(Debug, Clone, Default)]
+pub struct PathPrefixes {
+    prefixes: Vec<String>,
+    /// Of all of them: most paths begin with another letter.
+    letters: u32,
 }
 
 /// A family of LiteLLM's routes (`proxy/_types.py`, `LiteLLMRoutes`).
@@ -128,17 +138,30 @@ pub fn class(path: &str) -> Class {
 /// What a path is for that is known to be [plain](is_plain).
 pub fn class_of_plain(path: &str) -> Class {
     let below_version = below_version(path);
-    let (letter, versioned_letter) = (path.as_bytes().get(1), below_version.as_bytes().first());
-    let may_match = |row: &&Row| match row.1 {
-        Reach::Versioned => row.0.as_bytes().first() == versioned_letter,
-        Reach::Exact | Reach::Page | Reach::Below | Reach::Prefix | Reach::UiTree => row.0.as_bytes().get(1) == letter,
-    };
-    let mut rows = TABLE.iter().filter(may_match);
-    rows.find_map(|row| row.class_of(path, below_version)).unwrap_or(Class::Unknown)
+    let rows = rows(path, false).iter().chain(rows(below_version, true));
+    rows.copied().find_map(|row| row.class_of(path, below_version)).unwrap_or(Class::Unknown)
+}
+
+/// The rows that a path may match: those of its first letter.
+fn rows(path: &str, versioned: bool) -> &'static [&'static Row] {
+    static BY_LETTER: LazyLock<[Vec<Vec<&'static Row>>; 2]> = LazyLock::new(|| {
+        [false, true].map(|versioned| {
+            let is_one = |row: &&Row, letter| row.is_versioned() == versioned && first_letter(row.0) == letter;
+            (0..=u8::MAX).map(|letter| TABLE.iter().filter(|row| is_one(row, letter)).collect()).collect()
+        })
+    });
+    let [plain, below_version] = &*BY_LETTER;
+    let by_letter = if versioned { below_version } else { plain };
+    by_letter.get(usize::from(first_letter(path))).map_or(&[], Vec::as_slice)
+}
+
+/// The first letter of a path, with its slash or without; 0 where there is none.
+fn first_letter(path: &str) -> u8 {
+    path.strip_prefix('/').unwrap_or(path).bytes().next().unwrap_or_default()
 }
 
 /// The paths that are closed, they and what is below them, with LiteLLM's root path and without: it answers at both.
-pub fn closed(root: &str, native_login: bool) -> Vec<String> {
+pub fn closed(root: &str, native_login: bool) -> PathPrefixes {
     let is_closed = |row: &&Row| match row.3 {
         Closed::No => false,
         Closed::NativeLogin => !native_login,
@@ -146,12 +169,16 @@ pub fn closed(root: &str, native_login: bool) -> Vec<String> {
     };
     let roots = if root.is_empty() { vec![""] } else { vec!["", root] };
     let closed = |root: &str| TABLE.iter().filter(is_closed).map(|row| format!("{root}{}", row.0)).collect::<Vec<_>>();
-    roots.into_iter().flat_map(closed).collect()
+    roots.into_iter().flat_map(closed).collect::<Vec<_>>().into()
 }
 
 // === impl Row ===
 
 impl Row {
+    fn is_versioned(&self) -> bool {
+        matches!(self.1, Reach::Versioned)
+    }
+
     fn class_of(&self, path: &str, below_version: &str) -> Option<Class> {
         let Self(at, reach, class, _) = self;
         let is_met = match reach {
@@ -209,6 +236,25 @@ pub fn is_plain(path: &str) -> bool {
     !matches!(segment, Some(1 | 2))
 }
 
+impl PathPrefixes {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.prefixes.iter().map(String::as_str)
+    }
+}
+
+impl From<Vec<String>> for PathPrefixes {
+    fn from(prefixes: Vec<String>) -> Self {
+        let letters = prefixes.iter().fold(0, |letters, prefix| letters | letter_bit(prefix));
+        Self { prefixes, letters }
+    }
+}
+
+/// A bit for a path's first letter, in either case. What is no letter shares the bits.
+fn letter_bit(path: &str) -> u32 {
+    1 << (first_letter(path) & 31)
+}
+
 /// A path without LiteLLM's root path, where it begins with it: LiteLLM answers at both.
 pub fn below_root<'p>(path: &'p str, root: &str) -> &'p str {
     path.strip_prefix(root).filter(|rest| rest.starts_with('/')).unwrap_or(path)
@@ -216,14 +262,14 @@ pub fn below_root<'p>(path: &'p str, root: &str) -> &'p str {
 
 /// Whether any server could take the path for one of these or below one: escapes, case, repeated slashes, dots and parameters
 /// of segments are seen through. `is_plain`: what [`is_plain`] says of the path.
-pub fn is_below_any(path: &str, is_plain: bool, prefixes: &[String]) -> bool {
+pub fn is_below_any(path: &str, is_plain: bool, prefixes: &PathPrefixes) -> bool {
+    let PathPrefixes { prefixes, letters } = prefixes;
     if is_plain {
-        let second = |text: &str| text.as_bytes().get(1).map(u8::to_ascii_lowercase);
-        let letter = second(path);
-        return prefixes.iter().filter(|prefix| second(prefix) == letter).any(|prefix| {
-            let Some((start, rest)) = path.split_at_checked(prefix.len()) else { return false };
-            start.eq_ignore_ascii_case(prefix) && (rest.is_empty() || rest.starts_with('/'))
-        });
+        return letters & letter_bit(path) != 0
+            && prefixes.iter().any(|prefix| match path.split_at_checked(prefix.len()) {
+                Some((start, rest)) if rest.is_empty() || rest.starts_with('/') => start.eq_ignore_ascii_case(prefix),
+                Some(_) | None => false,
+            });
     }
     let decoded = String::from_utf8_lossy(&percent_decode(path.as_bytes())).to_ascii_lowercase();
     let segments = || {
@@ -328,7 +374,7 @@ mod tests {
 
     #[test]
     fn our_own_prefix_is_seen_in_every_spelling() {
-        let prefixes = ["/other".to_owned(), "/vestibule".to_owned()];
+        let prefixes = PathPrefixes::from(vec!["/other".to_owned(), "/vestibule".to_owned()]);
         let is_below = |path| is_below_any(path, is_plain(path), &prefixes);
         for path in [
             "/vestibule",

@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::config::{PublicPaths, PublicUrl};
-use crate::litellm::routes::{self, Class, is_below_any, is_plain};
+use crate::litellm::routes::{self, Class, PathPrefixes, is_below_any, is_plain};
 
 /// What a path is, with this method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,24 +52,24 @@ pub struct Routes {
     /// LiteLLM's root path.
     pub root_path: String,
     /// Prefixes of vestibule's own paths, as they may arrive.
-    pub own_prefixes: Vec<String>,
+    pub own_prefixes: PathPrefixes,
     /// vestibule's own pages are answered here.
     pub has_pages: bool,
     /// The admin UI's pages sign users in.
     pub signs_in: bool,
     /// LiteLLM's paths that are closed, with its root path and without.
-    pub closed: Vec<String>,
+    pub closed: PathPrefixes,
     /// Paths that need no identity.
     pub public: PublicPaths,
 }
 
 /// The prefixes under which own paths may arrive: a gateway takes a public prefix off, or leaves it on.
-pub fn own_prefixes(prefix: &str, public_url: Option<&PublicUrl>, root_path: &str) -> Vec<String> {
+pub fn own_prefixes(prefix: &str, public_url: Option<&PublicUrl>, root_path: &str) -> PathPrefixes {
     let public = public_url.map_or("", |url| url.prefix.as_str());
     let mut prefixes: Vec<String> = ["", public, root_path].map(|before| format!("{before}{prefix}")).into();
     prefixes.sort();
     prefixes.dedup();
-    prefixes
+    prefixes.into()
 }
 
 // === impl OwnPage ===
@@ -149,7 +149,7 @@ impl Routes {
     }
 
     fn own_page(&self, path: &str) -> Option<OwnPage> {
-        let mut below = self.own_prefixes.iter().filter_map(|prefix| path.strip_prefix(prefix.as_str()));
+        let mut below = self.own_prefixes.iter().filter_map(|prefix| path.strip_prefix(prefix));
         below.find_map(|below| OwnPage::ALL.into_iter().find(|page| self.has_pages && page.path() == below))
     }
 }
