@@ -6,7 +6,7 @@
 # The files must be readable by user 65532. `docker run vestibule check --connect` runs any other command.
 
 FROM docker.io/library/rust:1.95-bookworm AS build
-# The C compiler for musl, which aws-lc and mimalloc need; any version of the distribution's will do.
+# The C compiler for musl, which aws-lc and jemalloc need; any version of the distribution's will do.
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends cmake musl-tools \
