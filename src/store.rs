@@ -9,8 +9,10 @@ pub mod audit;
 mod decide;
 mod model;
 pub mod postgres;
+mod retry;
 mod rows;
 pub mod sqlite;
+mod steps;
 pub(crate) mod text;
 
 pub use self::model::{OpenedSession, SweepReport, UiSession, UserProfile};

@@ -86,8 +86,8 @@ pub(super) fn listed(sessions: &[SessionRecord]) -> String {
             vec![
                 one.session_id.clone(),
                 one.user_id.clone(),
-                one.state.to_owned(),
-                one.key.to_owned(),
+                one.state.clone(),
+                one.key.clone(),
                 one.created_at.clone(),
                 one.expires_at.clone(),
                 one.secret_id.clone(),

@@ -1,9 +1,9 @@
 //! Accounts and sessions as an operator reads and changes them: plain data without a key, or the hash of one, that could be printed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One account, with what LiteLLM's user row says.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own that scripts ask for")]
 pub struct Account {
     /// LiteLLM's `user_id`.
@@ -47,7 +47,7 @@ pub struct Account {
 }
 
 /// One living session.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SessionRecord {
     /// Our id.
     pub session_id: String,
@@ -56,9 +56,9 @@ pub struct SessionRecord {
     /// The kind.
     pub kind: String,
     /// `current`, or `retiring` when another has taken its place.
-    pub state: &'static str,
+    pub state: String,
     /// What LiteLLM has of its key: `there`, `blocked` or `gone`.
-    pub key: &'static str,
+    pub key: String,
     /// When it was made, in UTC.
     pub created_at: String,
     /// When it is over, in UTC.
@@ -70,7 +70,7 @@ pub struct SessionRecord {
 }
 
 /// Living sessions of one secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretUsage {
     /// Which secret.
     pub secret_id: String,

@@ -1,6 +1,6 @@
 //! The audit trail's words: what can happen to a person, and who did it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Who does what nobody ordered by hand.
@@ -54,7 +54,7 @@ pub struct AuditEvent {
 }
 
 /// One line of the audit as it is read back.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// Its number.
     pub id: i64,

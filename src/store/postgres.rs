@@ -1,7 +1,7 @@
 //! The store in LiteLLM's own Postgres: accounts and sessions in a schema of ours, user and key rows in LiteLLM's.
 //!
-//! In go people and their terms, out come accounts and keys; a change is one transaction over both schemas. It refuses
-//! what must be refused, and says `Unavailable` for whatever the database doesn't do in time. Who may come in, and
+//! In go users and their terms, out come accounts and keys; a change is one transaction over both schemas. It refuses
+//! what must be refused, and says `Unavailable` where the database doesn't answer in time. Who may come in, and
 //! what is kept in memory, is decided elsewhere.
 //!
 //! Nothing here outlives a transaction on the server, so PgBouncer in transaction mode may stand between: no prepared
@@ -31,15 +31,12 @@ mod block;
 mod change;
 mod connect;
 mod connection;
-mod create_account;
 mod inspect;
 mod link;
 mod migrate;
 mod open;
-mod retry;
 mod revoke;
 mod schema;
-mod sessions;
 mod statements;
 mod ui;
 
@@ -49,17 +46,17 @@ pub use self::migrate::Versions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Semaphore;
 
-use self::connection::ConnectionGuard;
-use self::retry::{AttemptError, RETRIES_MAX, pause};
-use self::statements::Statements;
 use crate::config::{AccountRules, Database, Litellm, SessionRules, Terms};
+use crate::litellm::tables::quoted;
 use crate::store::admin::KeyTokens;
 use crate::store::audit::Denial;
-use crate::store::decide::KeyPolicy;
+use crate::store::retry::{AttemptError, RETRIES_MAX, pause};
+use crate::store::rows::{Parameter, Transaction};
+use crate::store::steps::StoreRules;
 use crate::store::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, UiSession, UserProfile};
 
 /// Rows of one sweeping transaction.
@@ -74,12 +71,11 @@ pub struct Postgres {
     pool: Result<PgPool, String>,
     /// As many as the pool has connections.
     permits: Arc<Semaphore>,
-    statements: Statements,
+    rules: StoreRules,
+    /// The name of our own schema, quoted.
+    own: String,
     own_schema: String,
     litellm_schema: String,
-    account: AccountRules,
-    key_policy: KeyPolicy,
-    reserved_ids: Vec<String>,
     connect_timeout: Duration,
     statement_timeout: Duration,
     /// Zero = for ever.
@@ -99,15 +95,15 @@ impl Postgres {
                 .acquire_timeout(database.connect_timeout)
                 .connect_lazy_with(options)
         });
+        let own = quoted(&database.schema);
+        let statements = statements::statements(&litellm.schema, &own);
         Self {
             pool,
             permits: Arc::new(Semaphore::new(database.pool.max(1) as usize)),
-            statements: Statements::new(&litellm.schema, &database.schema),
+            rules: StoreRules::new(statements, litellm, account, session),
+            own,
             own_schema: database.schema.clone(),
             litellm_schema: litellm.schema.clone(),
-            account: account.clone(),
-            key_policy: KeyPolicy::new(litellm, account, session),
-            reserved_ids: litellm.proxy_admin_id.iter().cloned().collect(),
             connect_timeout: database.connect_timeout,
             statement_timeout: database.statement_timeout,
             audit_retention: Duration::ZERO,
@@ -115,7 +111,7 @@ impl Postgres {
         }
     }
 
-    /// With the audit's rules: how long its lines are kept (zero = for ever), and whether the log names people in clear.
+    /// With the audit's rules: how long its lines are kept (zero = for ever), and whether the log names users in clear.
     #[must_use]
     pub fn with_audit(self, retention: Duration, is_person_in_clear: bool) -> Self {
         Self { audit_retention: retention, is_person_in_clear, ..self }
@@ -151,36 +147,14 @@ impl Postgres {
             .unwrap_or_else(|elapsed| Err(StoreError::Unavailable(Box::new(elapsed))))
     }
 
-    fn pool(&self) -> Result<&PgPool, StoreError> {
-        self.pool.as_ref().map_err(|words| StoreError::NotReady(words.clone()))
-    }
-
-    async fn connection(&self) -> Result<ConnectionGuard, AttemptError> {
-        // Behind others, a place is free again after a statement or two of theirs.
-        Ok(ConnectionGuard::new(self.pool()?, &self.permits, self.statement_timeout).await?)
-    }
-
-    /// Begins a transaction that writes nothing.
-    fn begin_reading(&self) -> String {
-        format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {}", self.bounds())
-    }
-
-    /// Begins a transaction that writes. Isolation is said, because a database's default may be another.
-    fn begin_writing(&self) -> String {
-        format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}", self.bounds())
-    }
-
-    /// Bounds for a statement, its waiting for locks included, and for a transaction whose client is gone.
-    fn bounds(&self) -> String {
-        let ms = self.statement_timeout.as_millis().clamp(1, 3_600_000);
-        format!("SET LOCAL statement_timeout = {ms}; SET LOCAL idle_in_transaction_session_timeout = {ms}")
-    }
-
-    /// Removes what is older, batch by batch until one is not full.
+    /// Runs `DELETE FROM … RETURNING` of at most `$1` rows that are older than `$2` seconds, batch by batch until one is not
+    /// full.
     async fn sweep_all(&self, statement: &str, older_than: Duration) -> Result<u64, StoreError> {
         let mut all = 0;
         for _ in 0..SWEEP_BATCHES_MAX {
-            let gone = self.with_retry(|| self.sweep_batch(statement, older_than)).await?;
+            let parameters: [&dyn Parameter; 2] = [&SWEEP_BATCH, &older_than.as_secs_f64()];
+            let batch = self.with_retry(|| self.writing(async |on| Ok(on.rows(statement, &parameters).await?.len())));
+            let gone = batch.await? as u64;
             all += gone;
             if gone < SWEEP_BATCH.unsigned_abs() {
                 break;
@@ -189,19 +163,31 @@ impl Postgres {
         Ok(all)
     }
 
-    async fn sweep_batch(&self, statement: &str, older_than: Duration) -> Result<u64, AttemptError> {
-        let mut connection = self.connection().await?;
-        let mut transaction = connection.begin(self.begin_writing()).await?;
-        let gone = sqlx::query(AssertSqlSafe(statement))
-            .bind(SWEEP_BATCH)
-            .bind(older_than.as_secs_f64())
-            .persistent(false)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
-        transaction.commit().await?;
-        connection.release();
-        Ok(gone)
+    /// A session that another transaction has locked is left for the next time. A blocked key stays, because its block
+    /// keeps a user out and would go with it.
+    async fn sweep_sessions(&self) -> Result<u64, StoreError> {
+        let (own, litellm) = (&self.own, &self.rules.statements.litellm);
+        let statement = format!(
+            "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.expires_at < now() - make_interval(secs => $2) \
+             AND NOT (s.current AND EXISTS (SELECT FROM {key} b WHERE b.token = s.token AND b.blocked)) \
+             ORDER BY s.expires_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED), gone AS ({delete}) \
+             DELETE FROM {own}.session s USING over WHERE s.id = over.id RETURNING s.id",
+            key = litellm.key,
+            delete = litellm.delete_keys("over")
+        );
+        self.sweep_all(&statement, Duration::ZERO).await
+    }
+
+    async fn sweep_audit(&self) -> Result<u64, StoreError> {
+        if self.audit_retention.is_zero() {
+            return Ok(0);
+        }
+        let own = &self.own;
+        let statement = format!(
+            "DELETE FROM {own}.audit WHERE id IN (SELECT id FROM {own}.audit \
+             WHERE at < now() - make_interval(secs => $2) ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING id"
+        );
+        self.sweep_all(&statement, self.audit_retention).await
     }
 }
 
@@ -227,18 +213,10 @@ impl Store for Postgres {
     }
 
     fn sweep(&self) -> StoreFuture<'_, SweepReport> {
-        Box::pin(async {
-            let sessions = self.sweep_all(&self.statements.sweep, Duration::ZERO).await?;
-            let audit = if self.audit_retention.is_zero() {
-                0
-            } else {
-                self.sweep_all(&self.statements.sweep_audit, self.audit_retention).await?
-            };
-            Ok(SweepReport { sessions, audit })
-        })
+        Box::pin(async { Ok(SweepReport { sessions: self.sweep_sessions().await?, audit: self.sweep_audit().await? }) })
     }
 
-    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> StoreFuture<'a, ()> {
-        Box::pin(self.with_retry(|| self.record_denials_once(people)))
+    fn record_denials<'a>(&'a self, denials: &'a [Denial]) -> StoreFuture<'a, ()> {
+        Box::pin(self.with_retry(|| self.record_denials_once(denials)))
     }
 }

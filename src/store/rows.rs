@@ -1,47 +1,103 @@
-//! From the columns of a row, whichever database it came from, to what is decided on; and from a row to what a statement takes.
+//! Between the store and a database, whichever of the two it is: statements, their parameters, and the columns of their rows.
 
-use sqlx::{ColumnIndex, Database, Decode, Row, Type};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Arguments, Decode, Encode, Postgres, Row, Sqlite, Type};
 
 use super::decide::{AccountState, CandidateRow, LitellmKey, LitellmUser, StoredSession, StoredUiSession};
+
+/// A transaction of either database.
+pub(super) trait Transaction: Send {
+    /// What its rows are.
+    type Row: RowReader;
+    /// Runs a statement, and gives all the rows that it returns.
+    async fn rows(&mut self, statement: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Self::Row>, sqlx::Error>;
+}
+
+/// What a statement takes as a parameter, in either database.
+pub(super) trait Parameter: Sync {
+    /// Adds it for Postgres.
+    fn to_postgres(&self, arguments: &mut PgArguments) -> Result<(), BoxDynError>;
+    /// Adds it for SQLite.
+    fn to_sqlite(&self, arguments: &mut SqliteArguments) -> Result<(), BoxDynError>;
+}
+
+impl<T> Parameter for T
+where
+    T: Sync + for<'q> Encode<'q, Postgres> + Type<Postgres> + for<'q> Encode<'q, Sqlite> + Type<Sqlite>,
+{
+    fn to_postgres(&self, arguments: &mut PgArguments) -> Result<(), BoxDynError> {
+        arguments.add(self)
+    }
+
+    fn to_sqlite(&self, arguments: &mut SqliteArguments) -> Result<(), BoxDynError> {
+        arguments.add(self)
+    }
+}
+
+/// What a column can be read as, in either database.
+pub(super) trait Column:
+    for<'r> Decode<'r, Postgres> + Type<Postgres> + for<'r> Decode<'r, Sqlite> + Type<Sqlite>
+{
+}
+
+impl<T> Column for T where T: for<'r> Decode<'r, Postgres> + Type<Postgres> + for<'r> Decode<'r, Sqlite> + Type<Sqlite> {}
+
+/// A row's columns by their names.
+pub(super) trait RowReader: Send {
+    /// A column; an `Option` where it can be NULL.
+    fn column<T: Column>(&self, name: &str) -> Result<T, sqlx::Error>;
+}
+
+impl RowReader for PgRow {
+    fn column<T: Column>(&self, name: &str) -> Result<T, sqlx::Error> {
+        self.try_get(name)
+    }
+}
+
+impl RowReader for SqliteRow {
+    fn column<T: Column>(&self, name: &str) -> Result<T, sqlx::Error> {
+        self.try_get(name)
+    }
+}
+
+/// A row as the JSON text that the statements take.
+pub(super) fn json_text(row: &impl serde::Serialize) -> String {
+    // Plain structs and maps with text keys always serialize; `null` would make the statement insert nothing, or fail.
+    serde_json::to_string(row).unwrap_or_else(|_| "null".to_owned())
+}
 
 // === impl AccountState ===
 
 impl AccountState {
     pub(super) fn from_row(row: &impl RowReader) -> Result<Self, sqlx::Error> {
-        let user = if row.flag("has_user")? {
+        let user = if row.column("has_user")? {
             Some(LitellmUser {
-                role: row.text("user_role")?,
-                email: row.text("user_email")?,
-                alias: row.text("user_alias")?,
-                sso_user_id: row.text("sso_user_id")?,
-                scim_off: row.flag("scim_off")?,
+                role: row.column("user_role")?,
+                email: row.column("user_email")?,
+                alias: row.column("user_alias")?,
+                sso_user_id: row.column("sso_user_id")?,
+                scim_off: row.column("scim_off")?,
             })
         } else {
             None
         };
+        let ui = row.column::<Option<String>>("ui")?.map(|text| serde_json::from_str::<Vec<StoredUiSession>>(&text));
         Ok(Self {
-            account_id: row.needed_text("account_id")?,
-            user_id: row.needed_text("user_id")?,
-            role: row.text("role")?,
-            allowance: row.text("allowance")?,
-            email_refused: row.text("email_refused")?,
-            blocked: row.flag("account_blocked")?,
-            lowered_seconds: row.number("lowered_seconds")?,
+            account_id: row.column("account_id")?,
+            user_id: row.column("user_id")?,
+            role: row.column("role")?,
+            allowance: row.column("allowance")?,
+            email_refused: row.column("email_refused")?,
+            blocked: row.column("account_blocked")?,
+            lowered_seconds: row.column("lowered_seconds")?,
             user,
-            email_taken: row.flag("email_taken")?,
-            sso_taken: row.flag("sso_taken")?,
+            email_taken: row.column("email_taken")?,
+            sso_taken: row.column("sso_taken")?,
             stored: StoredSession::from_row(row)?,
-            ui: StoredUiSession::from_row(row)?,
+            ui: ui.transpose().map_err(|error| sqlx::Error::Decode(error.into()))?.unwrap_or_default(),
         })
-    }
-}
-
-// === impl StoredUiSession ===
-
-impl StoredUiSession {
-    fn from_row(row: &impl RowReader) -> Result<Vec<Self>, sqlx::Error> {
-        let read = row.text("ui")?.map(|text| serde_json::from_str(&text)).transpose();
-        read.map(Option::unwrap_or_default).map_err(|error| sqlx::Error::Decode(error.into()))
     }
 }
 
@@ -49,23 +105,23 @@ impl StoredUiSession {
 
 impl StoredSession {
     fn from_row(row: &impl RowReader) -> Result<Option<Self>, sqlx::Error> {
-        let Some(id) = row.text("session_id")? else { return Ok(None) };
-        let key = if row.flag("has_key")? {
+        let Some(id) = row.column("session_id")? else { return Ok(None) };
+        let key = if row.column("has_key")? {
             Some(LitellmKey {
-                blocked: row.flag("key_blocked")?,
-                own: row.flag("key_own")?,
-                left_seconds: row.number("key_left_seconds")?,
+                blocked: row.column("key_blocked")?,
+                own: row.column("key_own")?,
+                left_seconds: row.column("key_left_seconds")?,
             })
         } else {
             None
         };
         Ok(Some(Self {
             id,
-            nonce: row.bytes("nonce")?,
-            secret_id: row.needed_text("secret_id")?,
-            token: row.needed_text("token")?,
-            age_seconds: row.needed_number("age_seconds")?,
-            left_seconds: row.needed_number("left_seconds")?,
+            nonce: row.column("nonce")?,
+            secret_id: row.column("secret_id")?,
+            token: row.column("token")?,
+            age_seconds: row.column("age_seconds")?,
+            left_seconds: row.column("left_seconds")?,
             key,
         }))
     }
@@ -76,72 +132,15 @@ impl StoredSession {
 impl CandidateRow {
     /// `None` for the row that only tells whether the id is taken.
     pub(super) fn from_row(row: &impl RowReader) -> Result<Option<Self>, sqlx::Error> {
-        let Some(user_id) = row.text("user_id")? else { return Ok(None) };
+        let Some(user_id) = row.column("user_id")? else { return Ok(None) };
         Ok(Some(Self {
             user_id,
-            role: row.text("user_role")?,
-            owned: row.flag("owned")?,
-            by_user_id: row.flag("by_user_id")?,
-            by_sso_user_id: row.flag("by_sso_user_id")?,
-            by_email: row.flag("by_email")?,
-            scim_off: row.flag("scim_off")?,
+            role: row.column("user_role")?,
+            owned: row.column("owned")?,
+            by_user_id: row.column("by_user_id")?,
+            by_sso_user_id: row.column("by_sso_user_id")?,
+            by_email: row.column("by_email")?,
+            scim_off: row.column("scim_off")?,
         }))
-    }
-}
-
-/// A row as the JSON text that the statements take.
-pub(super) fn json_text(row: &impl serde::Serialize) -> String {
-    // Plain structs and maps with text keys always serialize; `null` would make the statement insert nothing, or fail.
-    serde_json::to_string(row).unwrap_or_else(|_| "null".to_owned())
-}
-
-/// A row's columns by their names, whichever database it came from.
-pub(super) trait RowReader {
-    /// True or false.
-    fn flag(&self, name: &str) -> Result<bool, sqlx::Error>;
-    /// Text, or NULL.
-    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error>;
-    /// Text that is never NULL.
-    fn needed_text(&self, name: &str) -> Result<String, sqlx::Error>;
-    /// A number, or NULL.
-    fn number(&self, name: &str) -> Result<Option<f64>, sqlx::Error>;
-    /// A number that is never NULL.
-    fn needed_number(&self, name: &str) -> Result<f64, sqlx::Error>;
-    /// Bytes.
-    fn bytes(&self, name: &str) -> Result<Vec<u8>, sqlx::Error>;
-}
-
-impl<D, R> RowReader for R
-where
-    D: Database,
-    R: Row<Database = D>,
-    for<'n> &'n str: ColumnIndex<R>,
-    bool: for<'r> Decode<'r, D> + Type<D>,
-    f64: for<'r> Decode<'r, D> + Type<D>,
-    String: for<'r> Decode<'r, D> + Type<D>,
-    Vec<u8>: for<'r> Decode<'r, D> + Type<D>,
-{
-    fn flag(&self, name: &str) -> Result<bool, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn needed_text(&self, name: &str) -> Result<String, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn number(&self, name: &str) -> Result<Option<f64>, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn needed_number(&self, name: &str) -> Result<f64, sqlx::Error> {
-        self.try_get(name)
-    }
-
-    fn bytes(&self, name: &str) -> Result<Vec<u8>, sqlx::Error> {
-        self.try_get(name)
     }
 }

@@ -1,22 +1,23 @@
 //! The store in SQLite, in this process's memory alone: for `vestibule demo`, which has no Postgres and no LiteLLM.
 //!
-//! It keeps the laws of the other one, and shares with it whatever is decided (`decide`); only the
-//! SQL is its own. One connection does one transaction after the other, so there are no locks, no retries and no pool.
-//! It begins empty and ends with the process, so there is one version of its tables. Nobody else writes to them, so no
-//! row is ever adopted: `account.adopt` is not read, and a row that vestibule did not make is a conflict.
+//! It keeps to the same contract as the one in Postgres, and takes the same steps (`steps`); only the SQL is its own. One
+//! connection does one transaction after the other, so there are no locks, no retries and no pool. It begins empty and ends
+//! with the process, so there is one version of its tables. Nothing else writes to them, so no row is ever adopted:
+//! `account.adopt` is not read, and a row that vestibule did not make is a conflict.
 
-mod open;
 mod statements;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{ConnectOptions, Connection, Row};
-use tokio::sync::{Mutex, MutexGuard};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tokio::sync::Mutex;
 
 use self::statements as sql;
-use super::audit::{AuditEvent, Denial};
-use super::decide::KeyPolicy;
+use super::audit::Denial;
+use super::retry::AttemptError;
+use super::rows::{Parameter, RowReader, Transaction};
+use super::steps::{Steps, StoreRules};
 use super::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, UserProfile};
 use crate::config::{AccountRules, Litellm, SessionRules, Terms};
 use crate::secret;
@@ -28,12 +29,10 @@ const SCHEMA: &str = include_str!("sqlite/schema.sql");
 pub struct Sqlite {
     connection: Mutex<SqliteConnection>,
     address: String,
-    account: AccountRules,
-    key_policy: KeyPolicy,
-    reserved_ids: Vec<String>,
+    rules: StoreRules,
 }
 
-/// Whose a key is, as LiteLLM would find it.
+/// The user of a key, as LiteLLM would find them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Holder {
     /// LiteLLM's `user_id`.
@@ -48,7 +47,7 @@ pub struct Holder {
     pub token: String,
     /// Seconds until it expires.
     pub left_seconds: f64,
-    /// The key, or the person, is blocked.
+    /// The key, or the user, is blocked.
     pub blocked: bool,
 }
 
@@ -69,12 +68,11 @@ impl Sqlite {
         let mut connection = options.disable_statement_logging().connect().await.map_err(away)?;
         sqlx::raw_sql("PRAGMA temp_store = MEMORY").execute(&mut connection).await.map_err(away)?;
         sqlx::raw_sql(SCHEMA).execute(&mut connection).await.map_err(away)?;
+        let account = AccountRules { adopt: Vec::new(), ..account.clone() };
         Ok(Self {
             connection: Mutex::new(connection),
             address,
-            account: account.clone(),
-            key_policy: KeyPolicy::new(litellm, account, session),
-            reserved_ids: litellm.proxy_admin_id.iter().cloned().collect(),
+            rules: StoreRules::new(sql::statements(), litellm, &account, session),
         })
     }
 
@@ -83,36 +81,36 @@ impl Sqlite {
         &self.address
     }
 
-    /// Whose key this is; `None` where the store made no such key.
+    /// The user of this key; `None` where the store made no such key.
     pub async fn holder(&self, key: &str) -> Result<Option<Holder>, StoreError> {
         let mut connection = self.connection.lock().await;
-        let found = sqlx::query(sql::HOLDER).bind(secret::token(key)).fetch_optional(&mut *connection).await;
-        let holder = |row: SqliteRow| -> Result<Holder, sqlx::Error> {
+        let rows = connection.rows(sql::HOLDER, &[&secret::token(key)]).await.map_err(away)?;
+        let holder = |row: &SqliteRow| {
             Ok(Holder {
-                user_id: row.try_get("user_id")?,
-                role: row.try_get("user_role")?,
-                email: row.try_get("user_email")?,
-                key_name: row.try_get("key_name")?,
-                token: row.try_get("token")?,
-                left_seconds: row.try_get("left_seconds")?,
-                blocked: row.try_get("blocked")?,
+                user_id: row.column("user_id")?,
+                role: row.column("user_role")?,
+                email: row.column("user_email")?,
+                key_name: row.column("key_name")?,
+                token: row.column("token")?,
+                left_seconds: row.column("left_seconds")?,
+                blocked: row.column("blocked")?,
             })
         };
-        found.map_err(away)?.map(holder).transpose().map_err(away)
+        rows.first().map(holder).transpose().map_err(away)
     }
 
-    /// What the audit tells of a person, oldest first.
+    /// What the audit tells of a user, oldest first.
     pub async fn events(&self, user_id: &str) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.connection.lock().await;
-        sqlx::query_scalar(sql::EVENTS).bind(user_id).fetch_all(&mut *connection).await.map_err(away)
+        let rows = self.connection.lock().await.rows(sql::EVENTS, &[&user_id]).await.map_err(away)?;
+        rows.iter().map(|row| row.column("event")).collect::<Result<_, _>>().map_err(away)
     }
 
     /// Runs the work in one transaction: all of it is written, or nothing is.
     async fn change<T>(
         &self,
-        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, AttemptError>,
     ) -> Result<T, StoreError> {
-        let mut connection: MutexGuard<'_, SqliteConnection> = self.connection.lock().await;
+        let mut connection = self.connection.lock().await;
         // Dropped halfway, it is rolled back before the connection's next use.
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(away)?;
         let outcome = work(&mut transaction).await;
@@ -120,28 +118,24 @@ impl Sqlite {
             Ok(_) => transaction.commit().await.map_err(away)?,
             Err(_) => transaction.rollback().await.map_err(away)?,
         }
-        outcome
+        outcome.map_err(AttemptError::into_error)
     }
 
     async fn sweep_once(&self) -> Result<SweepReport, StoreError> {
         self.change(async |on| {
-            let over = sqlx::query(sql::OVER).fetch_all(&mut *on).await.map_err(away)?;
+            let over = on.rows(sql::OVER, &[]).await?;
             for row in &over {
-                let (id, token): (String, String) =
-                    (row.try_get("id").map_err(away)?, row.try_get("token").map_err(away)?);
-                sqlx::query(sql::DELETE_SESSION).bind(id).execute(&mut *on).await.map_err(away)?;
-                sqlx::query(sql::DELETE_KEY).bind(token).execute(&mut *on).await.map_err(away)?;
+                on.rows(&self.rules.statements.end_session, &[&row.column::<String>("id")?]).await?;
             }
             Ok(SweepReport { sessions: over.len() as u64, audit: 0 })
         })
         .await
     }
 
-    async fn record_denials_once(&self, people: &[Denial]) -> Result<(), StoreError> {
+    async fn record_denials_once(&self, denials: &[Denial]) -> Result<(), StoreError> {
         self.change(async |on| {
-            for Denial { issuer, subject, code } in people {
-                let statement = sqlx::query(sql::TURNED_AWAY).bind(issuer).bind(subject).bind(*code);
-                statement.execute(&mut *on).await.map_err(away)?;
+            for Denial { issuer, subject, code } in denials {
+                on.rows(sql::TURNED_AWAY, &[issuer, subject, code]).await?;
             }
             Ok(())
         })
@@ -151,7 +145,7 @@ impl Sqlite {
 
 impl Store for Sqlite {
     fn open<'a>(&'a self, profile: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession> {
-        Box::pin(self.change(async move |on| self.settle(on, profile, terms).await))
+        Box::pin(self.change(async move |on| Steps::new(on, &self.rules).settle(profile, terms).await))
     }
 
     fn prepare(&self) -> StoreFuture<'_, ()> {
@@ -163,17 +157,21 @@ impl Store for Sqlite {
         Box::pin(self.sweep_once())
     }
 
-    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> StoreFuture<'a, ()> {
-        Box::pin(self.record_denials_once(people))
+    fn record_denials<'a>(&'a self, denials: &'a [Denial]) -> StoreFuture<'a, ()> {
+        Box::pin(self.record_denials_once(denials))
     }
 }
 
-async fn write_audit(on: &mut SqliteConnection, account_id: &str, events: &[AuditEvent]) -> Result<(), StoreError> {
-    for AuditEvent { event, detail } in events {
-        let statement = sqlx::query(sql::INSERT_AUDIT).bind(account_id).bind(event.as_str()).bind(detail.to_string());
-        statement.execute(&mut *on).await.map_err(away)?;
+impl Transaction for SqliteConnection {
+    type Row = SqliteRow;
+
+    async fn rows(&mut self, statement: &str, parameters: &[&dyn Parameter]) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        let mut arguments = SqliteArguments::default();
+        for parameter in parameters {
+            parameter.to_sqlite(&mut arguments).map_err(sqlx::Error::Encode)?;
+        }
+        sqlx::query_with(AssertSqlSafe(statement), arguments).fetch_all(self).await
     }
-    Ok(())
 }
 
 fn away(error: sqlx::Error) -> StoreError {

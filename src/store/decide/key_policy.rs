@@ -34,8 +34,6 @@ pub(in crate::store) enum SessionPlan {
     Rotate,
     /// A new one; the old one ends, for this reason.
     Replace(&'static str),
-    /// A first one.
-    Open,
 }
 
 /// Life of sessions, in seconds, and their secrets.
@@ -49,6 +47,7 @@ pub(in crate::store) struct KeyPolicy {
     /// LiteLLM's cache time.
     settle_seconds: f64,
 }
+
 /// A session that was just made or found.
 pub(in crate::store) struct IssuedKey {
     pub(in crate::store) id: String,
@@ -62,20 +61,6 @@ pub(in crate::store) struct NewSession<'a> {
     pub(in crate::store) nonce: [u8; NONCE_BYTES],
     pub(in crate::store) secret_id: &'a str,
     pub(in crate::store) row: KeyRow,
-}
-
-/// Whose session it is.
-pub(in crate::store) struct SessionOwner<'a> {
-    pub(in crate::store) account_id: &'a str,
-    pub(in crate::store) user_id: &'a str,
-}
-
-// === impl SessionOwner ===
-
-impl<'a> SessionOwner<'a> {
-    pub(in crate::store) fn of(state: &'a AccountState) -> Self {
-        Self { account_id: &state.account_id, user_id: &state.user_id }
-    }
 }
 
 // === impl KeyPolicy ===
@@ -115,12 +100,7 @@ impl KeyPolicy {
     }
 
     /// Decides about the current session.
-    pub(in crate::store) fn plan(
-        &self,
-        stored: Option<&StoredSession>,
-        account_id: &str,
-    ) -> Result<SessionPlan, StoreError> {
-        let Some(stored) = stored else { return Ok(SessionPlan::Open) };
+    pub(in crate::store) fn plan(&self, stored: &StoredSession, account_id: &str) -> Result<SessionPlan, StoreError> {
         if stored.left_seconds <= 0.0 {
             return Ok(SessionPlan::Replace("expired"));
         }
@@ -155,7 +135,8 @@ impl KeyPolicy {
     /// A session with a key that nobody has had.
     pub(in crate::store) fn new_session(
         &self,
-        owner: &SessionOwner<'_>,
+        account_id: &str,
+        user_id: &str,
         kind: SessionKind,
     ) -> Result<NewSession<'_>, StoreError> {
         let id = secret::row_id().ok_or_else(no_randomness)?;
@@ -163,14 +144,14 @@ impl KeyPolicy {
         let secret_id = self.secrets.current().as_str();
         let key = self
             .secrets
-            .session_key(secret_id, kind, owner.account_id, &nonce)
+            .session_key(secret_id, kind, account_id, &nonce)
             .ok_or_else(|| StoreError::SecretMismatch(secret_id.to_owned()))?;
         let left_seconds = self.first_life();
         let row = KeyRow {
             token: key.token(),
             key_name: key.display_name(),
             key_alias: format!("vestibule-{id}"),
-            user_id: owner.user_id.to_owned(),
+            user_id: user_id.to_owned(),
             team_id: (kind == SessionKind::Ui).then_some(UI_TEAM),
             max_budget: (kind == SessionKind::Ui).then_some(UI_MAX_BUDGET),
             metadata: json!({ "vestibule": mark(Some((&id, kind))) }),
@@ -202,6 +183,11 @@ impl StoredSession {
     pub(in crate::store) fn left(&self) -> f64 {
         let key = self.key.as_ref().and_then(|key| key.left_seconds);
         key.map_or(self.left_seconds, |key| key.min(self.left_seconds))
+    }
+
+    /// It goes on as it is, with its key made again.
+    pub(in crate::store) fn kept(&self, key: SessionKey) -> IssuedKey {
+        IssuedKey { id: self.id.clone(), key, left_seconds: self.left() }
     }
 }
 

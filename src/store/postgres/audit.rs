@@ -1,70 +1,81 @@
 //! The audit trail: written in the transaction of what it tells, told to the log once that is committed, and read back.
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::postgres::PgRow;
 
 use super::Postgres;
 use super::accounts::utc;
-use super::retry::AttemptError;
-use crate::litellm::tables::quoted;
+use super::change::Work;
+use crate::store::StoreError;
+use crate::store::admin::Account;
 use crate::store::audit::{AuditEntry, AuditEvent, AuditFilter, Denial, EventKind, SYSTEM_ACTOR, event};
-use crate::store::rows::json_text;
-use crate::store::{StoreError, UserProfile};
+use crate::store::retry::AttemptError;
+use crate::store::rows::{RowReader, Transaction, json_text};
 
-/// Whom the log is told about.
-pub(super) struct LogSubject<'a> {
-    pub(super) issuer: &'a str,
-    pub(super) subject: &'a str,
+/// Whose account events are about.
+#[derive(Clone)]
+pub(super) struct AuditSubject {
+    pub(super) issuer: String,
+    pub(super) subject: String,
     /// LiteLLM's `user_id`, where there is one.
-    pub(super) user_id: Option<&'a str>,
+    pub(super) user_id: Option<String>,
+    pub(super) account_id: Option<String>,
 }
 
-// === impl LogSubject ===
+/// Events of one user, for the log.
+pub(super) struct AuditLine {
+    pub(super) whose: AuditSubject,
+    pub(super) actor: String,
+    pub(super) events: Vec<AuditEvent>,
+}
 
-impl<'a> LogSubject<'a> {
-    pub(super) fn of(profile: &'a UserProfile, user_id: &'a str) -> Self {
-        Self { issuer: &profile.issuer, subject: &profile.subject, user_id: Some(user_id) }
+impl From<&Account> for AuditSubject {
+    fn from(account: &Account) -> Self {
+        Self::of(&account.issuer, &account.subject, &account.user_id, &account.account_id)
+    }
+}
+
+// === impl AuditSubject ===
+
+impl AuditSubject {
+    pub(super) fn of(issuer: &str, subject: &str, user_id: &str, account_id: &str) -> Self {
+        let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
+        Self { issuer, subject, user_id: Some(user_id.to_owned()), account_id: Some(account_id.to_owned()) }
+    }
+
+    pub(super) fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            issuer: row.column("issuer")?,
+            subject: row.column("subject")?,
+            user_id: row.column("user_id")?,
+            account_id: row.column("account_id")?,
+        })
     }
 }
 
 // === impl Postgres ===
 
 impl Postgres {
-    /// Writes lines, in the transaction of what they tell.
-    pub(super) async fn write_audit(
+    /// Writes an event, in the transaction of what it tells, and has it logged after the commit.
+    pub(super) async fn record(
         &self,
-        on: &mut PgConnection,
-        account_id: Option<&str>,
+        on: &mut Work<'_>,
+        whose: AuditSubject,
         actor: &str,
-        events: &[AuditEvent],
+        event: AuditEvent,
     ) -> Result<(), AttemptError> {
-        if !events.is_empty() {
-            sqlx::query(AssertSqlSafe(self.statements.audit.as_str()))
-                .bind(account_id)
-                .bind(actor)
-                .bind(json_text(&events))
-                .persistent(false)
-                .execute(on)
-                .await?;
-        }
+        let events = vec![event];
+        on.rows(&self.rules.statements.audit, &[&whose.account_id, &actor, &json_text(&events)]).await?;
+        on.told.push(AuditLine { whose, actor: actor.to_owned(), events });
         Ok(())
     }
 
-    /// Tells the log, after the commit. What could name somebody is told only where people are logged in clear.
-    pub(super) fn log_events(
-        &self,
-        who: &LogSubject<'_>,
-        account_id: Option<&str>,
-        actor: &str,
-        events: &[AuditEvent],
-    ) {
-        if events.is_empty() {
-            return;
-        }
-        let person = match (self.is_person_in_clear, who.user_id) {
-            (true, Some(user_id)) => user_id.to_owned(),
-            (true, None) => who.subject.to_owned(),
-            (false, _) => self.key_policy.secrets.pseudonym(who.issuer, who.subject),
+    /// Tells the log, after the commit. What could name a user is told only where users are logged in clear.
+    pub(super) fn log(&self, AuditLine { whose, actor, events }: &AuditLine) {
+        let person = match (self.is_person_in_clear, &whose.user_id) {
+            (true, Some(user_id)) => user_id.clone(),
+            (true, None) => whose.subject.clone(),
+            (false, _) => self.rules.key_policy.secrets.pseudonym(&whose.issuer, &whose.subject),
         };
         for AuditEvent { event, detail } in events {
             let member = |name: &str| detail.get(name).and_then(Value::as_str);
@@ -75,7 +86,7 @@ impl Postgres {
                 target: "vestibule::audit",
                 event = event.as_str(),
                 person,
-                account = account_id,
+                account = whose.account_id,
                 actor,
                 from = role("from"),
                 to = role("to"),
@@ -93,60 +104,41 @@ impl Postgres {
 
     /// Lines of the audit, oldest first.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
-        let own = quoted(&self.own_schema);
-        let statement = format!(
-            "SELECT * FROM (SELECT l.id, {at} AS at, l.event, l.actor, l.account_id, a.user_id, l.detail::text AS detail \
+        let query = format!(
+            "SELECT * FROM (SELECT l.id, {at} AS at, l.event, l.actor, l.account_id, a.user_id, l.detail \
              FROM {own}.audit l LEFT JOIN {own}.account a ON a.id = l.account_id \
-             WHERE ($1::text IS NULL OR l.account_id = $1) AND (cardinality($2::text[]) = 0 OR l.event = ANY ($2)) \
+             WHERE ($1::text IS NULL OR l.account_id = $1) AND ($2::jsonb = '[]' OR $2::jsonb ? l.event) \
              AND ($3::float8 IS NULL OR l.at > now() - make_interval(secs => $3)) AND ($4::int8 IS NULL OR l.id > $4) \
              ORDER BY l.id DESC LIMIT $5) newest ORDER BY id",
+            own = self.own,
             at = utc("l.at"),
         );
-        let events: Vec<String> = filter.events.iter().map(|event| event.as_str().to_owned()).collect();
-        self.reading(async |on| {
-            let rows = sqlx::query(AssertSqlSafe(statement.as_str()))
-                .bind(&filter.account_id)
-                .bind(&events)
-                .bind(filter.since_seconds)
-                .bind(filter.after)
-                .bind(filter.limit)
-                .persistent(false)
-                .fetch_all(on)
-                .await?;
-            let entry = |row: &sqlx::postgres::PgRow| -> Result<AuditEntry, sqlx::Error> {
-                let detail: String = row.try_get("detail")?;
-                Ok(AuditEntry {
-                    id: row.try_get("id")?,
-                    at: row.try_get("at")?,
-                    event: row.try_get("event")?,
-                    actor: row.try_get("actor")?,
-                    account_id: row.try_get("account_id")?,
-                    user_id: row.try_get("user_id")?,
-                    detail: serde_json::from_str(&detail).unwrap_or_default(),
-                })
-            };
-            Ok(rows.iter().map(entry).collect::<Result<_, _>>()?)
-        })
-        .await
+        let AuditFilter { account_id, events, since_seconds, after, limit } = filter;
+        self.list(&query, &[account_id, &json_text(events), since_seconds, after, limit]).await
     }
 
-    /// One try to write down who was turned away.
-    pub(super) async fn record_denials_once(&self, people: &[Denial]) -> Result<(), AttemptError> {
-        let mut connection = self.connection().await?;
-        let mut transaction = connection.begin(self.begin_writing()).await?;
-        let written: Vec<(Option<String>, String, String, String)> =
-            sqlx::query_as(AssertSqlSafe(self.statements.record_denials.as_str()))
-                .bind(json_text(&people))
-                .persistent(false)
-                .fetch_all(&mut *transaction)
-                .await?;
-        transaction.commit().await?;
-        connection.release();
-        for (account_id, issuer, subject, code) in written {
-            let who = LogSubject { issuer: &issuer, subject: &subject, user_id: None };
-            let refused = event(EventKind::Refused, serde_json::json!({ "code": code }));
-            self.log_events(&who, account_id.as_deref(), SYSTEM_ACTOR, &[refused]);
-        }
-        Ok(())
+    /// One try to write down who was turned away: once a user, code and minute, whichever replica was asked.
+    pub(super) async fn record_denials_once(&self, denials: &[Denial]) -> Result<(), AttemptError> {
+        let own = &self.own;
+        let statement = format!(
+            "INSERT INTO {own}.audit (account_id, event, detail) SELECT a.id, 'refused', jsonb_build_object('code', r.code, \
+             'issuer', r.issuer, 'subject', r.subject) \
+             FROM jsonb_to_recordset($1::jsonb) AS r(issuer text, subject text, code text) \
+             LEFT JOIN {own}.account a ON a.issuer = r.issuer AND a.subject = r.subject \
+             WHERE NOT EXISTS (SELECT FROM {own}.audit l WHERE l.at > now() - interval '1 minute' AND l.event = 'refused' \
+             AND l.detail->>'code' = r.code AND l.detail->>'issuer' = r.issuer AND l.detail->>'subject' = r.subject) \
+             RETURNING account_id, NULL::text AS user_id, detail->>'issuer' AS issuer, detail->>'subject' AS subject, \
+             detail->>'code' AS code"
+        );
+        self.writing(async |on| {
+            for row in on.rows(&statement, &[&json_text(&denials)]).await? {
+                let whose = AuditSubject::from_row(&row)?;
+                let code: String = row.column("code")?;
+                let events = vec![event(EventKind::Refused, serde_json::json!({ "code": code }))];
+                on.told.push(AuditLine { whose, actor: SYSTEM_ACTOR.to_owned(), events });
+            }
+            Ok(())
+        })
+        .await
     }
 }

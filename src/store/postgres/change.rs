@@ -1,14 +1,53 @@
-//! An operator's transaction: done as a whole and told, or looked at and rolled back.
+//! One transaction: committed as a whole and then told to the log, or rolled back.
 
-use sqlx::PgConnection;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, Postgres as Driver, Transaction as Begun};
 
 use super::Postgres;
-use super::retry::AttemptError;
+use super::audit::AuditLine;
+use super::connection::ConnectionGuard;
 use crate::store::StoreError;
 use crate::store::admin::{Account, Conflict};
+use crate::store::retry::AttemptError;
+use crate::store::rows::{Parameter, Transaction};
 
 /// What an operator's work comes to: what was done, or why it can't be.
 pub(super) type ChangeResult<T> = Result<Result<T, Conflict>, StoreError>;
+
+/// A transaction that is being worked in.
+pub(super) struct Work<'c> {
+    begun: Begun<'c, Driver>,
+    /// What the log is told once it is committed.
+    pub(super) told: Vec<AuditLine>,
+}
+
+impl Transaction for Work<'_> {
+    type Row = PgRow;
+
+    async fn rows(&mut self, statement: &str, parameters: &[&dyn Parameter]) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut arguments = PgArguments::default();
+        for parameter in parameters {
+            parameter.to_postgres(&mut arguments).map_err(sqlx::Error::Encode)?;
+        }
+        // PgBouncer in transaction mode knows no statement prepared under a name.
+        let query = sqlx::query_with(AssertSqlSafe(statement), arguments).persistent(false);
+        query.fetch_all(&mut *self.begun).await
+    }
+}
+
+// === impl Work ===
+
+impl Work<'_> {
+    /// Runs a statement that always gives a row.
+    pub(super) async fn one(&mut self, statement: &str, parameters: &[&dyn Parameter]) -> Result<PgRow, sqlx::Error> {
+        self.rows(statement, parameters).await?.into_iter().next().ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Runs several statements without parameters.
+    pub(super) async fn batch(&mut self, statements: String) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *self.begun).await.map(drop)
+    }
+}
 
 // === impl Postgres ===
 
@@ -16,45 +55,86 @@ impl Postgres {
     /// Runs reads in one transaction that writes nothing.
     pub(super) async fn reading<T>(
         &self,
-        work: impl AsyncFn(&mut PgConnection) -> Result<T, AttemptError>,
+        work: impl AsyncFn(&mut Work<'_>) -> Result<T, AttemptError>,
     ) -> Result<T, StoreError> {
-        self.with_retry(|| async {
-            let mut connection = self.connection().await?;
-            let mut transaction = connection.begin(self.begin_reading()).await?;
-            let outcome = work(&mut transaction).await?;
-            transaction.rollback().await?;
-            connection.release();
-            Ok(outcome)
-        })
-        .await
+        self.with_retry(|| self.reading_once(&work)).await
     }
 
-    /// Runs a change under advisory locks. Nothing stays of a dry run, nor of what can't be.
+    /// One try of [`Self::reading`].
+    pub(super) async fn reading_once<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Work<'_>) -> Result<T, AttemptError>,
+    ) -> Result<T, AttemptError> {
+        self.transaction("READ ONLY", &[], false, work).await
+    }
+
+    /// One try of a transaction that writes.
+    pub(super) async fn writing<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Work<'_>) -> Result<T, AttemptError>,
+    ) -> Result<T, AttemptError> {
+        self.transaction("READ WRITE", &[], false, work).await
+    }
+
+    /// One try of a transaction under advisory locks, which are taken with the message that begins it. It is committed when
+    /// the work is done, unless it is to be undone.
+    pub(super) async fn transaction<T>(
+        &self,
+        mode: &str,
+        locks: &[i64],
+        undo: bool,
+        work: impl AsyncFnOnce(&mut Work<'_>) -> Result<T, AttemptError>,
+    ) -> Result<T, AttemptError> {
+        // Isolation is said, because a database's default may be another. The bounds are for a statement, its waiting for
+        // locks included, and for a transaction whose client is gone.
+        let ms = self.statement_timeout.as_millis().clamp(1, 3_600_000);
+        let mut begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL statement_timeout = {ms}; \
+             SET LOCAL idle_in_transaction_session_timeout = {ms}"
+        );
+        begin.extend(locks.iter().map(|lock| format!("; SELECT pg_advisory_xact_lock({lock})")));
+        let pool = self.pool.as_ref().map_err(|words| StoreError::NotReady(words.clone()))?;
+        // Behind others, a place is free again after a statement or two of theirs.
+        let mut connection = ConnectionGuard::new(pool, &self.permits, self.statement_timeout).await?;
+        let (outcome, told) = {
+            let mut on = Work { begun: connection.begin(begin).await?, told: Vec::new() };
+            let outcome = work(&mut on).await;
+            match &outcome {
+                Ok(_) if !undo => on.begun.commit().await?,
+                Ok(_) | Err(AttemptError::Refused(_) | AttemptError::Conflict(_) | AttemptError::Again) => {
+                    on.begun.rollback().await?;
+                }
+                Err(AttemptError::Database(_)) => return outcome,
+            }
+            (outcome, on.told)
+        };
+        connection.release();
+        if outcome.is_ok() && !undo {
+            for line in &told {
+                self.log(line);
+            }
+        }
+        outcome
+    }
+
+    /// Runs an operator's change under advisory locks. Nothing stays of a dry run, nor of what can't be.
     pub(super) async fn changing<T>(
         &self,
         locks: &[i64],
         dry_run: bool,
-        work: impl AsyncFn(&mut PgConnection) -> Result<Result<T, Conflict>, AttemptError>,
+        work: impl AsyncFn(&mut Work<'_>) -> Result<T, AttemptError>,
     ) -> ChangeResult<T> {
         // Sorted, so that two who take the same locks can't wait for each other.
         let mut locks = locks.to_vec();
         locks.sort_unstable();
         locks.dedup();
-        let locks: Vec<String> = locks.iter().map(|lock| format!("; SELECT pg_advisory_xact_lock({lock})")).collect();
-        let locks = locks.concat();
-        self.with_retry(|| async {
-            let mut connection = self.connection().await?;
-            let mut transaction = connection.begin(self.begin_writing() + &locks).await?;
-            let outcome = work(&mut transaction).await;
-            match &outcome {
-                Ok(Ok(_)) if !dry_run => transaction.commit().await?,
-                Ok(_) | Err(AttemptError::Refused(_) | AttemptError::Again) => transaction.rollback().await?,
-                Err(AttemptError::Database(_)) => return outcome,
+        let once = || async {
+            match self.transaction("READ WRITE", &locks, dry_run, &work).await {
+                Err(AttemptError::Conflict(conflict)) => Ok(Err(conflict)),
+                outcome => outcome.map(Ok),
             }
-            connection.release();
-            outcome
-        })
-        .await
+        };
+        self.with_retry(once).await
     }
 }
 

@@ -1,27 +1,24 @@
-//! A row of LiteLLM's given to a person, and an account given to another issuer and subject: what no sign-in may do by
+//! A row of LiteLLM's given to a user, and an account given to another issuer and subject: what no sign-in may do by
 //! itself.
 
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
-use super::audit::LogSubject;
-use super::block::log_subject;
-use super::change::{ChangeResult, gone};
+use super::audit::AuditSubject;
+use super::change::{ChangeResult, Work, gone};
 use super::open::lock_id;
-use super::retry::AttemptError;
-use crate::litellm::tables::quoted;
 use crate::secret;
 use crate::store::admin::{Account, ChangeOptions, Conflict, LinkReport, RevocationReport, SessionSelector};
 use crate::store::audit::{EventKind, event};
-use crate::store::decide::check_user_id;
-use crate::store::decide::no_randomness;
+use crate::store::decide::{check_user_id, no_randomness};
+use crate::store::retry::AttemptError;
+use crate::store::rows::{RowReader, Transaction};
 use crate::store::text;
 
 // === impl Postgres ===
 
 impl Postgres {
-    /// Makes LiteLLM's row of that `user_id` the person's, whatever its role. It changes nothing of the row.
+    /// Makes LiteLLM's row of that `user_id` the user's, whatever its role. It changes nothing of the row.
     pub async fn link(
         &self,
         issuer: &str,
@@ -29,64 +26,46 @@ impl Postgres {
         user_id: &str,
         options: &ChangeOptions,
     ) -> ChangeResult<LinkReport> {
-        if let Err(conflict) = check_person(issuer, subject) {
+        if let Err(conflict) = check_identity(issuer, subject) {
             return Ok(Err(conflict));
         }
-        if check_user_id(user_id, &self.reserved_ids).is_err() {
+        if check_user_id(user_id, &self.rules.reserved_ids).is_err() {
             return Ok(Err(Conflict(format!("`{user_id}` is an id that LiteLLM keeps for itself: nobody may be it"))));
         }
-        let linked = event(EventKind::Linked, json!({ "user_id": user_id, "issuer": issuer, "subject": subject }));
-        let outcome = self
-            .changing(&[lock_id(issuer, subject)], options.dry_run, async |on| {
-                if let Some(taken) = self.taken(on, issuer, subject).await? {
-                    return Ok(Err(taken));
-                }
-                if let Some(owner) = self.owner(on, user_id).await? {
-                    return Ok(Err(Conflict(format!(
-                        "`{user_id}` belongs to the account of {owner}. `vestibule users move` gives an account to another person"
-                    ))));
-                }
-                let row = sqlx::query(AssertSqlSafe(self.statements.litellm.look_at_user()))
-                    .bind(user_id)
-                    .persistent(false)
-                    .fetch_optional(&mut *on)
-                    .await?;
-                let Some(row) = row else {
-                    return Ok(Err(Conflict(format!(
-                        "LiteLLM has no user `{user_id}`. Without one there is nothing to link: who signs in gets a row of their own"
-                    ))));
-                };
-                let account_id = secret::row_id().ok_or_else(no_randomness)?;
-                let made = sqlx::query(AssertSqlSafe(self.statements.adopt.as_str()))
-                    .bind(&account_id)
-                    .bind(issuer)
-                    .bind(subject)
-                    .bind(user_id)
-                    .persistent(false)
-                    .execute(&mut *on)
-                    .await?;
-                if made.rows_affected() == 0 {
-                    return Err(AttemptError::Again);
-                }
-                self.write_audit(on, Some(&account_id), &options.actor, std::slice::from_ref(&linked)).await?;
-                Ok(Ok(LinkReport {
-                    account_id,
-                    role: row.try_get("user_role")?,
-                    email: row.try_get("user_email")?,
-                    switched_off: row.try_get("scim_off")?,
-                }))
+        self.changing(&[lock_id(issuer, subject)], options.dry_run, async |on| {
+            self.check_free(on, issuer, subject).await?;
+            let owner = format!("SELECT issuer, subject FROM {}.account WHERE user_id = $1", self.own);
+            if let Some(owner) = on.rows(&owner, &[&user_id]).await?.first() {
+                let (issuer, subject): (String, String) = (owner.column("issuer")?, owner.column("subject")?);
+                return Err(Conflict(format!(
+                    "`{user_id}` belongs to the account of `{issuer}` `{subject}`. \
+                     `vestibule users move` gives an account to another person"
+                ))
+                .into());
+            }
+            let users = on.rows(&self.rules.statements.litellm.look_at_user(), &[&user_id]).await?;
+            let user = users.first().ok_or_else(|| {
+                Conflict(format!(
+                    "LiteLLM has no user `{user_id}`. Without one there is nothing to link: who signs in gets a row of their own"
+                ))
+            })?;
+            let account_id = secret::row_id().ok_or_else(no_randomness)?;
+            let made = on.rows(&self.rules.statements.adopt, &[&account_id, &issuer, &subject, &user_id]).await?;
+            made.first().ok_or(AttemptError::Again)?;
+            let whose = AuditSubject::of(issuer, subject, user_id, &account_id);
+            let detail = json!({ "user_id": user_id, "issuer": issuer, "subject": subject });
+            self.record(on, whose, &options.actor, event(EventKind::Linked, detail)).await?;
+            Ok(LinkReport {
+                account_id,
+                role: user.column("user_role")?,
+                email: user.column("user_email")?,
+                switched_off: user.column("scim_off")?,
             })
-            .await?;
-        if let Ok(done) = &outcome
-            && !options.dry_run
-        {
-            let who = LogSubject { issuer, subject, user_id: Some(user_id) };
-            self.log_events(&who, Some(&done.account_id), &options.actor, std::slice::from_ref(&linked));
-        }
-        Ok(outcome)
+        })
+        .await
     }
 
-    /// Gives an account to another issuer and subject. Its sessions end: they were lent to the one before.
+    /// Gives an account to another issuer and subject. Its sessions end: they were lent to the user before.
     pub async fn move_account(
         &self,
         account: &Account,
@@ -94,91 +73,50 @@ impl Postgres {
         subject: &str,
         options: &ChangeOptions,
     ) -> ChangeResult<RevocationReport> {
-        if let Err(conflict) = check_person(issuer, subject) {
+        if let Err(conflict) = check_identity(issuer, subject) {
             return Ok(Err(conflict));
         }
         let locks = [lock_id(&account.issuer, &account.subject), lock_id(issuer, subject)];
-        let detail = json!({
-            "from": { "issuer": account.issuer, "subject": account.subject },
-            "to": { "issuer": issuer, "subject": subject },
-        });
-        let moved = event(EventKind::Moved, detail);
-        let outcome = self
-            .changing(&locks, options.dry_run, async |on| {
-                if let Some(taken) = self.taken(on, issuer, subject).await? {
-                    return Ok(Err(taken));
-                }
-                let statement = format!(
-                    "UPDATE {}.account SET issuer = $4, subject = $5 WHERE id = $1 AND issuer = $2 AND subject = $3",
-                    quoted(&self.own_schema)
-                );
-                let done = sqlx::query(AssertSqlSafe(statement))
-                    .bind(&account.account_id)
-                    .bind(&account.issuer)
-                    .bind(&account.subject)
-                    .bind(issuer)
-                    .bind(subject)
-                    .persistent(false)
-                    .execute(&mut *on)
-                    .await?;
-                if done.rows_affected() == 0 {
-                    return Ok(Err(gone(account)));
-                }
-                sqlx::query(AssertSqlSafe(self.statements.litellm.move_user()))
-                    .bind(&account.user_id)
-                    .bind(&account.subject)
-                    .bind(subject)
-                    .persistent(false)
-                    .execute(&mut *on)
-                    .await?;
-                let mut ended = RevocationReport { in_litellm: account.in_litellm, ..RevocationReport::default() };
-                let selector = SessionSelector::Account(account.account_id.clone());
-                for session in self.end_sessions(on, &selector, options.keep_keys).await? {
-                    ended.sessions.push(session.id);
-                    ended.keys.0.push(session.token);
-                }
-                self.write_audit(on, Some(&account.account_id), &options.actor, std::slice::from_ref(&moved)).await?;
-                Ok(Ok(ended))
-            })
-            .await?;
-        if outcome.is_ok() && !options.dry_run {
-            self.log_events(&log_subject(account), Some(&account.account_id), &options.actor, &[moved]);
-        }
-        Ok(outcome)
+        self.changing(&locks, options.dry_run, async |on| {
+            self.check_free(on, issuer, subject).await?;
+            let statement = format!(
+                "UPDATE {}.account SET issuer = $4, subject = $5 WHERE id = $1 AND issuer = $2 AND subject = $3 \
+                 RETURNING id",
+                self.own
+            );
+            let moved = on
+                .rows(&statement, &[&account.account_id, &account.issuer, &account.subject, &issuer, &subject])
+                .await?;
+            moved.first().ok_or_else(|| gone(account))?;
+            let statement = self.rules.statements.litellm.move_user();
+            on.rows(&statement, &[&account.user_id, &account.subject, &subject]).await?;
+            let mut ended = RevocationReport { in_litellm: account.in_litellm, ..RevocationReport::default() };
+            let selector = SessionSelector::Account(account.account_id.clone());
+            ended.add(self.end_sessions(on, &selector, options.keep_keys).await?);
+            let detail = json!({
+                "from": { "issuer": account.issuer, "subject": account.subject },
+                "to": { "issuer": issuer, "subject": subject },
+            });
+            self.record(on, account.into(), &options.actor, event(EventKind::Moved, detail)).await?;
+            Ok(ended)
+        })
+        .await
     }
 
-    /// Why a person can't be given an account: they have one.
-    async fn taken(
-        &self,
-        on: &mut PgConnection,
-        issuer: &str,
-        subject: &str,
-    ) -> Result<Option<Conflict>, AttemptError> {
-        let statement =
-            format!("SELECT user_id FROM {}.account WHERE issuer = $1 AND subject = $2", quoted(&self.own_schema));
-        let row: Option<(String,)> = sqlx::query_as(AssertSqlSafe(statement))
-            .bind(issuer)
-            .bind(subject)
-            .persistent(false)
-            .fetch_optional(on)
-            .await?;
-        Ok(row.map(|(user_id,)| {
-            Conflict(format!(
-                "`{issuer}` `{subject}` has an account already: `{user_id}`. Move that one away first: \
-                 vestibule users move {} {} {} {}",
-                shell(issuer),
-                shell(subject),
-                shell(issuer),
-                shell(&format!("{subject}.old"))
-            ))
-        }))
-    }
-
-    async fn owner(&self, on: &mut PgConnection, user_id: &str) -> Result<Option<String>, AttemptError> {
-        let statement = format!("SELECT issuer, subject FROM {}.account WHERE user_id = $1", quoted(&self.own_schema));
-        let row: Option<(String, String)> =
-            sqlx::query_as(AssertSqlSafe(statement)).bind(user_id).persistent(false).fetch_optional(on).await?;
-        Ok(row.map(|(issuer, subject)| format!("`{issuer}` `{subject}`")))
+    /// A conflict where the user has an account already: they can't be given another.
+    async fn check_free(&self, on: &mut Work<'_>, issuer: &str, subject: &str) -> Result<(), AttemptError> {
+        let statement = format!("SELECT user_id FROM {}.account WHERE issuer = $1 AND subject = $2", self.own);
+        let rows = on.rows(&statement, &[&issuer, &subject]).await?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        Err(Conflict(format!(
+            "`{issuer}` `{subject}` has an account already: `{user_id}`. Move that one away first: \
+             vestibule users move {from} {name} {from} {old}",
+            user_id = row.column::<String>("user_id")?,
+            from = shell(issuer),
+            name = shell(subject),
+            old = shell(&format!("{subject}.old"))
+        ))
+        .into())
     }
 }
 
@@ -192,7 +130,7 @@ fn shell(word: &str) -> String {
     }
 }
 
-fn check_person(issuer: &str, subject: &str) -> Result<(), Conflict> {
+fn check_identity(issuer: &str, subject: &str) -> Result<(), Conflict> {
     for (what, id) in [("an issuer", issuer), ("a subject", subject)] {
         if !text::is_id(id) {
             return Err(Conflict(format!("{id:?} can't be {what}: no sign-in is ever of one that is so written")));

@@ -4,13 +4,13 @@
 //! create, so a role without it would never find the work done. The migrations run in one transaction under an
 //! advisory lock, with a second look inside it: replicas start together.
 
-use sqlx::{AssertSqlSafe, PgConnection};
-
 use super::Postgres;
-use super::retry::AttemptError;
+use super::change::Work;
 use super::schema::is_denied;
 use crate::litellm::tables::{self, quoted};
 use crate::store::StoreError;
+use crate::store::retry::AttemptError;
+use crate::store::rows::{RowReader, Transaction};
 
 /// One step of our tables.
 struct Migration {
@@ -50,36 +50,35 @@ pub struct Versions {
 impl Postgres {
     /// One try to bring our own tables to this program's version.
     pub(super) async fn migrate_once(&self) -> Result<(), AttemptError> {
-        let mut connection = self.connection().await?;
-        let mut transaction = connection.begin(self.begin_reading()).await?;
-        let version = self.version(&mut transaction).await?;
-        transaction.rollback().await?;
-        if version < MIGRATIONS.len() {
-            let mut transaction =
-                connection.begin(format!("{}; SELECT pg_advisory_xact_lock({LOCK})", self.begin_writing())).await?;
-            let version = self.version(&mut transaction).await?;
-            if version < MIGRATIONS.len() {
-                self.apply(&mut transaction, version).await.map_err(|error| self.denied(error))?;
-            }
-            transaction.commit().await?;
+        if self.reading_once(async |on| self.version(on).await).await? >= VERSION {
+            return Ok(());
         }
-        connection.release();
-        Ok(())
+        self.transaction("READ WRITE", &[LOCK], false, async |on| {
+            let version = self.version(on).await?;
+            if version < VERSION {
+                let there =
+                    on.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", &[&self.own_schema]).await;
+                let batch = self.batch(version, !there.map_err(|error| self.denied(error))?.is_empty());
+                on.batch(batch).await.map_err(|error| self.denied(error))?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The version of our tables, and the one that this program works with.
     pub async fn versions(&self) -> Result<Versions, StoreError> {
         self.reading(async |on| {
-            let had = self.version(&mut *on).await?;
-            let role: (String,) = sqlx::query_as("SELECT current_user::text").persistent(false).fetch_one(on).await?;
-            Ok(Versions { had, wanted: MIGRATIONS.len(), role: role.0 })
+            let had = self.version(on).await?;
+            let role = on.one("SELECT current_user::text AS role", &[]).await?.column("role")?;
+            Ok(Versions { had, wanted: VERSION, role })
         })
         .await
     }
 
     /// The statements that bring our tables from that version to this program's.
     fn batch(&self, version: usize, is_schema_there: bool) -> String {
-        let schema = quoted(&self.own_schema);
+        let schema = &self.own;
         let mut batch = Vec::new();
         if !is_schema_there {
             batch.push(format!("CREATE SCHEMA {schema};"));
@@ -90,7 +89,7 @@ impl Postgres {
             ));
         }
         for (version, Migration { text, compatible_from }) in (1..).zip(MIGRATIONS).skip(version) {
-            batch.push(text.replace("{schema}", &schema));
+            batch.push(text.replace("{schema}", schema));
             batch.push(if version < TELLS_COMPATIBLE {
                 format!("INSERT INTO {schema}._migrations (version) VALUES ({version});")
             } else {
@@ -102,9 +101,9 @@ impl Postgres {
         batch.join("\n")
     }
 
-    /// The same for somebody who runs it by hand as the owner, with the rights that the serving role needs.
+    /// The same for an operator who runs it by hand as the owner, with the rights that the serving role needs.
     pub fn script(&self, versions: &Versions) -> String {
-        let (own, theirs, role) = (quoted(&self.own_schema), quoted(&self.litellm_schema), quoted(&versions.role));
+        let (own, theirs, role) = (&self.own, quoted(&self.litellm_schema), quoted(&versions.role));
         let mut lines = vec!["BEGIN;".to_owned()];
         if versions.had < versions.wanted {
             lines.push(format!("SELECT pg_advisory_xact_lock({LOCK});"));
@@ -124,67 +123,48 @@ impl Postgres {
 
     /// The version of our tables; 0 = there are none. Refuses a standby, and tables that only a newer program can work
     /// with.
-    pub(super) async fn version(&self, on: &mut PgConnection) -> Result<usize, AttemptError> {
-        let (is_standby, there, usage): (bool, bool, bool) = sqlx::query_as(
-            "SELECT pg_catalog.pg_is_in_recovery(), c.oid IS NOT NULL, \
-             coalesce(has_schema_privilege(s.oid, 'USAGE'), false) \
+    pub(super) async fn version(&self, on: &mut Work<'_>) -> Result<usize, AttemptError> {
+        let looked = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby, c.oid IS NOT NULL AS there, \
+             coalesce(has_schema_privilege(s.oid, 'USAGE'), false) AS usage \
              FROM (SELECT $1::text AS name) n LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = n.name \
-             LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = '_migrations'",
-        )
-        .bind(&self.own_schema)
-        .persistent(false)
-        .fetch_one(&mut *on)
-        .await?;
-        if is_standby {
-            // Not `NotReady`: in a failover it may be promoted any moment, and known people are served until then.
+             LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = '_migrations'";
+        let looked = on.one(looked, &[&self.own_schema]).await?;
+        if looked.column("is_standby")? {
+            // Not `NotReady`: in a failover it may be promoted any moment, and known users are served until then.
             return Err(StoreError::Unavailable("it is a standby, which takes no writes".into()).into());
         }
-        if !there {
+        if !looked.column::<bool>("there")? {
             return Ok(0);
         }
-        if !usage {
+        if !looked.column::<bool>("usage")? {
             return Err(self.not_granted("USAGE on the schema").into());
         }
         // By way of JSON, because tables of an early version do not have the column.
-        let statement = format!(
-            "SELECT m.version, (to_jsonb(m)->>'compatible_from')::int FROM {}._migrations m ORDER BY m.version DESC LIMIT 1",
-            quoted(&self.own_schema)
+        let newest = format!(
+            "SELECT m.version, (to_jsonb(m)->>'compatible_from')::int AS compatible_from FROM {}._migrations m \
+             ORDER BY m.version DESC LIMIT 1",
+            self.own
         );
-        let newest: Option<(i32, Option<i32>)> =
-            sqlx::query_as(AssertSqlSafe(statement)).persistent(false).fetch_optional(on).await.map_err(|error| {
-                if is_denied(&error) {
-                    self.not_granted("SELECT on `_migrations`").into()
-                } else {
-                    AttemptError::from(error)
-                }
-            })?;
-        let Some((version, compatible_from)) = newest else { return Ok(0) };
-        let version = usize::try_from(version).unwrap_or(0);
-        let compatible_from = compatible_from.map_or(version, |from| usize::try_from(from).unwrap_or(0));
-        self.refuse_newer(version, compatible_from)?;
-        Ok(version)
-    }
-
-    fn refuse_newer(&self, version: usize, compatible_from: usize) -> Result<(), StoreError> {
-        let ours = MIGRATIONS.len();
-        if version > ours && compatible_from > ours {
+        let newest = on.rows(&newest, &[]).await.map_err(|error| {
+            if is_denied(&error) {
+                self.not_granted("SELECT on `_migrations`").into()
+            } else {
+                AttemptError::from(error)
+            }
+        })?;
+        let Some(newest) = newest.first() else { return Ok(0) };
+        let number = |number: i32| usize::try_from(number).unwrap_or(0);
+        let version = number(newest.column("version")?);
+        let compatible_from = newest.column::<Option<i32>>("compatible_from")?.map_or(version, number);
+        if version > VERSION && compatible_from > VERSION {
             return Err(StoreError::NotReady(format!(
                 "the tables in schema `{}` are of version {version}, made by a newer vestibule, for programs of version \
-                 {compatible_from} and later; this one knows version {ours}. Run the newer one",
+                 {compatible_from} and later; this one knows version {VERSION}. Run the newer one",
                 self.own_schema,
-            )));
+            ))
+            .into());
         }
-        Ok(())
-    }
-
-    async fn apply(&self, on: &mut PgConnection, version: usize) -> Result<(), sqlx::Error> {
-        let there: (bool,) = sqlx::query_as("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)")
-            .bind(&self.own_schema)
-            .persistent(false)
-            .fetch_one(&mut *on)
-            .await?;
-        sqlx::raw_sql(AssertSqlSafe(self.batch(version, there.0))).execute(on).await?;
-        Ok(())
+        Ok(version)
     }
 
     fn denied(&self, error: sqlx::Error) -> AttemptError {

@@ -2,87 +2,56 @@
 
 use serde_json::json;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::Postgres;
-use super::audit::LogSubject;
-use super::change::ChangeResult;
-use super::retry::AttemptError;
-use crate::litellm::tables::quoted;
+use super::audit::AuditSubject;
+use super::change::{ChangeResult, Work};
 use crate::store::admin::{ChangeOptions, KeyTokens, RevocationReport, SessionSelector};
-use crate::store::audit::{AuditEvent, EventKind, event};
+use crate::store::audit::{EventKind, event};
+use crate::store::retry::AttemptError;
+use crate::store::rows::{RowReader, Transaction, json_text};
 
+/// In the audit: the user whose session it is.
+const USER_ACTOR: &str = "person";
 /// Sessions of one transaction.
-const REVOKE_BATCH: i64 = 500;
+const REVOKE_BATCH: usize = 500;
 
 /// A session that was ended.
 pub(super) struct RevokedSession {
-    pub(super) id: String,
-    pub(super) token: String,
-    pub(super) account_id: String,
-    issuer: String,
-    subject: String,
-    user_id: String,
+    id: String,
+    token: String,
+    whose: AuditSubject,
 }
 
-// === impl RevokedSession ===
+// === impl RevocationReport ===
 
-impl RevokedSession {
-    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            id: row.try_get("id")?,
-            token: row.try_get("token")?,
-            account_id: row.try_get("account_id")?,
-            issuer: row.try_get("issuer")?,
-            subject: row.try_get("subject")?,
-            user_id: row.try_get("user_id")?,
-        })
-    }
-
-    /// Whose it was, for the log.
-    pub(super) fn log_subject(&self) -> LogSubject<'_> {
-        LogSubject { issuer: &self.issuer, subject: &self.subject, user_id: Some(&self.user_id) }
-    }
-
-    /// What the audit says of it.
-    pub(super) fn revoked(&self) -> AuditEvent {
-        event(EventKind::SessionRevoked, json!({ "session": self.id }))
+impl RevocationReport {
+    pub(super) fn add(&mut self, ended: Vec<RevokedSession>) {
+        for session in ended {
+            self.sessions.push(session.id);
+            self.keys.0.push(session.token);
+        }
     }
 }
 
 // === impl Postgres ===
 
 impl Postgres {
-    /// Ends sessions, in batches of their own transactions. Whoever comes again gets a new one: this is no block.
+    /// Ends sessions, in batches of their own transactions. A user who comes again gets a new one: this is no block.
     pub async fn revoke(&self, selector: &SessionSelector, options: &ChangeOptions) -> ChangeResult<RevocationReport> {
         let mut ended = RevocationReport { in_litellm: true, ..RevocationReport::default() };
         loop {
             let batch = self
                 .changing(&[], options.dry_run, async |on| {
-                    let sessions = self.end_sessions(on, selector, options.keep_keys).await?;
-                    for session in &sessions {
-                        self.write_audit(on, Some(&session.account_id), &options.actor, &[session.revoked()]).await?;
-                    }
-                    Ok(Ok(sessions))
+                    self.revoke_batch(on, selector, options.keep_keys, &options.actor).await
                 })
                 .await?;
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(conflict) => return Ok(Err(conflict)),
             };
-            let is_last = batch.len() < usize::try_from(REVOKE_BATCH).unwrap_or(usize::MAX);
-            for session in batch {
-                if !options.dry_run {
-                    self.log_events(
-                        &session.log_subject(),
-                        Some(&session.account_id),
-                        &options.actor,
-                        &[session.revoked()],
-                    );
-                }
-                ended.sessions.push(session.id);
-                ended.keys.0.push(session.token);
-            }
+            let is_last = batch.len() < REVOKE_BATCH;
+            ended.add(batch);
             // A dry run would meet the same batch for ever.
             if is_last || options.dry_run {
                 return Ok(Ok(ended));
@@ -90,59 +59,85 @@ impl Postgres {
         }
     }
 
+    /// One batch of living sessions, ended inside a transaction and recorded one by one.
+    pub(super) async fn revoke_batch(
+        &self,
+        on: &mut Work<'_>,
+        selector: &SessionSelector,
+        keep_keys: bool,
+        actor: &str,
+    ) -> Result<Vec<RevokedSession>, AttemptError> {
+        let ended = self.end_sessions(on, selector, keep_keys).await?;
+        for session in &ended {
+            let revoked = event(EventKind::SessionRevoked, json!({ "session": session.id }));
+            self.record(on, session.whose.clone(), actor, revoked).await?;
+        }
+        Ok(ended)
+    }
+
     /// One batch of living sessions, ended inside a transaction. Their keys are deleted, or expired where they are to be
     /// kept for LiteLLM to delete; should it not, the sweep does. A key that an admin blocked in LiteLLM stays: its block keeps
-    /// the person out, and would go with it.
+    /// the user out, and would go with it.
     pub(super) async fn end_sessions(
         &self,
-        on: &mut PgConnection,
+        on: &mut Work<'_>,
         selector: &SessionSelector,
         keep_keys: bool,
     ) -> Result<Vec<RevokedSession>, AttemptError> {
-        let own = quoted(&self.own_schema);
+        let (own, litellm) = (&self.own, &self.rules.statements.litellm);
         let (condition, id) = match selector {
             SessionSelector::Account(id) => ("s.account_id = $1", id.as_str()),
             SessionSelector::Id(id) => ("s.id = $1", id.as_str()),
             SessionSelector::All => ("$1 = ''", ""),
         };
         let (sessions, keys) = if keep_keys {
-            (
-                format!(
-                    "UPDATE {own}.session s SET current = false, expires_at = now(), retire_at = now() FROM over WHERE s.id = over.id"
-                ),
-                self.statements.litellm.end_keys("over"),
-            )
+            let expired = "SET current = false, expires_at = now(), retire_at = now() FROM over";
+            (format!("UPDATE {own}.session s {expired}"), litellm.end_keys("over"))
         } else {
-            (
-                format!("DELETE FROM {own}.session s USING over WHERE s.id = over.id"),
-                self.statements.litellm.delete_keys("over"),
-            )
+            (format!("DELETE FROM {own}.session s USING over"), litellm.delete_keys("over"))
         };
         let statement = format!(
             "WITH over AS (SELECT s.id, s.token, s.account_id FROM {own}.session s WHERE {condition} AND s.expires_at > now() \
              AND NOT (s.current AND s.kind = 'api' AND EXISTS (SELECT FROM {key} b WHERE b.token = s.token AND b.blocked)) \
-             ORDER BY s.id LIMIT {REVOKE_BATCH} FOR UPDATE), gone AS ({sessions}), k AS ({keys}) \
+             ORDER BY s.id LIMIT {REVOKE_BATCH} FOR UPDATE), gone AS ({sessions} WHERE s.id = over.id), k AS ({keys}) \
              SELECT over.id, over.token, over.account_id, a.issuer, a.subject, a.user_id \
              FROM over JOIN {own}.account a ON a.id = over.account_id ORDER BY over.id",
-            key = self.statements.litellm.key
+            key = litellm.key
         );
-        let rows = sqlx::query(AssertSqlSafe(statement)).bind(id).persistent(false).fetch_all(on).await?;
-        Ok(rows.iter().map(RevokedSession::from_row).collect::<Result<_, _>>()?)
+        let rows = on.rows(&statement, &[&id]).await?;
+        let session = |row: &PgRow| {
+            let whose = AuditSubject::from_row(row)?;
+            Ok(RevokedSession { id: row.column("id")?, token: row.column("token")?, whose })
+        };
+        rows.iter().map(session).collect()
+    }
+
+    /// One try to end sessions at the wish of the user whose they are.
+    pub(super) async fn sign_out_once(
+        &self,
+        session_ids: &[String],
+        keep_keys: bool,
+    ) -> Result<KeyTokens, AttemptError> {
+        self.writing(async |on| {
+            let mut ended = RevocationReport::default();
+            for id in session_ids {
+                let selector = SessionSelector::Id(id.clone());
+                ended.add(self.revoke_batch(on, &selector, keep_keys, USER_ACTOR).await?);
+            }
+            Ok(ended.keys)
+        })
+        .await
     }
 
     /// One try to remove ended sessions and what is left of their keys, once LiteLLM has been told.
     pub(super) async fn remove_ended_once(&self, keys: &KeyTokens) -> Result<(), AttemptError> {
-        let own = quoted(&self.own_schema);
+        let (own, tokens) = (&self.own, json_text(&keys.0));
         let statement = format!(
-            "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.token = ANY ($1) AND s.expires_at <= now() \
+            "WITH over AS (SELECT s.id, s.token FROM {own}.session s \
+             WHERE s.token IN (SELECT jsonb_array_elements_text($1::jsonb)) AND s.expires_at <= now() \
              AND NOT s.current ORDER BY s.id FOR UPDATE), k AS ({}) DELETE FROM {own}.session s USING over WHERE s.id = over.id",
-            self.statements.litellm.delete_keys("over")
+            self.rules.statements.litellm.delete_keys("over")
         );
-        let mut connection = self.connection().await?;
-        let mut transaction = connection.begin(self.begin_writing()).await?;
-        sqlx::query(AssertSqlSafe(statement)).bind(&keys.0).persistent(false).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        connection.release();
-        Ok(())
+        self.writing(async |on| Ok(on.rows(&statement, &[&tokens]).await.map(drop)?)).await
     }
 }

@@ -1,35 +1,27 @@
 //! Whether everything is there that vestibule needs, of its own and of LiteLLM's, and allowed.
 
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use serde_json::json;
 
 use super::Postgres;
-use super::retry::AttemptError;
-use crate::litellm::tables::{self, quoted};
+use super::change::Work;
+use crate::litellm::tables::{self, Need, quoted};
 use crate::store::StoreError;
+use crate::store::retry::AttemptError;
+use crate::store::rows::{RowReader, Transaction};
 
-/// Our tables, each of which the serving role reads and writes.
-const OWN_TABLES: &[&str] = &["account", "session", "audit"];
-/// SQLSTATE of a missing right.
-const DENIED: &str = "42501";
-/// Each right of a list, and what stands in its way: `$1` schema, `$2` tables, `$3` columns ('' = the table as a
-/// whole), `$4` privileges. By the catalogue alone, which needs no right on what is asked about.
+/// Each right of a list, and what stands in its way: `$1` schema, `$2` the list as JSON, in which an empty `attribute` is the
+/// table as a whole. By the catalogue alone, which needs no right on what is asked about.
 const LOOK: &str = "SELECT n.relation, n.attribute, n.privilege, s.oid IS NOT NULL AS has_schema, \
      coalesce(has_schema_privilege(s.oid, 'USAGE'), false) AS has_usage, c.oid IS NOT NULL AS has_table, \
      n.attribute = '' OR a.attnum IS NOT NULL AS has_column, \
      coalesce(CASE WHEN n.attribute = '' THEN has_table_privilege(c.oid, n.privilege) \
      ELSE has_column_privilege(c.oid, a.attnum, n.privilege) END, false) AS allowed, current_user::text AS role \
-     FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS n(relation, attribute, privilege, place) \
+     FROM ROWS FROM (jsonb_to_recordset($2::jsonb) AS (relation text, attribute text, privilege text)) WITH ORDINALITY \
+     AS n(relation, attribute, privilege, place) \
      LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = $1 \
      LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = n.relation AND c.relkind IN ('r', 'p', 'v') \
      LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = n.attribute AND a.attnum > 0 \
      AND NOT a.attisdropped ORDER BY n.place";
-
-/// One right that is asked about.
-pub(super) struct RequiredRight {
-    table: &'static str,
-    column: &'static str,
-    privilege: &'static str,
-}
 
 /// One thing that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,126 +71,87 @@ impl Missing {
         }
     }
 
-    /// Its columns, where the other is the same right on the same table.
-    pub(super) fn columns_of(&mut self, other: &Self) -> Option<&mut Vec<String>> {
-        let (Self::Right { table, columns, privilege, .. }, Self::Right { table: t, privilege: p, .. }) = (self, other)
-        else {
-            return None;
-        };
-        (table == t && privilege == p).then_some(columns)
-    }
-
-    /// The columns that it is about.
-    pub(super) fn into_columns(self) -> Vec<String> {
-        match self {
-            Self::Right { columns, .. } => columns,
-            Self::Column { column, .. } => vec![column],
-            Self::Schema | Self::Table(_) | Self::Usage { .. } => Vec::new(),
-        }
+    /// Its columns, where it is this right on this table.
+    pub(super) fn columns_of(&mut self, of_table: &str, of_privilege: &str) -> Option<&mut Vec<String>> {
+        let Self::Right { table, columns, privilege, .. } = self else { return None };
+        (table == of_table && privilege == of_privilege).then_some(columns)
     }
 }
 
 // === impl Postgres ===
 
 impl Postgres {
-    /// One try to make everything ready.
+    /// One try to make everything ready: whether all that `open` and `sweep` need is there and allowed, and every living
+    /// session's secret known.
     pub(super) async fn prepare_once(&self) -> Result<(), AttemptError> {
         self.migrate_once().await?;
-        let mut connection = self.connection().await?;
-        let mut transaction = connection.begin(self.begin_reading()).await?;
-        let outcome = self.check_everything(&mut transaction).await;
-        match outcome {
-            Err(AttemptError::Database(error)) => return Err(error.into()),
-            _ => transaction.rollback().await?,
-        }
-        connection.release();
-        outcome
-    }
-
-    /// Whether everything that `open` and `sweep` need is there and allowed, and every living session's secret known.
-    async fn check_everything(&self, on: &mut PgConnection) -> Result<(), AttemptError> {
-        self.check_own_tables(on).await?;
-        if let Some(first_missing) = self.first_missing(on, &self.litellm_schema, &litellm_rights()).await? {
-            return Err(StoreError::NotReady(first_missing).into());
-        }
-        self.check_secrets(on).await
+        self.reading_once(async |on| {
+            self.check_own_tables(on).await?;
+            if let Some(first) = self.missing(on, &self.litellm_schema, tables::NEEDS).await?.first() {
+                return Err(StoreError::NotReady(first.words(&self.litellm_schema)).into());
+            }
+            self.check_secrets(on).await
+        })
+        .await
     }
 
     /// Whether the role may use our own tables.
-    pub(super) async fn check_own_tables(&self, on: &mut PgConnection) -> Result<(), AttemptError> {
-        let own = ["SELECT", "INSERT", "UPDATE", "DELETE"];
-        let rights: Vec<RequiredRight> = OWN_TABLES
-            .iter()
-            .flat_map(|table| own.map(|privilege| RequiredRight { table, column: "", privilege }))
-            .collect();
-        if self.missing(on, &self.own_schema, &rights).await?.is_empty() {
+    pub(super) async fn check_own_tables(&self, on: &mut Work<'_>) -> Result<(), AttemptError> {
+        let all =
+            |table| ["SELECT", "INSERT", "UPDATE", "DELETE"].map(|privilege| Need { table, privilege, columns: &[] });
+        let needs: Vec<Need> = ["account", "session", "audit"].into_iter().flat_map(all).collect();
+        if self.missing(on, &self.own_schema, &needs).await?.is_empty() {
             return Ok(());
         }
         Err(self.not_granted("SELECT, INSERT, UPDATE, DELETE on all tables").into())
     }
 
     /// Whether every living session's secret is known.
-    pub(super) async fn check_secrets(&self, on: &mut PgConnection) -> Result<(), AttemptError> {
-        let living: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(self.statements.living_secrets.as_str()))
-            .persistent(false)
-            .fetch_all(on)
-            .await?;
-        match living.into_iter().find(|(id,)| !self.key_policy.secrets.knows(id)) {
-            Some((unknown,)) => Err(StoreError::SecretMismatch(unknown).into()),
-            None => Ok(()),
+    pub(super) async fn check_secrets(&self, on: &mut Work<'_>) -> Result<(), AttemptError> {
+        let living = format!("SELECT DISTINCT secret_id FROM {}.session WHERE expires_at > now()", self.own);
+        for row in on.rows(&living, &[]).await? {
+            let id: String = row.column("secret_id")?;
+            if !self.rules.key_policy.secrets.knows(&id) {
+                return Err(StoreError::SecretMismatch(id).into());
+            }
         }
-    }
-
-    /// In words, the first thing of a list that is missing.
-    async fn first_missing(
-        &self,
-        on: &mut PgConnection,
-        schema: &str,
-        rights: &[RequiredRight],
-    ) -> Result<Option<String>, AttemptError> {
-        Ok(self.missing(on, schema, rights).await?.first().map(|missing| missing.words(schema)))
+        Ok(())
     }
 
     /// Every thing of a list that is missing, in the list's order.
     pub(super) async fn missing(
         &self,
-        on: &mut PgConnection,
+        on: &mut Work<'_>,
         schema: &str,
-        rights: &[RequiredRight],
+        needs: &[Need],
     ) -> Result<Vec<Missing>, AttemptError> {
-        let column = |of: fn(&RequiredRight) -> &'static str| {
-            rights.iter().map(|rights| of(rights).to_owned()).collect::<Vec<_>>()
-        };
-        let rows = sqlx::query(LOOK)
-            .bind(schema)
-            .bind(column(|rights| rights.table))
-            .bind(column(|rights| rights.column))
-            .bind(column(|rights| rights.privilege))
-            .persistent(false)
-            .fetch_all(on)
-            .await?;
+        let rights = needs.iter().flat_map(|Need { table, privilege, columns }| {
+            let columns = if columns.is_empty() { &[""] } else { *columns };
+            columns.iter().map(move |name| json!({ "relation": table, "attribute": name, "privilege": privilege }))
+        });
+        let rights = rights.collect::<serde_json::Value>().to_string();
+        let rows = on.rows(LOOK, &[&schema, &rights]).await?;
         let mut missing = Vec::new();
         for row in rows {
-            let (table, column): (String, String) = (row.try_get("relation")?, row.try_get("attribute")?);
-            let (privilege, role): (String, String) = (row.try_get("privilege")?, row.try_get("role")?);
-            if !row.try_get::<bool, _>("has_schema")? {
+            let (table, column, role) = (row.column("relation")?, row.column("attribute")?, row.column("role")?);
+            if !row.column::<bool>("has_schema")? {
                 missing.push(Missing::Schema);
-            } else if !row.try_get::<bool, _>("has_table")? {
+            } else if !row.column::<bool>("has_table")? {
                 missing.push(Missing::Table(table));
-            } else if !row.try_get::<bool, _>("has_column")? {
+            } else if !row.column::<bool>("has_column")? {
                 missing.push(Missing::Column { table, column });
-            } else if !row.try_get::<bool, _>("has_usage")? {
+            } else if !row.column::<bool>("has_usage")? {
                 missing.push(Missing::Usage { role });
-            } else if !row.try_get::<bool, _>("allowed")? {
+            } else if !row.column::<bool>("allowed")? {
                 let columns = Vec::from_iter(Some(column).filter(|column| !column.is_empty()));
-                missing.push(Missing::Right { table, columns, privilege, role });
+                missing.push(Missing::Right { table, columns, privilege: row.column("privilege")?, role });
             }
         }
         Ok(missing)
     }
 
     pub(super) fn not_granted(&self, right: &str) -> StoreError {
-        let schema = quoted(&self.own_schema);
+        let schema = &self.own;
         StoreError::NotReady(format!(
             "this role lacks a right on vestibule's own tables: {right}. As their owner: GRANT USAGE ON SCHEMA {schema} TO …; \
              GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO …"
@@ -206,19 +159,7 @@ impl Postgres {
     }
 }
 
-pub(super) fn litellm_rights() -> Vec<RequiredRight> {
-    let mut rights = Vec::new();
-    for need in tables::NEEDS {
-        let columns = if need.columns.is_empty() { &[""] } else { need.columns };
-        rights.extend(columns.iter().map(|column| RequiredRight {
-            table: need.table,
-            column,
-            privilege: need.privilege,
-        }));
-    }
-    rights
-}
-
+/// Whether it is an error for want of a right (SQLSTATE 42501).
 pub(super) fn is_denied(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == DENIED)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "42501")
 }

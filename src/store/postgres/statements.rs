@@ -1,106 +1,61 @@
-//! The text of every statement over our own tables, made once from the two schema names.
+//! Postgres' text of every statement of `open`, made once from the two schema names. Every name is qualified, so no search
+//! path matters.
 
-use crate::litellm::tables::{Tables, quoted};
+use crate::litellm::tables::Tables;
+use crate::store::steps::Statements;
 
-/// The statements. Every name in them is qualified, so no search path matters.
-#[derive(Debug)]
-pub(super) struct Statements {
-    /// LiteLLM's side.
-    pub(super) litellm: Tables,
-    /// One person's whole standing: account, LiteLLM's user, current session, its key.
-    pub(super) read: String,
-    /// The same, with the account row locked.
-    pub(super) read_locked: String,
-    /// Rows of LiteLLM's that could be a new person's.
-    pub(super) find: String,
-    /// User, account and audit of a new person.
-    pub(super) create_account: String,
-    /// The account of a person whose user row was there before.
-    pub(super) adopt: String,
-    /// What changed of an account.
-    pub(super) update_account: String,
-    /// A new session and its key.
-    pub(super) create_session: String,
-    /// A longer life for a session and its key.
-    pub(super) extend_session: String,
-    /// A session is current no more and lives on for a while.
-    pub(super) retire_session: String,
-    /// A session and its key are gone.
-    pub(super) end_session: String,
-    /// A session is gone; whose key its token names is not known.
-    pub(super) forget_session: String,
-    /// What was done.
-    pub(super) audit: String,
-    /// One batch of sessions that are over.
-    pub(super) sweep: String,
-    /// One batch of the audit's lines that were kept long enough.
-    pub(super) sweep_audit: String,
-    /// Who was turned away.
-    pub(super) record_denials: String,
-    /// The secrets that living sessions were made with.
-    pub(super) living_secrets: String,
-}
-
-// === impl Statements ===
-
-impl Statements {
-    /// The texts for LiteLLM's tables in one schema and ours in another.
-    pub(super) fn new(litellm_schema: &str, own_schema: &str) -> Self {
-        let litellm = Tables::in_schema(litellm_schema);
-        let own = quoted(own_schema);
-        let read = read(&litellm, &own);
-        Self {
-            read_locked: format!("{read} FOR UPDATE OF a"),
-            read,
-            find: find(&litellm, &own),
-            create_account: create_account(&litellm, &own),
-            adopt: format!(
-                "INSERT INTO {own}.account (id, issuer, subject, user_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
-            ),
-            update_account: format!(
-                "UPDATE {own}.account SET role = coalesce($2, role), \
-                 lowered_at = CASE WHEN $3 THEN clock_timestamp() ELSE lowered_at END, \
-                 allowance = coalesce($4, allowance), email_refused = $5 WHERE id = $1"
-            ),
-            create_session: format!(
-                "WITH s AS (INSERT INTO {own}.session (id, account_id, kind, nonce, secret_id, token, expires_at, current) \
-                 VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), true)), \
-                 l AS (INSERT INTO {own}.audit (account_id, event, detail) VALUES ($2, 'session_made', $9::jsonb)) {}",
-                litellm.insert_key("$8")
-            ),
-            extend_session: format!(
-                "WITH s AS (UPDATE {own}.session SET expires_at = now() + make_interval(secs => $2) WHERE id = $1 \
-                 RETURNING token, account_id), l AS (INSERT INTO {own}.audit (account_id, event, detail) \
-                 SELECT account_id, 'session_renewed', $3::jsonb FROM s) {}",
-                litellm.expire_key("$2", "s")
-            ),
-            retire_session: format!(
-                "WITH s AS (UPDATE {own}.session SET current = false, retire_at = now() + make_interval(secs => $2), \
-                 expires_at = now() + make_interval(secs => $2) WHERE id = $1 RETURNING token) {}",
-                litellm.expire_key("$2", "s")
-            ),
-            end_session: format!(
-                "WITH s AS (DELETE FROM {own}.session WHERE id = $1 RETURNING token) {}",
-                litellm.delete_keys("s")
-            ),
-            forget_session: format!("DELETE FROM {own}.session WHERE id = $1"),
-            audit: format!(
-                "INSERT INTO {own}.audit (account_id, actor, event, detail) SELECT $1, $2, e.event, e.detail \
-                 FROM jsonb_to_recordset($3::jsonb) AS e(event text, detail jsonb)"
-            ),
-            sweep: sweep(&litellm, &own),
-            sweep_audit: format!(
-                "DELETE FROM {own}.audit WHERE id IN (SELECT id FROM {own}.audit \
-                 WHERE at < now() - make_interval(secs => $2) ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED)"
-            ),
-            record_denials: record_denials(&own),
-            living_secrets: format!("SELECT DISTINCT secret_id FROM {own}.session WHERE expires_at > now()"),
-            litellm,
-        }
+/// The texts for LiteLLM's tables in one schema, and ours in another, whose name is quoted already.
+pub(super) fn statements(litellm_schema: &str, own: &str) -> Statements {
+    let litellm = Tables::in_schema(litellm_schema);
+    let read = read(&litellm, own);
+    Statements {
+        read_locked: format!("{read} FOR UPDATE OF a"),
+        read,
+        find: find(&litellm, own),
+        create_account: create_account(&litellm, own),
+        adopt: format!(
+            "INSERT INTO {own}.account (id, issuer, subject, user_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING \
+             RETURNING id"
+        ),
+        insert_user: litellm.insert_user("$1"),
+        update_user: litellm.update_user(),
+        update_allowance: Tables::update_allowance,
+        update_account: format!(
+            "UPDATE {own}.account SET role = coalesce($2, role), \
+             lowered_at = CASE WHEN $3 THEN clock_timestamp() ELSE lowered_at END, \
+             allowance = coalesce($4, allowance), email_refused = $5 WHERE id = $1"
+        ),
+        create_session: format!(
+            "WITH s AS (INSERT INTO {own}.session (id, account_id, kind, nonce, secret_id, token, expires_at, current) \
+             VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), true)), \
+             l AS (INSERT INTO {own}.audit (account_id, event, detail) VALUES ($2, 'session_made', $9::jsonb)) {}",
+            litellm.insert_key("$8")
+        ),
+        extend_session: format!(
+            "WITH s AS (UPDATE {own}.session SET expires_at = now() + make_interval(secs => $2) WHERE id = $1 \
+             RETURNING token, account_id), l AS (INSERT INTO {own}.audit (account_id, event, detail) \
+             SELECT account_id, 'session_renewed', $3::jsonb FROM s) {} RETURNING k.token",
+            litellm.expire_key("$2", "s")
+        ),
+        retire_session: format!(
+            "WITH s AS (UPDATE {own}.session SET current = false, retire_at = now() + make_interval(secs => $2), \
+             expires_at = now() + make_interval(secs => $2) WHERE id = $1 RETURNING token) {} RETURNING k.token",
+            litellm.expire_key("$2", "s")
+        ),
+        end_session: format!(
+            "WITH s AS (DELETE FROM {own}.session WHERE id = $1 RETURNING token) {}",
+            litellm.delete_keys("s")
+        ),
+        forget_session: format!("DELETE FROM {own}.session WHERE id = $1"),
+        audit: format!(
+            "INSERT INTO {own}.audit (account_id, actor, event, detail) SELECT $1, $2, e.event, e.detail \
+             FROM jsonb_to_recordset($3::jsonb) AS e(event text, detail jsonb)"
+        ),
+        litellm,
     }
 }
 
-/// `$1` issuer, `$2` subject, `$3` e-mail. The two look-ups of other rows run only where something would be written.
+/// The two look-ups of other rows run only where something would be written.
 fn read(litellm: &Tables, own: &str) -> String {
     format!(
         "SELECT a.id AS account_id, a.user_id, a.role, a.allowance, a.email_refused, \
@@ -140,8 +95,6 @@ fn ui_sessions(litellm: &Tables, own: &str) -> String {
     )
 }
 
-/// `$1` the `user_id` wanted, `$2` subject, `$3` e-mail. Always a row, so that `id_taken` is told: an account of ours
-/// can own an id whose user row was deleted.
 fn find(litellm: &Tables, own: &str) -> String {
     format!(
         "SELECT t.id_taken, u.user_id, u.user_role, o.id IS NOT NULL AS owned, u.user_id = $1 AS by_user_id, \
@@ -155,8 +108,7 @@ fn find(litellm: &Tables, own: &str) -> String {
     )
 }
 
-/// `$1` the user row, `$2` the account, `$3` the events. All of it hangs on the user row: nothing is written, and no
-/// row counted, when somebody was faster.
+/// All of it hangs on the user row: nothing is written, and no row returned, when another transaction was faster.
 fn create_account(litellm: &Tables, own: &str) -> String {
     format!(
         "WITH u AS ({insert_user}), \
@@ -165,32 +117,7 @@ fn create_account(litellm: &Tables, own: &str) -> String {
          FROM jsonb_to_record($2::jsonb) AS r(id text, issuer text, subject text, role text, allowance text), u \
          RETURNING id) \
          INSERT INTO {own}.audit (account_id, event, detail) SELECT a.id, e.event, e.detail \
-         FROM a, jsonb_to_recordset($3::jsonb) AS e(event text, detail jsonb)",
+         FROM a, jsonb_to_recordset($3::jsonb) AS e(event text, detail jsonb) RETURNING id",
         insert_user = litellm.insert_user("$1")
-    )
-}
-
-/// `$1` the batch's size, `$2` seconds since the end. A session in another's hands is left for the next time. A blocked key stays, because its
-/// block keeps a person out and would go with it.
-fn sweep(litellm: &Tables, own: &str) -> String {
-    format!(
-        "WITH over AS (SELECT s.id, s.token FROM {own}.session s WHERE s.expires_at < now() - make_interval(secs => $2) AND NOT (s.current AND \
-         EXISTS (SELECT FROM {key} b WHERE b.token = s.token AND b.blocked)) \
-         ORDER BY s.expires_at LIMIT $1 FOR UPDATE OF s SKIP LOCKED), gone AS ({delete}) \
-         DELETE FROM {own}.session s USING over WHERE s.id = over.id",
-        key = litellm.key,
-        delete = litellm.delete_keys("over")
-    )
-}
-
-/// `$1` the people, as JSON. Once a person, code and minute, whichever replica was asked.
-fn record_denials(own: &str) -> String {
-    format!(
-        "INSERT INTO {own}.audit (account_id, event, detail) SELECT a.id, 'refused', jsonb_build_object('code', r.code, \
-         'issuer', r.issuer, 'subject', r.subject) FROM jsonb_to_recordset($1::jsonb) AS r(issuer text, subject text, code text) \
-         LEFT JOIN {own}.account a ON a.issuer = r.issuer AND a.subject = r.subject \
-         WHERE NOT EXISTS (SELECT FROM {own}.audit l WHERE l.at > now() - interval '1 minute' AND l.event = 'refused' \
-         AND l.detail->>'code' = r.code AND l.detail->>'issuer' = r.issuer AND l.detail->>'subject' = r.subject) \
-         RETURNING account_id, detail->>'issuer', detail->>'subject', detail->>'code'"
     )
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 
-use crate::store::StoreError;
+use super::StoreError;
+use super::admin::Conflict;
 
 /// Tries after the first.
 pub(super) const RETRIES_MAX: u32 = 3;
@@ -18,7 +19,9 @@ pub(super) enum AttemptError {
     Database(sqlx::Error),
     /// The store refuses; the connection is sound.
     Refused(StoreError),
-    /// Somebody was faster; the whole is to be begun again.
+    /// It can't be done, as the operator is told; the connection is sound.
+    Conflict(Conflict),
+    /// Another transaction was faster; the whole is to be begun again.
     Again,
 }
 
@@ -34,6 +37,12 @@ impl From<StoreError> for AttemptError {
     }
 }
 
+impl From<Conflict> for AttemptError {
+    fn from(conflict: Conflict) -> Self {
+        Self::Conflict(conflict)
+    }
+}
+
 // === impl AttemptError ===
 
 impl AttemptError {
@@ -43,7 +52,7 @@ impl AttemptError {
         match self {
             Self::Database(error) => passing(error),
             Self::Again => true,
-            Self::Refused(_) => false,
+            Self::Refused(_) | Self::Conflict(_) => false,
         }
     }
 
@@ -54,7 +63,7 @@ impl AttemptError {
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.map_or_else(|| "connection".to_owned(), Into::into)
             }
-            Self::Refused(_) => "refused".to_owned(),
+            Self::Refused(_) | Self::Conflict(_) => "refused".to_owned(),
             Self::Again => "again".to_owned(),
         }
     }
@@ -64,6 +73,7 @@ impl AttemptError {
         match self {
             Self::Database(error) => StoreError::Unavailable(Box::new(error)),
             Self::Refused(error) => error,
+            Self::Conflict(conflict) => StoreError::NotReady(conflict.0),
             Self::Again => StoreError::Unavailable("the rows changed at every try".into()),
         }
     }
