@@ -1,19 +1,19 @@
-//! The sessions of a person's browsers, and what a browser holds in place of their keys.
+//! The sessions of a user's browsers, and what a browser holds in place of their keys.
 //!
-//! They are part of what the registry says of a person, so they are as fresh as the rest of it. A placeholder that this
-//! replica does not know was made, or ended, elsewhere a moment ago: the registry is asked once.
+//! They are part of what the store returns for a user, so they are as fresh as the rest of it. A placeholder that this
+//! replica does not know was made, or ended, elsewhere a moment ago: the store is asked once.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cache::{Landing, Session, Sessions, Standing, is_away, landed, refuse};
+use super::cache::{Landing, Session, Sessions, Snapshot, is_away, landed, refuse};
 use super::slot::OPENED_WITHIN;
 use crate::litellm::credentials::KeyHeaders;
 use crate::refusal::{Code, Refusal};
 use crate::secret::{PLACEHOLDER_PREFIX, SessionKey};
 use crate::store::admin::KeyTokens;
-use crate::store::{StoreError, UiSession};
+use crate::store::{StoreError, UiSession, UserProfile};
 
 /// One browser's session.
 pub(super) struct Browser {
@@ -25,11 +25,11 @@ pub(super) struct Browser {
 
 /// What a browser showed, as far as it can be told from memory.
 pub enum Shown {
-    /// A living session of this person's.
+    /// A living session of this user's.
     Living(Session),
-    /// A session of this person's, by its id, that is over or not known here.
+    /// A session of this user's, by its id, that is over or not known here.
     Over(String),
-    /// Nothing of this person's.
+    /// Nothing of this user's.
     Foreign,
 }
 
@@ -52,7 +52,7 @@ impl Browser {
 impl Session {
     /// Its browser's session.
     fn browser(&self) -> Option<&Browser> {
-        self.standing.browsers.get(self.browser?)
+        self.snapshot.browsers.get(self.browser?)
     }
 
     /// Our id of the browser's session; `None` for a program's.
@@ -75,7 +75,7 @@ impl Session {
         self.browser().map(|browser| &browser.clear)
     }
 
-    /// With the key for the API, under which the person's own budget counts.
+    /// With the key for the API, under which the user's own budget counts.
     #[must_use]
     pub fn with_api_key(self) -> Self {
         Self { browser: None, ..self }
@@ -83,7 +83,7 @@ impl Session {
 
     fn browsing(&self, is_it: impl Fn(&Browser) -> bool) -> Option<Self> {
         let now = Instant::now();
-        let browser = self.standing.browsers.iter().position(|browser| browser.ends_at > now && is_it(browser))?;
+        let browser = self.snapshot.browsers.iter().position(|browser| browser.ends_at > now && is_it(browser))?;
         Some(Self { browser: Some(browser), ..self.clone() })
     }
 }
@@ -91,28 +91,28 @@ impl Session {
 // === impl Sessions ===
 
 impl Sessions {
-    /// What a key that a browser holds is to this person. Nothing waits.
+    /// Whether a key that a browser holds is this user's. Nothing waits.
     pub fn shown(&self, session: &Session, key: &str) -> Shown {
         if !key.starts_with(PLACEHOLDER_PREFIX) {
             let living =
                 session.browsing(|browser| crate::secret::equal(browser.clear.expose().as_bytes(), key.as_bytes()));
             return living.map_or(Shown::Foreign, Shown::Living);
         }
-        let account_id = &session.standing.opened.account_id;
+        let account_id = &session.snapshot.opened.account_id;
         let Some(id) = self.shared.secrets.session_of(account_id, key) else { return Shown::Foreign };
         let living = session.browsing(|browser| browser.session_id == id);
         living.map_or_else(|| Shown::Over(id.to_owned()), Shown::Living)
     }
 
-    /// The browser's session that a placeholder stands for. Refuses what is not this person's, or is over.
+    /// The browser's session that a placeholder stands for. Refuses what is not this user's, or is over.
     pub async fn browse(&self, session: Session, placeholder: &str) -> Result<Session, Refusal> {
         match self.shown(&session, placeholder) {
             Shown::Living(browsing) => return Ok(browsing),
             Shown::Foreign => return Err(dead(&session)),
             Shown::Over(_) => {}
         }
-        // A page asks for much at once: who comes while the registry is being asked waits for the same answer.
-        let session = match session.slot.running(session.standing.fingerprint) {
+        // A page asks for much at once: requests that come while the store is being asked wait for the same answer.
+        let session = match session.slot.running(session.snapshot.fingerprint) {
             Some(landing) if !session.slot.may_look_for_browser() => self.landed(&session, landing).await?,
             None if !session.slot.may_look_for_browser() => return Err(dead(&session)),
             Some(_) | None => self.read_again(&session).await?,
@@ -123,62 +123,62 @@ impl Sessions {
         }
     }
 
-    /// A session for one more browser of the person's.
+    /// A session for one more browser of the user's.
     pub async fn open_browser(&self, session: &Session) -> Result<Session, Refusal> {
         if !session.slot.may_open_browser() {
             return Err(Refusal::from(Code::TooManyRequests).retry_after(OPENED_WITHIN));
         }
-        let (registry, account) = (self.shared.registry.clone(), session.standing.opened.account_id.clone());
-        let opened = self.on_registry(session, async move { registry.open_ui(&account).await }).await?;
+        let (store, account) = (self.shared.store.clone(), session.snapshot.opened.account_id.clone());
+        let opened = self.on_store(session, async move { store.open_ui(&account).await }).await?;
         let session = self.read_again(session).await?;
         session.browsing(|browser| browser.session_id == opened.session_id).ok_or_else(|| dead(&session))
     }
 
-    /// Ends sessions of the person's; gives LiteLLM's names of their keys. See [`crate::store::Store::sign_out`].
+    /// Ends sessions of the user's; gives LiteLLM's names of their keys. See [`crate::store::Store::sign_out`].
     pub async fn sign_out(&self, session: &Session, ids: Vec<String>, keep_keys: bool) -> Result<KeyTokens, Refusal> {
-        let registry = self.shared.registry.clone();
-        let ended = self.on_registry(session, async move { registry.sign_out(&ids, keep_keys).await }).await?;
-        // What is known of the person is from before, whether the registry says so now or when it answers again.
+        let store = self.shared.store.clone();
+        let ended = self.on_store(session, async move { store.sign_out(&ids, keep_keys).await }).await?;
+        // What is known of the user is from before the change, whether the store answers now or later.
         session.slot.forget();
         Ok(ended)
     }
 
     /// Removes what is left of ended sessions, once LiteLLM has been told.
     pub async fn remove_ended(&self, session: &Session, keys: KeyTokens) -> Result<(), Refusal> {
-        let registry = self.shared.registry.clone();
-        self.on_registry(session, async move { registry.remove_ended(&keys).await }).await
+        let store = self.shared.store.clone();
+        self.on_store(session, async move { store.remove_ended(&keys).await }).await
     }
 
     /// What a browser gets in place of its session's key.
     pub fn placeholder(&self, session: &Session) -> Option<String> {
         let id = session.browser_id()?;
-        Some(self.shared.secrets.placeholder(&session.standing.opened.account_id, id))
+        Some(self.shared.secrets.placeholder(&session.snapshot.opened.account_id, id))
     }
 
     /// After LiteLLM did not know a browser's key. Another one would be another session, which the page has to ask for: where
-    /// the books agree that the key is gone, the browser's session is over.
+    /// the store agrees that the key is gone, the browser's session is over.
     pub(super) async fn renew_browser(&self, refused: &Session) -> Result<Option<Session>, Refusal> {
         let Some(id) = refused.browser_id().filter(|_| refused.slot.may_look_for_browser()) else { return Ok(None) };
         let current = self.read_again(refused).await?;
         if current.browsing(|browser| browser.session_id == id).is_some() { Ok(None) } else { Err(dead(refused)) }
     }
 
-    /// The person's session as the registry has it now.
+    /// The user's session as the store has it now.
     async fn read_again(&self, session: &Session) -> Result<Session, Refusal> {
-        let Standing { fingerprint, person, mapping, .. } = &*session.standing;
+        let Snapshot { fingerprint, profile, mapping, .. } = &*session.snapshot;
         // A flight that began before our change would not see it.
         session.slot.forget_flight();
-        let landing = self.fly(&session.slot, *fingerprint, person, mapping);
+        let landing = self.fly(&session.slot, *fingerprint, profile, mapping);
         self.landed(session, landing).await
     }
 
     async fn landed(&self, session: &Session, landing: Landing) -> Result<Session, Refusal> {
-        let standing = landed(landing).await.map_err(|error| refuse(&error, &session.standing.person))?;
-        Ok(Session { slot: session.slot.clone(), standing, browser: None })
+        let snapshot = landed(landing).await.map_err(|error| refuse(&error, &session.snapshot.profile))?;
+        Ok(Session::of(&session.slot, snapshot))
     }
 
-    /// Work of the registry's, on its own runtime: a client that goes away does not cut a transaction short.
-    async fn on_registry<T, F>(&self, session: &Session, work: F) -> Result<T, Refusal>
+    /// Work of the store's, on its own runtime: a client that goes away does not cut a transaction short.
+    async fn on_store<T, F>(&self, session: &Session, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -190,17 +190,12 @@ impl Sessions {
             }
             let cause = crate::telemetry::logs::chain(&error);
             tracing::warn!(person = %session.slot.pseudonym, cause, "a browser's session was not changed");
-            refuse(&error, &session.standing.person)
+            refuse(&error, &session.snapshot.profile)
         })
     }
 }
 
 fn dead(session: &Session) -> Refusal {
-    let person = &session.standing.person;
-    Refusal::from(Code::DeadPlaceholder).of(&person.issuer, &person.subject)
-}
-
-/// The browsers of what the registry said.
-pub(super) fn browsers(ui: &[UiSession], read_at: Instant) -> Vec<Browser> {
-    ui.iter().filter_map(|session| Browser::new(session.clone(), read_at)).collect()
+    let UserProfile { issuer, subject, .. } = &session.snapshot.profile;
+    Refusal::from(Code::DeadPlaceholder).of(issuer, subject)
 }

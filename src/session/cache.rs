@@ -1,14 +1,15 @@
-//! Their account and key: one slot a person, so that a known person's request waits for nothing.
+//! Users' accounts and keys in memory: one slot a user, so that a known user's request waits for nothing.
 //!
-//! A slot holds what the registry last said of a person, and the fingerprint of the identity and mapping that it was said
-//! for. Same fingerprint and fresh: no wait, no question. Another fingerprint, or nobody known: the request waits for one
-//! flight to the registry, which everybody of the same fingerprint shares. The flight is a task of its own: a client
-//! that goes away does not cut a transaction short.
+//! A slot holds a snapshot of what the store last returned for a user, and the fingerprint of the identity and mapping that
+//! it was asked with. Same fingerprint and fresh: no wait, no query. Another fingerprint, or no snapshot: the request waits
+//! for one query of the store (a flight), which all requests of the same fingerprint share. The flight is a task of its
+//! own: a client that goes away does not cut a transaction short.
 //!
 //! Ages, with `refresh` as configured: from half of it a read runs in the background, from the whole of it requests wait
 //! for the read, so that a block made elsewhere holds within `refresh`. They wait [`STALE_WAIT`] at most: when the
-//! registry does not answer, people last seen within `offline_grace` are served from memory.
+//! store does not answer, users last read within `offline_grace` are served from memory.
 
+use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::browser::{self, Browser};
+use super::browser::Browser;
 use super::slot::{InFlight, Look, Slot};
 use crate::identity::read::Identity;
 use crate::identity::rules::RoleMapping;
@@ -30,26 +31,26 @@ use crate::store::{OpenedSession, Store, StoreError, UserProfile};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::{Metrics, SlotState};
 
-/// Longest wait for a read of somebody who is known and within the grace.
+/// Longest wait for a read of a user who is known and within the grace.
 pub(super) const STALE_WAIT: Duration = Duration::from_millis(250);
-/// What callers are told to wait while the registry is away.
+/// What clients are told to wait while the store is away.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Added to LiteLLM's cache time: its entry may be made just after our write was committed, from a read just before.
 const SETTLE_MARGIN: Duration = Duration::from_secs(2);
 
-/// A person's account and key, lent for one request. Only [`Sessions::open`] makes one, of an identity and a mapping.
+/// A user's account and key, for one request. Only [`Sessions::open`] makes one, of an identity and a mapping.
 #[derive(Clone)]
 pub struct Session {
     pub(super) slot: Arc<Slot>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) snapshot: Arc<Snapshot>,
     /// Which of the user's browsers it is; `None` for a program.
     pub(super) browser: Option<usize>,
 }
 
-/// What the registry said of a person, and what it was asked.
-pub(super) struct Standing {
+/// What the store returned for a user, and what it was asked with.
+pub(super) struct Snapshot {
     pub(super) fingerprint: u64,
-    pub(super) person: UserProfile,
+    pub(super) profile: UserProfile,
     pub(super) mapping: RoleMapping,
     pub(super) opened: OpenedSession,
     key: KeyHeaders,
@@ -58,7 +59,7 @@ pub(super) struct Standing {
     settles_at: Option<Instant>,
 }
 
-/// The slots of all people.
+/// The slots of all users.
 #[derive(Clone)]
 pub struct Sessions {
     pub(super) shared: Arc<SessionCache>,
@@ -69,16 +70,16 @@ pub struct Sessions {
 pub struct Ages {
     /// How old what is known may be.
     pub refresh: Duration,
-    /// How long it serves while the registry is away.
+    /// How long it serves while the store is away.
     pub offline_grace: Duration,
     /// LiteLLM's cache time; zero turns the settling off.
     pub cache_ttl: Duration,
 }
 
 pub(super) struct SessionCache {
-    slots: Cache<PersonKey, Arc<Slot>>,
-    pub(super) registry: Arc<dyn Store>,
-    /// The runtime that owns the registry; flights run there.
+    slots: Cache<UserKey, Arc<Slot>>,
+    pub(super) store: Arc<dyn Store>,
+    /// The runtime that owns the store; flights run there.
     pub(super) runtime: tokio::runtime::Handle,
     ages: Ages,
     pub(super) secrets: SessionSecrets,
@@ -86,23 +87,23 @@ pub(super) struct SessionCache {
     pub(super) metrics: Arc<Metrics>,
 }
 
-pub(super) type FlightResult = Result<Arc<Standing>, Arc<StoreError>>;
+pub(super) type FlightResult = Result<Arc<Snapshot>, Arc<StoreError>>;
 pub(super) type Landing = watch::Receiver<Option<FlightResult>>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct PersonKey {
+struct UserKey {
     issuer: Arc<str>,
     subject: String,
 }
 
 #[derive(Hash)]
-struct PersonRef<'a> {
+struct UserRef<'a> {
     issuer: &'a str,
     subject: &'a str,
 }
 
-impl Equivalent<PersonKey> for PersonRef<'_> {
-    fn equivalent(&self, key: &PersonKey) -> bool {
+impl Equivalent<UserKey> for UserRef<'_> {
+    fn equivalent(&self, key: &UserKey) -> bool {
         *self.issuer == *key.issuer && self.subject == key.subject
     }
 }
@@ -110,47 +111,51 @@ impl Equivalent<PersonKey> for PersonRef<'_> {
 // === impl Session ===
 
 impl Session {
-    /// The key, in the forms in which it goes up.
-    pub fn key(&self) -> &KeyHeaders {
-        let browser = self.browser.and_then(|at| self.standing.browsers.get(at));
-        browser.map_or(&self.standing.key, Browser::key)
+    pub(super) fn of(slot: &Arc<Slot>, snapshot: Arc<Snapshot>) -> Self {
+        Self { slot: slot.clone(), snapshot, browser: None }
     }
 
-    /// A stable name for logs that says nothing of the person.
+    /// The key, in the forms in which it goes up.
+    pub fn key(&self) -> &KeyHeaders {
+        let browser = self.browser.and_then(|at| self.snapshot.browsers.get(at));
+        browser.map_or(&self.snapshot.key, Browser::key)
+    }
+
+    /// A stable name for logs that says nothing of the user.
     pub fn pseudonym(&self) -> &Arc<str> {
         &self.slot.pseudonym
     }
 
     /// LiteLLM's `user_id`.
     pub fn user_id(&self) -> &str {
-        &self.standing.opened.user_id
+        &self.snapshot.opened.user_id
     }
 
     /// The role in LiteLLM's row, else the mapped one.
     pub fn role(&self) -> &str {
-        self.standing.opened.role.as_deref().unwrap_or(self.standing.mapping.terms().role.as_str())
+        self.snapshot.opened.role.as_deref().unwrap_or(self.snapshot.mapping.terms().role.as_str())
     }
 
-    /// Who it is.
+    /// The user.
     pub fn person(&self) -> &UserProfile {
-        &self.standing.person
+        &self.snapshot.profile
     }
 
-    /// How long the key goes on if nobody renews it.
+    /// How long the key lives if it is not renewed.
     pub fn left(&self) -> Duration {
-        self.standing.opened.expires_in.saturating_sub(self.standing.read_at.elapsed())
+        self.snapshot.opened.expires_in.saturating_sub(self.snapshot.read_at.elapsed())
     }
 
     /// Our id of the session for the API.
     pub fn api_session_id(&self) -> &str {
-        &self.standing.opened.session_id
+        &self.snapshot.opened.session_id
     }
 
     /// Refuses with `role_settling` while LiteLLM may still use a higher role, unless the route asks for none.
     pub fn settled_for(&self, route: Route) -> Result<(), Refusal> {
         match self.settling() {
             Some(left) if route.waits_for_settling() => {
-                let UserProfile { issuer, subject, .. } = &self.standing.person;
+                let UserProfile { issuer, subject, .. } = &self.snapshot.profile;
                 Err(Refusal::from(Code::RoleSettling).retry_after(left).of(issuer, subject))
             }
             Some(_) | None => Ok(()),
@@ -159,10 +164,10 @@ impl Session {
 
     /// How long LiteLLM may still go by a higher role. `None` once it has settled.
     fn settling(&self) -> Option<Duration> {
-        self.standing.settles_at.map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+        self.snapshot.settles_at.map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    /// Takes one of the person's places for a request in flight; `None` when all `most` are taken. 0 = no limit.
+    /// Takes one of the user's places for a request in flight; `None` when all `most` are taken. 0 = no limit.
     pub fn enter(&self, most: usize) -> Option<InFlight> {
         InFlight::enter(&self.slot, most)
     }
@@ -171,117 +176,99 @@ impl Session {
 // === impl Sessions ===
 
 impl Sessions {
-    /// Slots for at most `max_cached` people. `runtime` is the one that the registry lives on.
+    /// Slots for at most `max_cached` users. `runtime` is the one that the store lives on.
     pub fn new(
-        registry: Arc<dyn Store>,
+        store: Arc<dyn Store>,
         runtime: tokio::runtime::Handle,
         ages: Ages,
         max_cached: usize,
         secrets: SessionSecrets,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let slots = Cache::new(max_cached);
-        Self {
-            shared: Arc::new(SessionCache {
-                slots,
-                registry,
-                runtime,
-                ages,
-                secrets,
-                hasher: RandomState::new(),
-                metrics,
-            }),
-        }
+        let (slots, hasher) = (Cache::new(max_cached), RandomState::new());
+        Self { shared: Arc::new(SessionCache { slots, store, runtime, ages, secrets, hasher, metrics }) }
     }
 
-    /// The person's account and key. Waits only for what is not known.
+    /// The user's account and key. Waits only for what is not known.
     pub async fn open(&self, identity: &Identity, mapping: &RoleMapping) -> Result<Session, Refusal> {
         let SessionCache { ages, metrics, .. } = &*self.shared;
-        let fingerprint = self.fingerprint(identity.person(), mapping);
-        let slot = self.slot(identity.person());
-        let session = |standing| Session { slot: slot.clone(), standing, browser: None };
-        match slot.look(fingerprint, ages) {
-            Look::Fresh(standing) => {
+        let profile = identity.person();
+        let fingerprint = self.fingerprint(profile, mapping);
+        let slot = self.slot(profile);
+        let fly = || self.fly(&slot, fingerprint, profile, mapping);
+        let snapshot = match slot.look(fingerprint, ages) {
+            Look::Fresh(snapshot) => {
                 metrics.slot(SlotState::Fresh);
-                Ok(session(standing))
+                snapshot
             }
-            Look::Aging(standing) => {
+            Look::Aging(snapshot) => {
                 metrics.slot(SlotState::Fresh);
-                self.fly(&slot, fingerprint, identity.person(), mapping);
-                Ok(session(standing))
+                fly();
+                snapshot
             }
-            Look::Away(standing) => {
+            Look::Away(snapshot) => {
                 metrics.slot(SlotState::Stale);
-                Ok(session(standing))
+                snapshot
             }
-            Look::Stale(standing) => {
-                let landing = self.fly(&slot, fingerprint, identity.person(), mapping);
-                match tokio::time::timeout(STALE_WAIT, landed(landing)).await {
-                    Ok(Ok(standing)) => {
-                        metrics.slot(SlotState::Waited);
-                        Ok(session(standing))
-                    }
-                    Ok(Err(error)) if !is_away(&error) => Err(refuse(&error, identity.person())),
-                    Ok(Err(_)) | Err(_) => {
-                        metrics.slot(SlotState::Stale);
-                        Ok(session(standing))
-                    }
+            Look::Stale(known) => match tokio::time::timeout(STALE_WAIT, landed(fly())).await {
+                Ok(Ok(snapshot)) => {
+                    metrics.slot(SlotState::Waited);
+                    snapshot
                 }
-            }
-            Look::Refused(error) => Err(refuse(&error, identity.person())),
+                Ok(Err(error)) if !is_away(&error) => return Err(refuse(&error, profile)),
+                Ok(Err(_)) | Err(_) => {
+                    metrics.slot(SlotState::Stale);
+                    known
+                }
+            },
+            Look::Refused(error) => return Err(refuse(&error, profile)),
             Look::Unknown => {
                 metrics.slot(SlotState::Waited);
-                let landing = self.fly(&slot, fingerprint, identity.person(), mapping);
-                landed(landing).await.map(session).map_err(|error| refuse(&error, identity.person()))
+                landed(fly()).await.map_err(|error| refuse(&error, profile))?
             }
-        }
+        };
+        Ok(Session::of(&slot, snapshot))
     }
 
-    /// After LiteLLM did not know the session's key: `Some` with another session when the books agree that the key is
-    /// gone, `None` when they know it still, and LiteLLM's answer is to pass as it is. At most one new key a session and
+    /// After LiteLLM did not know the session's key: `Some` with another session when the store agrees that the key is
+    /// gone, `None` when it still has it, and LiteLLM's answer is to pass as it is. At most one new key a session and
     /// minute.
     pub async fn renew(&self, refused: &Session) -> Result<Option<Session>, Refusal> {
-        let Session { slot, standing, .. } = refused;
+        let Session { slot, snapshot, .. } = refused;
         if refused.browser.is_some() {
             return self.renew_browser(refused).await;
         }
-        let current = slot.current(standing.fingerprint);
-        if let Some(current) = current.filter(|current| current.opened.session_id != standing.opened.session_id) {
-            return Ok(Some(Session { slot: slot.clone(), standing: current, browser: None }));
+        let is_new = |current: &Arc<Snapshot>| current.opened.session_id != snapshot.opened.session_id;
+        if let Some(current) = slot.current(snapshot.fingerprint).filter(is_new) {
+            return Ok(Some(Session::of(slot, current)));
         }
         if !slot.may_renew() {
             return Ok(None);
         }
-        let landing = self.fly(slot, standing.fingerprint, &standing.person, &standing.mapping);
-        let current = landed(landing).await.map_err(|error| refuse(&error, &standing.person))?;
-        let is_new = current.opened.session_id != standing.opened.session_id;
-        if is_new {
-            slot.renewed();
+        let landing = self.fly(slot, snapshot.fingerprint, &snapshot.profile, &snapshot.mapping);
+        let current = landed(landing).await.map_err(|error| refuse(&error, &snapshot.profile))?;
+        if !is_new(&current) {
+            return Ok(None);
         }
-        Ok(is_new.then(|| Session { slot: slot.clone(), standing: current, browser: None }))
+        slot.renewed();
+        Ok(Some(Session::of(slot, current)))
     }
 
-    fn slot(&self, person: &UserProfile) -> Arc<Slot> {
+    fn slot(&self, profile: &UserProfile) -> Arc<Slot> {
         let SessionCache { slots, secrets, .. } = &*self.shared;
-        let key = PersonRef { issuer: &person.issuer, subject: &person.subject };
-        if let Some(slot) = slots.get(&key) {
+        let UserProfile { issuer, subject, .. } = profile;
+        if let Some(slot) = slots.get(&UserRef { issuer, subject }) {
             return slot;
         }
-        let make = || {
-            let pseudonym = secrets.pseudonym(&person.issuer, &person.subject);
-            Ok::<_, std::convert::Infallible>(Arc::new(Slot::new(pseudonym)))
-        };
-        match slots
-            .get_or_insert_with(&PersonKey { issuer: person.issuer.clone(), subject: person.subject.clone() }, make)
-        {
-            Ok(slot) => slot,
-            Err(never) => match never {},
-        }
+        let key = UserKey { issuer: issuer.clone(), subject: subject.clone() };
+        let make = || Ok::<_, Infallible>(Arc::new(Slot::new(secrets.pseudonym(issuer, subject))));
+        let Ok(slot) = slots.get_or_insert_with(&key, make);
+        slot
     }
 
     /// Over what decides what is written: the e-mail, and the terms in which the groups have had their say already.
-    fn fingerprint(&self, person: &UserProfile, mapping: &RoleMapping) -> u64 {
-        self.shared.hasher.hash_one((&person.email, mapping.digest()))
+    fn fingerprint(&self, profile: &UserProfile, mapping: &RoleMapping) -> u64 {
+        self.shared.hasher.hash_one((&profile.email, mapping.digest()))
     }
 
     /// Joins the flight of this fingerprint, or starts one.
@@ -289,15 +276,15 @@ impl Sessions {
         &self,
         slot: &Arc<Slot>,
         fingerprint: u64,
-        person: &UserProfile,
+        profile: &UserProfile,
         mapping: &RoleMapping,
     ) -> Landing {
         slot.flight(fingerprint, |started_at| {
             let (land, landing) = watch::channel(None);
             let shared = self.shared.clone();
-            let (slot, person, mapping) = (slot.clone(), person.clone(), mapping.clone());
+            let (slot, profile, mapping) = (slot.clone(), profile.clone(), mapping.clone());
             self.shared.runtime.spawn(async move {
-                let outcome = shared.ask(&slot, fingerprint, &person, &mapping).await;
+                let outcome = shared.ask(&slot, fingerprint, &profile, &mapping).await;
                 slot.land(fingerprint, started_at, &outcome);
                 land.send_replace(Some(outcome));
             });
@@ -309,21 +296,17 @@ impl Sessions {
 // === impl SessionCache ===
 
 impl SessionCache {
-    async fn ask(&self, slot: &Slot, fingerprint: u64, person: &UserProfile, mapping: &RoleMapping) -> FlightResult {
+    async fn ask(&self, slot: &Slot, fingerprint: u64, profile: &UserProfile, mapping: &RoleMapping) -> FlightResult {
         if slot.disagrees(fingerprint, mapping.terms().role, self.ages.refresh) {
             self.metrics.role_flaps.inc();
             tracing::warn!(person = %slot.pseudonym, code = "role_flap", "two sign-ins of one person disagree");
         }
-        match self
-            .registry
-            .open(person, mapping.terms())
-            .await
-            .and_then(|opened| self.standing(fingerprint, person, mapping, opened))
-        {
-            Ok(standing) => {
+        let opened = self.store.open(profile, mapping.terms()).await;
+        match opened.and_then(|opened| self.snapshot(fingerprint, profile, mapping, opened)) {
+            Ok(snapshot) => {
                 self.metrics.open("opened");
                 self.metrics.database_up.set(1);
-                Ok(Arc::new(standing))
+                Ok(Arc::new(snapshot))
             }
             Err(error) => {
                 let code = code_of(&error);
@@ -338,13 +321,13 @@ impl SessionCache {
         }
     }
 
-    fn standing(
+    fn snapshot(
         &self,
         fingerprint: u64,
-        person: &UserProfile,
+        profile: &UserProfile,
         mapping: &RoleMapping,
         opened: OpenedSession,
-    ) -> Result<Standing, StoreError> {
+    ) -> Result<Snapshot, StoreError> {
         let key = KeyHeaders::of(&opened.key)
             .ok_or_else(|| StoreError::NotReady("a session key can't stand in a header".into()))?;
         let cache_ttl = self.ages.cache_ttl;
@@ -354,9 +337,9 @@ impl SessionCache {
             .and_then(|ago| (cache_ttl + SETTLE_MARGIN).checked_sub(ago));
         let read_at = Instant::now();
         let settles_at = left.map(|left| read_at + left);
-        let browsers = browser::browsers(&opened.ui, read_at);
-        let (person, mapping) = (person.clone(), mapping.clone());
-        Ok(Standing { fingerprint, person, mapping, opened, key, browsers, read_at, settles_at })
+        let browsers = opened.ui.iter().filter_map(|ui| Browser::new(ui.clone(), read_at)).collect();
+        let (profile, mapping) = (profile.clone(), mapping.clone());
+        Ok(Snapshot { fingerprint, profile, mapping, opened, key, browsers, read_at, settles_at })
     }
 }
 
@@ -374,9 +357,9 @@ fn code_of(error: &StoreError) -> Code {
 }
 
 /// The log has had the cause when it arose; a request's line names the code alone.
-pub(super) fn refuse(error: &StoreError, person: &UserProfile) -> Refusal {
+pub(super) fn refuse(error: &StoreError, profile: &UserProfile) -> Refusal {
     let code = code_of(error);
-    let refusal = Refusal::from(code).of(&person.issuer, &person.subject);
+    let refusal = Refusal::from(code).of(&profile.issuer, &profile.subject);
     if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }
 }
 

@@ -1,4 +1,4 @@
-//! One person's slot: what was last read of them, the flight that reads it again, and how many requests they have
+//! One user's slot: what was last read of them, the flight that reads it again, and how many requests they have
 //! running. Its lock is held for a few instructions and never across an await.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,55 +7,55 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cache::{Ages, FlightResult, Landing, STALE_WAIT, Standing, is_away};
+use super::cache::{Ages, FlightResult, Landing, STALE_WAIT, Snapshot, is_away};
 use crate::litellm::role::Role;
 use crate::store::StoreError;
 
-/// How long a "no" of the registry is repeated without asking again.
+/// How long a refusal of the store is repeated without asking again.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
-/// How long the registry is not asked again for somebody who can be served from memory.
+/// How long the store is not asked again for a user who can be served from memory.
 const AWAY_FOR: Duration = Duration::from_secs(1);
 
 /// Least time between two new keys of one session that LiteLLM refused.
 const RENEWED_FOR: Duration = Duration::from_mins(1);
-/// Most browsers that one person is signed in with…
+/// Most browsers that one user is signed in with…
 const OPENED_MOST: u32 = 15;
 /// …within this time. A browser that keeps no cookie comes again and again.
 pub(super) const OPENED_WITHIN: Duration = Duration::from_mins(1);
-/// Least time between two questions about refused keys of one person.
+/// Least time between two queries about refused keys of one user.
 const ASKED_FOR: Duration = Duration::from_secs(1);
 
-/// One person's place in memory.
+/// One user's place in memory.
 pub(super) struct Slot {
     pub(super) pseudonym: Arc<str>,
     in_flight: AtomicUsize,
     state: RwLock<State>,
 }
 
-/// A person's request in flight; leaving gives the place back.
+/// A user's request in flight; dropping it gives the place back.
 pub struct InFlight {
     slot: Arc<Slot>,
 }
 
-/// What a slot can say at once.
+/// What a slot has without waiting.
 pub(super) enum Look {
     /// Serve; nothing is to be done.
-    Fresh(Arc<Standing>),
+    Fresh(Arc<Snapshot>),
     /// Serve, and read again in the background.
-    Aging(Arc<Standing>),
-    /// Read again, and serve this should the registry be away.
-    Stale(Arc<Standing>),
-    /// The registry has just been found away: serve this.
-    Away(Arc<Standing>),
-    /// The registry has just said no.
+    Aging(Arc<Snapshot>),
+    /// Read again, and serve this should the store be away.
+    Stale(Arc<Snapshot>),
+    /// The store has just been found away: serve this.
+    Away(Arc<Snapshot>),
+    /// The store has just refused.
     Refused(Arc<StoreError>),
-    /// Nobody known by this fingerprint.
+    /// No snapshot of this fingerprint.
     Unknown,
 }
 
 #[derive(Default)]
 struct State {
-    standing: Option<Arc<Standing>>,
+    snapshot: Option<Arc<Snapshot>>,
     flight: Option<Flight>,
     /// When the flight began that brought what is known.
     landed: Option<Instant>,
@@ -91,39 +91,38 @@ impl Slot {
         {
             return Look::Refused(error.clone());
         }
-        let Some(standing) = state.standing.as_ref().filter(|standing| standing.fingerprint == fingerprint) else {
+        let Some(snapshot) = state.snapshot.as_ref().filter(|snapshot| snapshot.fingerprint == fingerprint) else {
             return Look::Unknown;
         };
-        let age = now.saturating_duration_since(standing.read_at);
-        if age >= standing.opened.expires_in {
+        let age = now.saturating_duration_since(snapshot.read_at);
+        if age >= snapshot.opened.expires_in {
             return Look::Unknown;
         }
         let is_flying =
             |flight: &Flight| !flight.is_lost() && now.saturating_duration_since(flight.started_at) > STALE_WAIT;
         if age < ages.refresh / 2 {
-            Look::Fresh(standing.clone())
+            Look::Fresh(snapshot.clone())
         } else if age < ages.refresh {
-            Look::Aging(standing.clone())
+            Look::Aging(snapshot.clone())
         } else if age >= ages.offline_grace {
             Look::Unknown
         } else if state.away_until.is_some_and(|until| now < until) || state.flight.as_ref().is_some_and(is_flying) {
-            Look::Away(standing.clone())
+            Look::Away(snapshot.clone())
         } else {
-            Look::Stale(standing.clone())
+            Look::Stale(snapshot.clone())
         }
     }
 
     /// What was last read for a fingerprint, whatever its age.
-    pub(super) fn current(&self, fingerprint: u64) -> Option<Arc<Standing>> {
-        self.read().standing.clone().filter(|standing| standing.fingerprint == fingerprint)
+    pub(super) fn current(&self, fingerprint: u64) -> Option<Arc<Snapshot>> {
+        self.read().snapshot.clone().filter(|snapshot| snapshot.fingerprint == fingerprint)
     }
 
     /// The flight of this fingerprint, started by `start` when there is none.
     pub(super) fn flight(&self, fingerprint: u64, start: impl FnOnce(Instant) -> Landing) -> Landing {
         let mut state = self.write();
-        let is_ours = |flight: &&Flight| flight.fingerprint == fingerprint && !flight.is_lost();
-        if let Some(flight) = state.flight.as_ref().filter(is_ours) {
-            return flight.landing.clone();
+        if let Some(landing) = state.running(fingerprint) {
+            return landing;
         }
         let started_at = Instant::now();
         let landing = start(started_at);
@@ -143,53 +142,41 @@ impl Slot {
         }
         state.landed = Some(started_at);
         match outcome {
-            Ok(standing) => {
-                state.standing = Some(standing.clone());
+            Ok(snapshot) => {
+                state.snapshot = Some(snapshot.clone());
                 state.refused = None;
                 state.away_until = None;
             }
             Err(error) if is_away(error) => state.away_until = Some(now + AWAY_FOR),
             Err(error) => {
-                state.standing = None;
+                state.snapshot = None;
                 state.refused = Some((fingerprint, error.clone(), now + REFUSED_FOR));
             }
         }
     }
 
-    /// Whether the person came with another role a moment ago.
+    /// Whether the user came with another role a moment ago.
     pub(super) fn disagrees(&self, fingerprint: u64, role: Role, within: Duration) -> bool {
-        self.read().standing.as_ref().is_some_and(|standing| {
-            standing.fingerprint != fingerprint
-                && standing.mapping.terms().role != role
-                && standing.read_at.elapsed() < within
+        self.read().snapshot.as_ref().is_some_and(|snapshot| {
+            snapshot.fingerprint != fingerprint
+                && snapshot.mapping.terms().role != role
+                && snapshot.read_at.elapsed() < within
         })
     }
 
-    /// Whether the books may be asked about a key that LiteLLM refused: not within [`RENEWED_FOR`] of a new key, nor
-    /// within [`ASKED_FOR`] of the last question.
+    /// Whether the store may be asked about a key that LiteLLM refused: not within [`RENEWED_FOR`] of a new key, nor
+    /// within [`ASKED_FOR`] of the last query.
     pub(super) fn may_renew(&self) -> bool {
-        let now = Instant::now();
         let mut state = self.write();
-        let is_past = |at: Option<Instant>, wait| at.is_none_or(|at| now.saturating_duration_since(at) >= wait);
-        let may = is_past(state.renewed_at, RENEWED_FOR) && is_past(state.asked_at, ASKED_FOR);
-        if may {
-            state.asked_at = Some(now);
-        }
-        may
+        state.renewed_at.is_none_or(|at| at.elapsed() >= RENEWED_FOR) && takes_turn(&mut state.asked_at, ASKED_FOR)
     }
 
-    /// Whether the books may be asked about a browser that is not known here: not within [`ASKED_FOR`] of the last question.
+    /// Whether the store may be asked about a browser that is not known here: not within [`ASKED_FOR`] of the last query.
     pub(super) fn may_look_for_browser(&self) -> bool {
-        let now = Instant::now();
-        let mut state = self.write();
-        let may = state.browser_asked_at.is_none_or(|at| now.saturating_duration_since(at) >= ASKED_FOR);
-        if may {
-            state.browser_asked_at = Some(now);
-        }
-        may
+        takes_turn(&mut self.write().browser_asked_at, ASKED_FOR)
     }
 
-    /// Whether the person may be signed in with one more browser now.
+    /// Whether the user may be signed in with one more browser now.
     pub(super) fn may_open_browser(&self) -> bool {
         let now = Instant::now();
         let mut state = self.write();
@@ -201,20 +188,18 @@ impl Slot {
 
     /// The flight that is on its way for a fingerprint.
     pub(super) fn running(&self, fingerprint: u64) -> Option<Landing> {
-        let state = self.read();
-        let flight = state.flight.as_ref().filter(|flight| flight.fingerprint == fingerprint && !flight.is_lost())?;
-        Some(flight.landing.clone())
+        self.read().running(fingerprint)
     }
 
     /// Forgets all that was read, and whatever is being read: it is from before a change.
     pub(super) fn forget(&self) {
         let mut state = self.write();
-        state.standing = None;
+        state.snapshot = None;
         state.flight = None;
         state.landed = Some(Instant::now());
     }
 
-    /// Lets the next question be asked anew: what the one that is on its way will bring may be from before.
+    /// Lets the next query start anew: what the one that is on its way will bring may be from before.
     pub(super) fn forget_flight(&self) {
         self.write().flight = None;
     }
@@ -235,6 +220,15 @@ impl Slot {
     }
 }
 
+// === impl State ===
+
+impl State {
+    fn running(&self, fingerprint: u64) -> Option<Landing> {
+        let is_ours = |flight: &&Flight| flight.fingerprint == fingerprint && !flight.is_lost();
+        self.flight.as_ref().filter(is_ours).map(|flight| flight.landing.clone())
+    }
+}
+
 // === impl Flight ===
 
 impl Flight {
@@ -242,6 +236,15 @@ impl Flight {
     fn is_lost(&self) -> bool {
         self.landing.has_changed().is_err()
     }
+}
+
+/// Whether the last time is long enough ago; then this is the last time.
+fn takes_turn(last: &mut Option<Instant>, wait: Duration) -> bool {
+    let may = last.is_none_or(|last| last.elapsed() >= wait);
+    if may {
+        *last = Some(Instant::now());
+    }
+    may
 }
 
 // === impl InFlight ===

@@ -121,7 +121,7 @@ async fn a_thousand_first_requests_are_one_flight_and_one_key() {
     for _ in 0..1000 {
         let (sessions, identity, mapping) = (sessions.clone(), identity.clone(), mapping.clone());
         tasks
-            .spawn(async move { sessions.open(&identity, &mapping).await.unwrap().standing.opened.session_id.clone() });
+            .spawn(async move { sessions.open(&identity, &mapping).await.unwrap().snapshot.opened.session_id.clone() });
     }
     let keys: std::collections::BTreeSet<_> = tasks.join_all().await.into_iter().collect();
     assert_eq!((keys.len(), *told.opens.lock().unwrap()), (1, 1));
@@ -200,10 +200,10 @@ async fn a_refused_key_is_replaced_once_a_minute_at_most() {
     let (identity, mapping) = somebody("a@b");
     let first = sessions.open(&identity, &mapping).await.unwrap();
     let second = sessions.renew(&first).await.unwrap().unwrap();
-    assert_ne!(first.standing.opened.session_id, second.standing.opened.session_id);
+    assert_ne!(first.snapshot.opened.session_id, second.snapshot.opened.session_id);
     // Another request that still had the first key gets the second without a further one being made.
     let again = sessions.renew(&first).await.unwrap().unwrap();
-    assert_eq!(again.standing.opened.session_id, second.standing.opened.session_id);
+    assert_eq!(again.snapshot.opened.session_id, second.snapshot.opened.session_id);
     tokio::time::advance(Duration::from_secs(59)).await;
     assert!(sessions.renew(&second).await.unwrap().is_none());
     assert_eq!(*told.opens.lock().unwrap(), 2);
