@@ -1,8 +1,8 @@
-//! The store: who has which account and which session, in LiteLLM's tables and our own, one transaction a change.
+//! The store: users' accounts and sessions, in LiteLLM's tables and our own, one transaction a change.
 //!
-//! In go a [`UserProfile`] and the [`Terms`] that the rules gave them; out comes what they get: an account with
-//! its settled state and a session key. The store decides nothing about who may come in; it refuses what its rows
-//! refuse: a block, a row that belongs to somebody else, a database that does not answer.
+//! It takes a [`UserProfile`] and the [`Terms`] that the rules gave the user, and returns the account and a session key. It
+//! does not decide who may come in; it refuses because of what the database holds or does: a block, a row that belongs to
+//! another user, no answer.
 
 pub mod admin;
 pub mod audit;
@@ -30,20 +30,20 @@ pub enum StoreError {
         /// LiteLLM's `user_id`.
         user_id: String,
     },
-    /// A row that vestibule did not make stands in the way.
+    /// There is a row that vestibule did not make.
     #[error("LiteLLM's user `{user_id}` is not this person's row: found by {found_by}. {remedy}")]
     Conflict {
-        /// The row in the way.
+        /// That row.
         user_id: String,
         /// The column it was found by.
         found_by: &'static str,
         /// What the operator can do.
         remedy: &'static str,
     },
-    /// The person's id is LiteLLM's own, or can't be one of its ids.
+    /// The user's id is LiteLLM's own, or can't be one of its ids.
     #[error("the person's id is reserved in LiteLLM, or can't be an id there")]
     ReservedId(String),
-    /// The person has no value for the configured `account.user_id`.
+    /// The user has no value for the configured `account.user_id`.
     #[error(
         "`account.user_id: {0}`, but the sign-in proxy sent none. Have it send the header, or choose another source"
     )]
@@ -67,7 +67,7 @@ pub type StoreFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, St
 /// Accounts and sessions, wherever they are kept.
 pub trait Store: Send + Sync + 'static {
     /// Makes the rows agree with the user and their terms, and gives the key. It reads first and writes only what
-    /// differs: a first sight makes user, account, session and key in one transaction; a known person costs one read.
+    /// differs: a first sight makes user, account, session and key in one transaction; a known user costs one read.
     /// Rows removed by hand are made again, keys near their end renewed, blocks seen.
     fn open<'a>(&'a self, profile: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession>;
 
@@ -77,7 +77,7 @@ pub trait Store: Send + Sync + 'static {
         no_browsers()
     }
 
-    /// Ends sessions at the wish of the person whose they are; gives LiteLLM's names of their keys. With `keep_keys` the
+    /// Ends a user's own sessions; gives LiteLLM's names of their keys. With `keep_keys` the
     /// keys stay in LiteLLM's table, expired, for its own API to delete: it forgets only what it finds there.
     fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> StoreFuture<'a, KeyTokens> {
         let _ = (session_ids, keep_keys);
@@ -96,11 +96,11 @@ pub trait Store: Send + Sync + 'static {
     /// Removes vestibule's own sessions that are over, and what of the audit was kept long enough.
     fn sweep(&self) -> StoreFuture<'_, SweepReport>;
 
-    /// Writes down who was turned away: at most once a person, code and minute, whoever else writes.
-    fn record_denials<'a>(&'a self, people: &'a [Denial]) -> StoreFuture<'a, ()>;
+    /// Records refused users: at most once a user, code and minute, over all replicas.
+    fn record_denials<'a>(&'a self, denials: &'a [Denial]) -> StoreFuture<'a, ()>;
 }
 
-/// Where nobody signs in to the admin UI.
+/// Of a store that keeps no sessions of the admin UI.
 fn no_browsers<'a, T: Send + 'a>() -> StoreFuture<'a, T> {
     Box::pin(async { Err(StoreError::NotReady("no browsers' sessions are kept here".into())) })
 }

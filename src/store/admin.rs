@@ -30,9 +30,9 @@ pub struct Account {
     pub blocked_reason: Option<String>,
     /// LiteLLM's keys that the block blocked.
     pub blocked_keys: i64,
-    /// LiteLLM's row says `metadata.scim_active: false`: no key of the person is taken there.
+    /// LiteLLM's row says `metadata.scim_active: false`: no key of the user is taken there.
     pub switched_off_in_litellm: bool,
-    /// The current session's key is blocked in LiteLLM, which keeps the person out.
+    /// The current session's key is blocked in LiteLLM, which keeps the user out.
     pub key_blocked_in_litellm: bool,
     /// LiteLLM's row is there.
     pub in_litellm: bool,
@@ -80,7 +80,7 @@ pub struct SecretUsage {
     pub last_expires_at: Option<String>,
 }
 
-/// Whom somebody means.
+/// Which user the operator means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserSelector {
     /// A `user_id` or an e-mail.
@@ -144,13 +144,13 @@ pub struct RevocationReport {
     pub sessions: Vec<String>,
     /// Their keys.
     pub keys: KeyTokens,
-    /// Other keys of the person that are blocked by it.
+    /// Other keys of the user that are blocked by it.
     pub blocked: KeyTokens,
     /// `metadata.scim_active` is set to false by it.
     pub switches_off: bool,
     /// It was blocked before.
     pub was_blocked: bool,
-    /// LiteLLM has a row of the person.
+    /// LiteLLM has a row of the user.
     pub in_litellm: bool,
 }
 
@@ -164,9 +164,9 @@ pub struct UnblockReport {
     pub keys: u64,
     /// `metadata.scim_active` gets back what it was.
     pub switches_on: bool,
-    /// LiteLLM keeps the person out all the same, by what vestibule did not do.
+    /// LiteLLM keeps the user out all the same, by what vestibule did not do.
     pub still_off: bool,
-    /// LiteLLM has a row of the person.
+    /// LiteLLM has a row of the user.
     pub in_litellm: bool,
 }
 

@@ -1,9 +1,9 @@
-//! The audit trail's words: what can happen to a person, and who did it.
+//! What the audit trail is made of: what can happen to a user, and who did it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Who does what nobody ordered by hand.
+/// The actor of what no operator ordered.
 pub const SYSTEM_ACTOR: &str = "vestibule";
 
 /// What happened. The name in the table never changes its meaning.
@@ -12,9 +12,9 @@ pub const SYSTEM_ACTOR: &str = "vestibule";
 pub enum EventKind {
     /// A first sight: user, account and session were made.
     Created,
-    /// A row that was there became the person's, by `account.adopt`.
+    /// A row that was there became the user's, by `account.adopt`.
     Adopted,
-    /// A row that was there became the person's, by an operator.
+    /// A row that was there became the user's, by an operator.
     Linked,
     /// An account was given to another issuer and subject.
     Moved,
@@ -24,17 +24,17 @@ pub enum EventKind {
     RoleChanged,
     /// A role changed by hand was put back.
     RoleUndone,
-    /// The e-mail followed the person's.
+    /// The e-mail followed the user's.
     EmailChanged,
-    /// Another row has the person's new e-mail; the old one stays.
+    /// Another row has the user's new e-mail; the old one stays.
     EmailRefused,
     /// Models and limits were written.
     AllowanceWritten,
-    /// An operator blocked the person.
+    /// An operator blocked the user.
     Blocked,
     /// An operator lifted the block.
     Unblocked,
-    /// The person was turned away; once a person, code and minute.
+    /// The user was refused; once a user, code and minute.
     Refused,
     /// A session and its key were made.
     SessionMade,
@@ -64,7 +64,7 @@ pub struct AuditEntry {
     pub event: String,
     /// Who did it.
     pub actor: String,
-    /// Our id of the account; none for somebody who has none.
+    /// Our id of the account, where there is one.
     pub account_id: Option<String>,
     /// LiteLLM's `user_id`, while the account is there.
     pub user_id: Option<String>,
@@ -87,7 +87,7 @@ pub struct AuditFilter {
     pub limit: i64,
 }
 
-/// Somebody who was turned away.
+/// A user who was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Denial {
     /// The sign-in source.
@@ -143,7 +143,7 @@ impl EventKind {
         }
     }
 
-    /// Whether `from` and `to` of the particulars are roles, not somebody's address.
+    /// Whether `from` and `to` of the particulars are roles, not addresses.
     pub(crate) fn is_of_roles(self) -> bool {
         matches!(self, Self::RoleChanged | Self::RoleUndone)
     }

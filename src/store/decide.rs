@@ -1,4 +1,4 @@
-//! What follows from what is there: who a new person becomes, what has to be written of a known one, which key they get.
+//! What follows from what was read: the row that a new user gets, what has to be written for a known one, which key they get.
 //!
 //! Pure, and shared by both databases. In go an identity, its terms and what was read; out comes what is to be written.
 

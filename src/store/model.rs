@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::secret::SessionKey;
 
-/// Who somebody is, in LiteLLM's own OpenID shape (`id, email, first_name, last_name, display_name, picture, provider`)
-/// with what vestibule adds. Plain data: only the gate can make an `Identity` of it.
+/// A user in LiteLLM's own OpenID shape (`id, email, first_name, last_name, display_name, picture, provider`), with what
+/// vestibule adds. Plain data: only `identity` can make an `Identity` of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserProfile {
     /// The operator's name for the sign-in source.
@@ -44,7 +44,7 @@ pub struct OpenedSession {
     pub session_id: String,
     /// The key.
     pub key: SessionKey,
-    /// How long the key lives if nobody renews it, by the database's clock.
+    /// How long the key lives if it is not renewed, by the database's clock.
     pub expires_in: Duration,
     /// The role in LiteLLM's row.
     pub role: Option<String>,

@@ -56,7 +56,7 @@ impl AttemptError {
         }
     }
 
-    /// A word for the log: an SQLSTATE where there is one. Not the database's text, which can hold a person's values.
+    /// A word for the log: an SQLSTATE where there is one. Not the database's text, which can hold a user's values.
     pub(super) fn code(&self) -> String {
         match self {
             Self::Database(error) => {
@@ -89,7 +89,7 @@ pub(super) fn pause(retry: u32) -> Duration {
 
 fn passing(error: &sqlx::Error) -> bool {
     match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
-        // Serialization, deadlock, an admin's shutdown, a crash, starting up, and: somebody inserted first.
+        // Serialization, deadlock, an admin's shutdown, a crash, starting up, and: another transaction inserted first.
         Some(code) => {
             matches!(&*code, "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "23505") || code.starts_with("08")
         }

@@ -49,7 +49,7 @@ impl AccountPlan {
             && self.email_refused.is_none()
     }
 
-    /// Compares the standing with the person and their terms.
+    /// Compares what was read with the user and their terms.
     pub(in crate::store) fn new(
         state: &AccountState,
         profile: &UserProfile,
@@ -77,7 +77,7 @@ impl AccountPlan {
         plan
     }
 
-    /// The e-mail follows the person's unless another row has it. Then the old one stays, which is told once.
+    /// The row's e-mail follows the user's unless another row has it. Then the old one stays, which is recorded once.
     fn email(&mut self, state: &AccountState, profile: &UserProfile, change: &mut UserChange) {
         let Some(wanted) = &profile.email else { return };
         let had = state.user.as_ref().and_then(|user| user.email.as_deref());
@@ -112,7 +112,7 @@ impl AccountPlan {
         }
         if state.user.is_some() && had != Some(mapped.as_str()) {
             change.user_role = Some(mapped.as_str());
-            // Somebody's hand is told apart from a changed mapping.
+            // A role changed by hand is told apart from a changed mapping.
             let name = if written { EventKind::RoleUndone } else { EventKind::RoleChanged };
             self.events.push(event(name, json!({ "from": had, "to": mapped.as_str() })));
         }
@@ -209,7 +209,7 @@ pub(in crate::store) fn allowance_text(allowance: &Allowance) -> String {
     .to_string()
 }
 
-/// A person's row as it is made.
+/// A user's row as it is made.
 pub(in crate::store) fn user_row(
     profile: &UserProfile,
     terms: &Terms,
@@ -227,7 +227,7 @@ pub(in crate::store) fn user_row(
     }
 }
 
-/// The `sso_user_id` of a known person: the subject, or where that is another's, one that can only be theirs.
+/// The `sso_user_id` of a known user: the subject, or where another row has it, one that can only be theirs.
 pub(in crate::store) fn sso_user_id(state: &AccountState, profile: &UserProfile) -> String {
     if state.sso_taken || is_suffixed(&state.user_id, &state.account_id) {
         suffixed(&profile.subject, &state.account_id)
@@ -245,7 +245,7 @@ pub(in crate::store) fn lowers(had: Option<&str>, written: Role) -> bool {
 /// What forbids giving this account a key at all.
 pub(in crate::store) fn refusal(state: &AccountState) -> Option<StoreError> {
     let scim_off = state.user.as_ref().is_some_and(|user| user.scim_off);
-    // A blocked key stays a block when its life is over: whoever blocked it meant the person.
+    // A blocked key stays a block when its life is over: the admin who blocked it meant the user.
     let key_blocked = state.stored.as_ref().and_then(|stored| stored.key.as_ref()).is_some_and(|key| key.blocked);
     (state.blocked || scim_off || key_blocked).then(|| StoreError::Blocked { user_id: state.user_id.clone() })
 }

@@ -21,7 +21,7 @@ const RENEWAL_SHARE: f64 = 0.25;
 const RENEWAL_SHARE_MAX: f64 = 0.5;
 /// A lowering longer ago than this is left out: LiteLLM has forgotten the old role.
 const LOWERED_TOLD_SECONDS: f64 = 600.0;
-/// The session's token is not its key's: somebody wrote into our tables.
+/// The session's token is not its key's: our tables were written to from outside.
 pub(in crate::store) const TOKEN_MISMATCH: &str = "token_mismatch";
 
 /// What is to be done about the session.
@@ -132,7 +132,7 @@ impl KeyPolicy {
         })
     }
 
-    /// A session with a key that nobody has had.
+    /// A session with a new key.
     pub(in crate::store) fn new_session(
         &self,
         account_id: &str,

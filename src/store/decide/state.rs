@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// One person's standing. All durations are seconds by the database's clock.
+/// An account with all that belongs to it. All durations are seconds by the database's clock.
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct AccountState {
     pub(in crate::store) account_id: String,
@@ -15,7 +15,7 @@ pub(in crate::store) struct AccountState {
     pub(in crate::store) email_refused: Option<String>,
     pub(in crate::store) blocked: bool,
     pub(in crate::store) lowered_seconds: Option<f64>,
-    /// LiteLLM's row; `None` when somebody deleted it.
+    /// LiteLLM's row; `None` when it was deleted.
     pub(in crate::store) user: Option<LitellmUser>,
     /// Another row has the e-mail that this one is to get.
     pub(in crate::store) email_taken: bool,
@@ -43,7 +43,7 @@ pub(in crate::store) struct LitellmUser {
     pub(in crate::store) email: Option<String>,
     pub(in crate::store) alias: Option<String>,
     pub(in crate::store) sso_user_id: Option<String>,
-    /// `metadata.scim_active` is false: LiteLLM refuses every key of the person (`auth/auth_checks.py`).
+    /// `metadata.scim_active` is false: LiteLLM refuses every key of the user (`auth/auth_checks.py`).
     pub(in crate::store) scim_off: bool,
 }
 
@@ -56,7 +56,7 @@ pub(in crate::store) struct StoredSession {
     pub(in crate::store) token: String,
     pub(in crate::store) age_seconds: f64,
     pub(in crate::store) left_seconds: f64,
-    /// LiteLLM's row; `None` when somebody deleted it.
+    /// LiteLLM's row; `None` when it was deleted.
     pub(in crate::store) key: Option<LitellmKey>,
 }
 
@@ -66,11 +66,11 @@ pub(in crate::store) struct LitellmKey {
     pub(in crate::store) blocked: bool,
     /// It still belongs to the account's user.
     pub(in crate::store) own: bool,
-    /// `None` = it never expires, as somebody must have made it.
+    /// `None` = it never expires: an admin changed it.
     pub(in crate::store) left_seconds: Option<f64>,
 }
 
-/// A row of LiteLLM's that could be a new person's.
+/// A row of LiteLLM's that could be a new user's.
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of one row")]
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct CandidateRow {

@@ -1,4 +1,4 @@
-//! Who a new person becomes in LiteLLM's table: a row of their own, a row that is adopted, or a conflict.
+//! The row of a new user in LiteLLM's table: one of their own, one that is adopted, or a conflict.
 //!
 //! Pure: in go the rows that could be theirs, out comes one way or the reason why there is none.
 
@@ -19,7 +19,7 @@ const BY_EMAIL: &str = "If it is, add `email` to `account.adopt`; else change th
 const OWNED_EMAIL: &str = "Another account has this e-mail: change one of the two at its sign-in source";
 const TWO_ROWS: &str = "Two rows could be this person's: merge them, or change the id or e-mail of the wrong one";
 
-/// What becomes of a new person.
+/// The row of a new user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) enum RowChoice {
     /// A row of their own.
@@ -28,7 +28,7 @@ pub(in crate::store) enum RowChoice {
     Adopt { user_id: String, by: &'static str },
 }
 
-/// The `user_id` that the rules want for a person.
+/// The `user_id` that the rules want for a user.
 pub(in crate::store) fn wanted_user_id<'a>(
     profile: &'a UserProfile,
     rules: &AccountRules,
@@ -41,7 +41,7 @@ pub(in crate::store) fn wanted_user_id<'a>(
     id.map(String::as_str).ok_or(StoreError::NoId(name))
 }
 
-/// Refuses an id that LiteLLM keeps for itself, or that nobody could tell from another by eye.
+/// Refuses an id that LiteLLM keeps for itself, or that can't be told from another by eye.
 pub(in crate::store) fn check_user_id(user_id: &str, further: &[String]) -> Result<(), StoreError> {
     let bad = !text::is_id(user_id)
         || reserved::is_reserved(user_id)
@@ -54,17 +54,17 @@ pub(in crate::store) fn is_suffixed(text: &str, account_id: &str) -> bool {
     text.strip_suffix(account_id).is_some_and(|rest| rest.ends_with(SUFFIX))
 }
 
-/// An id of one's own beside another's plain one. The account's id is 128 random bits made here and told to nobody
-/// before: no subject, of whatever issuer, can have been chosen to equal it.
+/// A distinct id where the plain one belongs to another account. The account's id is 128 random bits, made here and not
+/// known outside before: no subject of any issuer can have been chosen to equal it.
 pub(in crate::store) fn suffixed(text: &str, account_id: &str) -> String {
     format!("{text}{SUFFIX}{account_id}")
 }
 
-/// Decides between a row of one's own, one that was there, and a refusal.
+/// Decides between a new row, one that was there, and a refusal.
 ///
-/// A row that another account of ours owns is nobody else's, ever: where it has the wanted ids, the new person's are
+/// A row that an account of ours owns is never given to another: where it has the wanted ids, the new user's are
 /// suffixed (two issuers may know the same subject); where it has their e-mail, that is a conflict, because LiteLLM
-/// finds people by e-mail too. A row of nobody's is adopted by a column that `account.adopt` lists, and never one
+/// finds users by e-mail too. A row without an account is adopted by a column that `account.adopt` lists, and never one
 /// with an admin role.
 pub(in crate::store) fn choose(
     found: &[CandidateRow],
@@ -99,7 +99,7 @@ pub(in crate::store) fn choose(
     Ok(RowChoice::Create { user_id: own(id_taken, wanted), sso_user_id: own(id_taken || sso_taken, subject) })
 }
 
-/// The column by which a row of nobody's may be taken over.
+/// The column by which a row without an account may be taken over.
 fn adoptable(row: &CandidateRow, adopt: &[AdoptBy]) -> Result<&'static str, StoreError> {
     let (column, remedy) = found_by(row);
     if row.role.as_deref().and_then(Role::parse).is_some_and(Role::is_admin) {

@@ -83,7 +83,7 @@ impl Postgres {
         .await
     }
 
-    /// Lifts a block: what it did is undone where nobody has changed it since.
+    /// Lifts a block: what it did is undone where it was not changed since.
     pub async fn unblock(&self, account: &Account, options: &ChangeOptions) -> ChangeResult<UnblockReport> {
         let lock = lock_id(&account.issuer, &account.subject);
         self.changing(&[lock], options.dry_run, async |on| {

@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// A connection. Dropped halfway (an error, a time-out, a caller who went away), it is closed: the server then rolls
-/// back, and nobody waits for an answer that may never come.
+/// A connection. Dropped halfway (an error, a time-out, a caller that went away), it is closed: the server then rolls
+/// back, and no task waits for an answer that may never come.
 pub(super) struct ConnectionGuard {
     connection: Option<PoolConnection<sqlx::Postgres>>,
     _place: OwnedSemaphorePermit,
@@ -19,7 +19,7 @@ pub(super) struct ConnectionGuard {
 
 impl ConnectionGuard {
     /// Waits for one of as many places as the pool has connections, then for a connection. So the pool's own time-out is
-    /// one for connecting alone: a queue of people may be longer than an absent database is waited for.
+    /// one for connecting alone: a queue of requests may be longer than an absent database is waited for.
     pub(super) async fn new(pool: &PgPool, permits: &Arc<Semaphore>, queue: Duration) -> Result<Self, sqlx::Error> {
         let place = timeout(queue, permits.clone().acquire_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
