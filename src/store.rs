@@ -15,7 +15,7 @@ pub mod sqlite;
 mod steps;
 pub(crate) mod text;
 
-pub use self::model::{OpenedSession, SweepReport, UiSession, UserProfile};
+pub use self::model::{IssuedKey, OpenedSession, SweepReport, UserProfile};
 
 use self::admin::KeyTokens;
 use self::audit::Denial;
@@ -72,7 +72,7 @@ pub trait Store: Send + Sync + 'static {
     fn open<'a>(&'a self, profile: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession>;
 
     /// Makes a session for one more browser of an account, and ends the oldest where there are too many.
-    fn open_ui<'a>(&'a self, account_id: &'a str) -> StoreFuture<'a, UiSession> {
+    fn open_ui<'a>(&'a self, account_id: &'a str) -> StoreFuture<'a, IssuedKey> {
         let _ = account_id;
         no_browsers()
     }

@@ -13,12 +13,12 @@ use crate::litellm::credentials::KeyHeaders;
 use crate::refusal::{Code, Refusal};
 use crate::secret::{PLACEHOLDER_PREFIX, SessionKey};
 use crate::store::admin::KeyTokens;
-use crate::store::{StoreError, UiSession, UserProfile};
+use crate::store::{IssuedKey, StoreError, UserProfile};
 
 /// One browser's session.
 pub(super) struct Browser {
     session_id: String,
-    key: KeyHeaders,
+    pub(super) key: KeyHeaders,
     clear: SessionKey,
     ends_at: Instant,
 }
@@ -37,13 +37,9 @@ pub enum Shown {
 
 impl Browser {
     /// `None` when the key can't stand in a header, which ours can.
-    pub(super) fn new(ui: UiSession, read_at: Instant) -> Option<Self> {
+    pub(super) fn new(ui: IssuedKey, read_at: Instant) -> Option<Self> {
         let key = KeyHeaders::of(&ui.key)?;
         Some(Self { session_id: ui.session_id, key, clear: ui.key, ends_at: read_at + ui.expires_in })
-    }
-
-    pub(super) fn key(&self) -> &KeyHeaders {
-        &self.key
     }
 }
 
@@ -51,7 +47,7 @@ impl Browser {
 
 impl Session {
     /// Its browser's session.
-    fn browser(&self) -> Option<&Browser> {
+    pub(super) fn browser(&self) -> Option<&Browser> {
         self.snapshot.browsers.get(self.browser?)
     }
 

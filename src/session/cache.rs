@@ -117,8 +117,7 @@ impl Session {
 
     /// The key, in the forms in which it goes up.
     pub fn key(&self) -> &KeyHeaders {
-        let browser = self.browser.and_then(|at| self.snapshot.browsers.get(at));
-        browser.map_or(&self.snapshot.key, Browser::key)
+        self.browser().map_or(&self.snapshot.key, |browser| &browser.key)
     }
 
     /// A stable name for logs that says nothing of the user.

@@ -8,6 +8,6 @@ mod state;
 mod user_id;
 
 pub(super) use self::account_plan::{AccountPlan, allowance_text, refusal, user_row};
-pub(super) use self::key_policy::{IssuedKey, KeyPolicy, NewSession, SessionPlan, TOKEN_MISMATCH, no_randomness};
+pub(super) use self::key_policy::{KeyPolicy, NewSession, SessionPlan, TOKEN_MISMATCH, no_randomness, seconds};
 pub(super) use self::state::{AccountState, CandidateRow, LitellmKey, LitellmUser, StoredSession, StoredUiSession};
 pub(super) use self::user_id::{RowChoice, check_user_id, choose, wanted_user_id};

@@ -49,12 +49,12 @@ pub struct OpenedSession {
     /// The role in LiteLLM's row.
     pub role: Option<String>,
     /// The living sessions of their browsers.
-    pub ui: Vec<UiSession>,
+    pub ui: Vec<IssuedKey>,
 }
 
-/// A browser's session in the admin UI.
+/// A session and its key.
 #[derive(Clone)]
-pub struct UiSession {
+pub struct IssuedKey {
     /// Our id of the session.
     pub session_id: String,
     /// The key.

@@ -57,7 +57,7 @@ use crate::store::audit::Denial;
 use crate::store::retry::{AttemptError, RETRIES_MAX, pause};
 use crate::store::rows::{Parameter, Transaction};
 use crate::store::steps::StoreRules;
-use crate::store::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, UiSession, UserProfile};
+use crate::store::{IssuedKey, OpenedSession, Store, StoreError, StoreFuture, SweepReport, UserProfile};
 
 /// Rows of one sweeping transaction.
 const SWEEP_BATCH: i64 = 500;
@@ -196,7 +196,7 @@ impl Store for Postgres {
         Box::pin(self.with_retry(|| self.open_once(profile, terms)))
     }
 
-    fn open_ui<'a>(&'a self, account_id: &'a str) -> StoreFuture<'a, UiSession> {
+    fn open_ui<'a>(&'a self, account_id: &'a str) -> StoreFuture<'a, IssuedKey> {
         Box::pin(self.with_retry(move || self.open_ui_once(account_id)))
     }
 

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::audit::{AuditEvent, EventKind, SYSTEM_ACTOR, event};
 use super::decide::{
-    AccountPlan, AccountState, CandidateRow, IssuedKey, KeyPolicy, LitellmUser, NewSession, RowChoice, SessionPlan,
-    TOKEN_MISMATCH, allowance_text, check_user_id, choose, no_randomness, refusal, user_row, wanted_user_id,
+    AccountPlan, AccountState, CandidateRow, KeyPolicy, LitellmUser, NewSession, RowChoice, SessionPlan,
+    TOKEN_MISMATCH, allowance_text, check_user_id, choose, no_randomness, refusal, seconds, user_row, wanted_user_id,
 };
 use super::retry::AttemptError;
 use super::rows::{Parameter, RowReader, Transaction, json_text};
-use super::{OpenedSession, UserProfile};
+use super::{IssuedKey, OpenedSession, UserProfile};
 use crate::config::{AccountRules, Litellm, SessionRules, Terms};
 use crate::litellm::tables::{AllowanceColumns, Tables};
 use crate::secret::{self, SessionKind};
@@ -247,7 +247,7 @@ impl<'a, T: Transaction> Steps<'a, T> {
                     let parameters: [&dyn Parameter; 3] = [&stored.id, &left_seconds, &renewed.detail.to_string()];
                     self.must(&statements.extend_session, &parameters).await?;
                     self.recorded.push(renewed);
-                    return Ok(IssuedKey { left_seconds, ..stored.kept(key) });
+                    return Ok(IssuedKey { expires_in: seconds(left_seconds), ..stored.kept(key) });
                 }
                 SessionPlan::Rotate => {
                     self.must(&statements.retire_session, &[&stored.id, &key_policy.grace]).await?;
@@ -277,16 +277,16 @@ impl<'a, T: Transaction> Steps<'a, T> {
         let StoreRules { statements, key_policy, .. } = self.rules;
         let NewSession { issued, nonce, secret_id, row } = key_policy.new_session(account_id, user_id, kind)?;
         if let Some(members) = detail.as_object_mut() {
-            members.insert("session".to_owned(), issued.id.as_str().into());
+            members.insert("session".to_owned(), issued.session_id.as_str().into());
         }
         let parameters: [&dyn Parameter; 9] = [
-            &issued.id,
+            &issued.session_id,
             &account_id,
             &kind.as_str(),
             &nonce.as_slice(),
             &secret_id,
             &row.token,
-            &issued.left_seconds,
+            &row.life_seconds,
             &json_text(&row),
             &detail.to_string(),
         ];

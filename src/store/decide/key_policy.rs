@@ -11,7 +11,7 @@ use crate::config::{AccountRules, Litellm, SessionRules};
 use crate::litellm::tables::{KeyRow, mark};
 use crate::litellm::ui::{UI_MAX_BUDGET, UI_TEAM};
 use crate::secret::{self, NONCE_BYTES, SessionKey, SessionKind, SessionSecrets};
-use crate::store::{OpenedSession, StoreError, UiSession};
+use crate::store::{IssuedKey, OpenedSession, StoreError};
 
 /// A session is renewed when this much is left of it…
 const RENEWAL_SECONDS: f64 = 300.0;
@@ -48,13 +48,6 @@ pub(in crate::store) struct KeyPolicy {
     settle_seconds: f64,
 }
 
-/// A session that was just made or found.
-pub(in crate::store) struct IssuedKey {
-    pub(in crate::store) id: String,
-    pub(in crate::store) key: SessionKey,
-    pub(in crate::store) left_seconds: f64,
-}
-
 /// A session that is to be written.
 pub(in crate::store) struct NewSession<'a> {
     pub(in crate::store) issued: IssuedKey,
@@ -88,11 +81,11 @@ impl KeyPolicy {
     }
 
     /// A browser's session with its key made again; `None` where a secret is missing, or the row is not what we wrote.
-    pub(in crate::store) fn ui_session(&self, stored: &StoredUiSession, account_id: &str) -> Option<UiSession> {
+    pub(in crate::store) fn ui_session(&self, stored: &StoredUiSession, account_id: &str) -> Option<IssuedKey> {
         let nonce = STANDARD.decode(&stored.nonce).ok()?;
         let key = self.secrets.session_key(&stored.secret_id, SessionKind::Ui, account_id, &nonce)?;
-        let expires_in = Duration::try_from_secs_f64(stored.left_seconds.max(0.0)).ok()?;
-        (key.token() == stored.token).then(|| UiSession { session_id: stored.id.clone(), key, expires_in })
+        let expires_in = seconds(stored.left_seconds);
+        (key.token() == stored.token).then(|| IssuedKey { session_id: stored.id.clone(), key, expires_in })
     }
 
     fn window(&self) -> f64 {
@@ -146,7 +139,6 @@ impl KeyPolicy {
             .secrets
             .session_key(secret_id, kind, account_id, &nonce)
             .ok_or_else(|| StoreError::SecretMismatch(secret_id.to_owned()))?;
-        let left_seconds = self.first_life();
         let row = KeyRow {
             token: key.token(),
             key_name: key.display_name(),
@@ -155,9 +147,10 @@ impl KeyPolicy {
             team_id: (kind == SessionKind::Ui).then_some(UI_TEAM),
             max_budget: (kind == SessionKind::Ui).then_some(UI_MAX_BUDGET),
             metadata: json!({ "vestibule": mark(Some((&id, kind))) }),
-            life_seconds: left_seconds,
+            life_seconds: self.first_life(),
         };
-        Ok(NewSession { issued: IssuedKey { id, key, left_seconds }, nonce, secret_id, row })
+        let issued = IssuedKey { session_id: id, key, expires_in: seconds(row.life_seconds) };
+        Ok(NewSession { issued, nonce, secret_id, row })
     }
 
     /// What the caller gets: the account, with the session that was kept or made.
@@ -167,9 +160,9 @@ impl KeyPolicy {
             account_id: state.account_id.clone(),
             user_id: state.user_id.clone(),
             lowered_ago: state.lowered_seconds.filter(|ago| *ago < told).map(seconds),
-            session_id: issued.id,
+            session_id: issued.session_id,
             key: issued.key,
-            expires_in: seconds(issued.left_seconds),
+            expires_in: issued.expires_in,
             role: state.user.as_ref().and_then(|user| user.role.clone()),
             ui: state.ui.iter().filter_map(|stored| self.ui_session(stored, &state.account_id)).collect(),
         }
@@ -187,7 +180,7 @@ impl StoredSession {
 
     /// It goes on as it is, with its key made again.
     pub(in crate::store) fn kept(&self, key: SessionKey) -> IssuedKey {
-        IssuedKey { id: self.id.clone(), key, left_seconds: self.left() }
+        IssuedKey { session_id: self.id.clone(), key, expires_in: seconds(self.left()) }
     }
 }
 
@@ -195,7 +188,7 @@ pub(in crate::store) fn no_randomness() -> StoreError {
     StoreError::Unavailable("the system has no randomness to give".into())
 }
 
-fn seconds(count: f64) -> Duration {
+pub(in crate::store) fn seconds(count: f64) -> Duration {
     Duration::try_from_secs_f64(count.max(0.0)).unwrap_or_default()
 }
 

@@ -1,7 +1,5 @@
 //! Sessions of browsers in the admin UI: one a browser.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::Postgres;
@@ -12,7 +10,7 @@ use crate::store::audit::{EventKind, SYSTEM_ACTOR, event};
 use crate::store::retry::AttemptError;
 use crate::store::rows::{RowReader, Transaction};
 use crate::store::steps::Steps;
-use crate::store::{StoreError, UiSession};
+use crate::store::{IssuedKey, StoreError};
 
 /// Browsers of one user.
 const UI_SESSIONS_MAX: usize = 10;
@@ -21,7 +19,7 @@ const UI_SESSIONS_MAX: usize = 10;
 
 impl Postgres {
     /// One try.
-    pub(super) async fn open_ui_once(&self, account_id: &str) -> Result<UiSession, AttemptError> {
+    pub(super) async fn open_ui_once(&self, account_id: &str) -> Result<IssuedKey, AttemptError> {
         let account = format!(
             "SELECT id AS account_id, issuer, subject, user_id, blocked_at IS NOT NULL AS blocked FROM {}.account \
              WHERE id = $1 FOR UPDATE",
@@ -41,8 +39,7 @@ impl Postgres {
             let made = steps.create_session(account_id, &user_id, SessionKind::Ui, json!({ "kind": "ui" })).await?;
             let events = steps.recorded;
             on.told.push(AuditLine { whose, actor: SYSTEM_ACTOR.to_owned(), events });
-            let expires_in = Duration::try_from_secs_f64(made.left_seconds).unwrap_or_default();
-            Ok(UiSession { session_id: made.id, key: made.key, expires_in })
+            Ok(made)
         })
         .await
     }

@@ -123,7 +123,7 @@ DELETE FROM session WHERE id = $1";
 
 /// Sessions that are over. A blocked key stays, because its block keeps a user out and would go with it.
 pub(super) const OVER: &str = "
-SELECT s.id, s.token FROM session s WHERE s.expires_at < unixepoch('now', 'subsec')
+SELECT s.id FROM session s WHERE s.expires_at < unixepoch('now', 'subsec')
 AND NOT (s.current AND EXISTS (SELECT 1 FROM \"LiteLLM_VerificationToken\" b WHERE b.token = s.token AND b.blocked))";
 
 /// `$1` issuer, `$2` subject, `$3` code. Once a user, code and minute.
