@@ -28,7 +28,6 @@
 mod accounts;
 mod audit;
 mod block;
-mod change;
 mod connect;
 mod connection;
 mod inspect;
@@ -38,6 +37,7 @@ mod open;
 mod revoke;
 mod schema;
 mod statements;
+mod transaction;
 mod ui;
 
 pub use self::inspect::planned_user_id;

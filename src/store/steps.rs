@@ -1,5 +1,5 @@
-//! `open` inside its transaction: the steps that make the rows agree with a user and their terms. Both databases take
-//! them; each has its own words ([`Statements`]).
+//! `open` inside its transaction: the steps that make the rows agree with a user and their terms. They are the same in both
+//! databases; each has its own SQL ([`Statements`]).
 //!
 //! The session row is always written before the key row: the sweep locks in the same order.
 
@@ -17,8 +17,7 @@ use crate::config::{AccountRules, Litellm, SessionRules, Terms};
 use crate::litellm::tables::{AllowanceColumns, Tables};
 use crate::secret::{self, SessionKind};
 
-/// The text of the steps' statements in one database. Where it says "must", no row returned means that there was nothing
-/// to write to.
+/// The text of the steps' statements in one database.
 #[derive(Debug)]
 pub(super) struct Statements {
     /// LiteLLM's side.
@@ -30,13 +29,15 @@ pub(super) struct Statements {
     /// Rows of LiteLLM's that could be a new user's. `$1` the `user_id` wanted, `$2` subject, `$3` e-mail. Always a row, so
     /// that `id_taken` is told: an account of ours can own an id whose user row was deleted.
     pub(super) find: String,
-    /// User, account and audit of a new user: `$1` a `UserRow`, `$2` the account, `$3` the events, all as JSON. Must.
+    /// User, account and audit of a new user: `$1` a `UserRow`, `$2` the account, `$3` the events, all as JSON. Returns a row
+    /// if it wrote them.
     pub(super) create_account: String,
-    /// The account of a user whose row was there before: `$1` id, `$2` issuer, `$3` subject, `$4` `user_id`. Must.
+    /// The account of a user whose row was there before: `$1` id, `$2` issuer, `$3` subject, `$4` `user_id`. Returns a row
+    /// if it wrote it.
     pub(super) adopt: String,
-    /// `$1` a `UserRow` as JSON. Must.
+    /// `$1` a `UserRow` as JSON. Returns a row if it wrote it.
     pub(super) insert_user: String,
-    /// `$1` a `UserChange` as JSON. Gives `user_role` as it was before. Must.
+    /// `$1` a `UserChange` as JSON. Returns `user_role` as it was before, or no row where there is none.
     pub(super) update_user: String,
     /// Writes an allowance: `$1` the `user_id`, `$2` the columns as JSON. `None` where there is nothing to write.
     pub(super) update_allowance: fn(&Tables, &AllowanceColumns) -> Option<String>,
@@ -45,9 +46,11 @@ pub(super) struct Statements {
     /// A session, its key and its audit: `$1` id, `$2` account, `$3` kind, `$4` nonce, `$5` secret, `$6` token, `$7` seconds to
     /// live, `$8` a `KeyRow` as JSON, `$9` what the audit says.
     pub(super) create_session: String,
-    /// A longer life for a session and its key: `$1` id, `$2` seconds from now, `$3` what the audit says. Must.
+    /// A longer life for a session and its key: `$1` id, `$2` seconds from now, `$3` what the audit says.
+    /// Returns a row if the key was there.
     pub(super) extend_session: String,
-    /// A session is current no more, and lives on for a while with its key: `$1` id, `$2` seconds from now. Must.
+    /// A session is current no more, and lives on for a while with its key: `$1` id, `$2` seconds from now. Returns a row if
+    /// the key was there.
     pub(super) retire_session: String,
     /// A session and its key are gone. `$1` id.
     pub(super) end_session: String,
@@ -68,8 +71,8 @@ pub(super) struct StoreRules {
 
 /// The steps in one transaction.
 pub(super) struct Steps<'a, T> {
-    pub(super) on: &'a mut T,
-    pub(super) rules: &'a StoreRules,
+    on: &'a mut T,
+    rules: &'a StoreRules,
     /// What was written into the audit.
     pub(super) recorded: Vec<AuditEvent>,
 }
@@ -133,11 +136,7 @@ impl<'a, T: Transaction> Steps<'a, T> {
         if !plan.is_empty() {
             self.reconcile(&mut state, &mut plan, profile, terms).await?;
         }
-        if !plan.events.is_empty() {
-            let events = json_text(&plan.events);
-            self.on.rows(&statements.audit, &[&state.account_id, &SYSTEM_ACTOR, &events]).await?;
-            self.recorded.append(&mut plan.events);
-        }
+        self.record(&state.account_id, plan.events).await?;
         let issued = self.session(&state, session).await?;
         Ok(self.rules.key_policy.opened(&state, issued))
     }
@@ -152,7 +151,16 @@ impl<'a, T: Transaction> Steps<'a, T> {
         Ok(rows.first().map(AccountState::from_row).transpose()?)
     }
 
-    /// Runs a statement that must find what it writes to.
+    /// Writes events into the audit.
+    async fn record(&mut self, account_id: &str, events: Vec<AuditEvent>) -> Result<(), AttemptError> {
+        if !events.is_empty() {
+            self.on.rows(&self.rules.statements.audit, &[&account_id, &SYSTEM_ACTOR, &json_text(&events)]).await?;
+        }
+        self.recorded.extend(events);
+        Ok(())
+    }
+
+    /// Runs a statement that returns a row if it wrote something; without one, another transaction was faster.
     async fn must(&mut self, statement: &str, parameters: &[&dyn Parameter]) -> Result<T::Row, AttemptError> {
         self.on.rows(statement, parameters).await?.into_iter().next().ok_or(AttemptError::Again)
     }
@@ -175,9 +183,8 @@ impl<'a, T: Transaction> Steps<'a, T> {
             RowChoice::Adopt { user_id, by } => {
                 check_user_id(&user_id, reserved_ids)?;
                 self.must(&statements.adopt, &[&account_id, &profile.issuer, &profile.subject, &user_id]).await?;
-                let adopted = [event(EventKind::Adopted, json!({ "user_id": user_id, "by": by }))];
-                self.on.rows(&statements.audit, &[&account_id, &SYSTEM_ACTOR, &json_text(&adopted)]).await?;
-                self.recorded.extend(adopted);
+                let adopted = event(EventKind::Adopted, json!({ "user_id": user_id, "by": by }));
+                self.record(&account_id, vec![adopted]).await?;
                 Ok(None)
             }
             RowChoice::Create { user_id, sso_user_id } => {

@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 
 use super::Postgres;
 use super::accounts::utc;
-use super::change::Work;
+use super::transaction::Work;
 use crate::store::StoreError;
 use crate::store::admin::Account;
 use crate::store::audit::{AuditEntry, AuditEvent, AuditFilter, Denial, EventKind, SYSTEM_ACTOR, event};

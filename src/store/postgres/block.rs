@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 
 use super::Postgres;
-use super::change::{ChangeResult, Work, gone};
 use super::open::lock_id;
+use super::transaction::{ChangeResult, Work, gone};
 use crate::store::admin::{Account, ChangeOptions, KeyTokens, RevocationReport, SessionSelector, UnblockReport};
 use crate::store::audit::{EventKind, event};
 use crate::store::retry::AttemptError;

@@ -5,9 +5,9 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use super::Postgres;
-use super::change::Work;
 use super::migrate::VERSION;
 use super::schema::Missing;
+use super::transaction::Work;
 use crate::config::{AccountRules, Litellm, written};
 use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::litellm::tables::NEEDS;

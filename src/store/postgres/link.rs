@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::Postgres;
 use super::audit::AuditSubject;
-use super::change::{ChangeResult, Work, gone};
 use super::open::lock_id;
+use super::transaction::{ChangeResult, Work, gone};
 use crate::secret;
 use crate::store::admin::{Account, ChangeOptions, Conflict, LinkReport, RevocationReport, SessionSelector};
 use crate::store::audit::{EventKind, event};

@@ -5,8 +5,8 @@
 //! advisory lock, with a second look inside it: replicas start together.
 
 use super::Postgres;
-use super::change::Work;
 use super::schema::is_denied;
+use super::transaction::Work;
 use crate::litellm::tables::{self, quoted};
 use crate::store::StoreError;
 use crate::store::retry::AttemptError;

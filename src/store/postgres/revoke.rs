@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 
 use super::Postgres;
 use super::audit::AuditSubject;
-use super::change::{ChangeResult, Work};
+use super::transaction::{ChangeResult, Work};
 use crate::store::admin::{ChangeOptions, KeyTokens, RevocationReport, SessionSelector};
 use crate::store::audit::{EventKind, event};
 use crate::store::retry::AttemptError;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Postgres;
-use super::change::Work;
+use super::transaction::Work;
 use crate::litellm::tables::{self, Need, quoted};
 use crate::store::StoreError;
 use crate::store::retry::AttemptError;

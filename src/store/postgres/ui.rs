@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Postgres;
 use super::audit::{AuditLine, AuditSubject};
-use super::change::Work;
+use super::transaction::Work;
 use crate::secret::SessionKind;
 use crate::store::audit::{EventKind, SYSTEM_ACTOR, event};
 use crate::store::retry::AttemptError;

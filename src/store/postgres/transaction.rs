@@ -1,7 +1,7 @@
 //! One transaction: committed as a whole and then told to the log, or rolled back.
 
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{AssertSqlSafe, Postgres as Driver, Transaction as Begun};
 
 use super::Postgres;
 use super::audit::AuditLine;
@@ -16,7 +16,7 @@ pub(super) type ChangeResult<T> = Result<Result<T, Conflict>, StoreError>;
 
 /// A transaction that is being worked in.
 pub(super) struct Work<'c> {
-    begun: Begun<'c, Driver>,
+    begun: sqlx::Transaction<'c, sqlx::Postgres>,
     /// What the log is told once it is committed.
     pub(super) told: Vec<AuditLine>,
 }
