@@ -1,11 +1,10 @@
 //! The store in LiteLLM's own Postgres: accounts and sessions in a schema of ours, user and key rows in LiteLLM's.
 //!
-//! In go users and their terms, out come accounts and keys; a change is one transaction over both schemas. It refuses
-//! what must be refused, and says `Unavailable` where the database doesn't answer in time. Who may come in, and
-//! what is kept in memory, is decided elsewhere.
+//! A change is one transaction over both schemas. The store returns `Unavailable` where the database doesn't answer in time.
+//! Who may come in, and what is kept in memory, is decided elsewhere.
 //!
-//! Nothing here outlives a transaction on the server, so PgBouncer in transaction mode may stand between: no prepared
-//! statement with a name, no session-level lock or setting.
+//! Nothing outlives a transaction on the server, so that PgBouncer in transaction mode may stand between: no named prepared
+//! statement, no session-level lock or setting.
 //!
 //! # Rights
 //!
@@ -67,7 +66,7 @@ const SWEEP_BATCHES_MAX: u32 = 200;
 /// The store on Postgres.
 #[derive(Debug)]
 pub struct Postgres {
-    /// In words, why there is no pool: the URL can't be read.
+    /// The error is why there is no pool: the URL can't be read.
     pool: Result<PgPool, String>,
     /// As many as the pool has connections.
     permits: Arc<Semaphore>,
@@ -86,8 +85,8 @@ pub struct Postgres {
 // === impl Postgres ===
 
 impl Postgres {
-    /// Takes the settings and connects to nothing yet: start-up never waits for the database. It is to be called in a
-    /// tokio runtime, which the pool then lives on.
+    /// Does not connect yet: start-up never waits for the database. Call it inside the tokio runtime that the pool is to live
+    /// on.
     pub fn connect(database: &Database, litellm: &Litellm, account: &AccountRules, session: &SessionRules) -> Self {
         let pool = connect::options(database, litellm).map(|options| {
             PgPoolOptions::new()
@@ -117,12 +116,12 @@ impl Postgres {
         Self { audit_retention: retention, is_person_in_clear, ..self }
     }
 
-    /// Makes our own tables, or brings them to this program's version, and looks at nothing else: the owner's part.
+    /// Makes our own tables, or brings them to this program's version, and checks nothing else: what the owner runs.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.with_retry(|| self.migrate_once()).await
     }
 
-    /// Works until it is done, tries again what may pass, and gives up when the time is over.
+    /// Repeats an attempt that failed for a transient reason, and gives up when the time is over.
     async fn with_retry<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, AttemptError>>,
@@ -163,7 +162,7 @@ impl Postgres {
         Ok(all)
     }
 
-    /// A session that another transaction has locked is left for the next time. A blocked key stays, because its block
+    /// A session that another transaction has locked is left for the next sweep. A blocked key stays, because its block
     /// keeps a user out and would go with it.
     async fn sweep_sessions(&self) -> Result<u64, StoreError> {
         let (own, litellm) = (&self.own, &self.rules.statements.litellm);

@@ -120,27 +120,6 @@ impl Sqlite {
         }
         outcome.map_err(AttemptError::into_error)
     }
-
-    async fn sweep_once(&self) -> Result<SweepReport, StoreError> {
-        self.change(async |on| {
-            let over = on.rows(sql::OVER, &[]).await?;
-            for row in &over {
-                on.rows(&self.rules.statements.end_session, &[&row.column::<String>("id")?]).await?;
-            }
-            Ok(SweepReport { sessions: over.len() as u64, audit: 0 })
-        })
-        .await
-    }
-
-    async fn record_denials_once(&self, denials: &[Denial]) -> Result<(), StoreError> {
-        self.change(async |on| {
-            for Denial { issuer, subject, code } in denials {
-                on.rows(sql::TURNED_AWAY, &[issuer, subject, code]).await?;
-            }
-            Ok(())
-        })
-        .await
-    }
 }
 
 impl Store for Sqlite {
@@ -154,11 +133,22 @@ impl Store for Sqlite {
     }
 
     fn sweep(&self) -> StoreFuture<'_, SweepReport> {
-        Box::pin(self.sweep_once())
+        Box::pin(self.change(async move |on| {
+            let over = on.rows(sql::OVER, &[]).await?;
+            for row in &over {
+                on.rows(&self.rules.statements.end_session, &[&row.column::<String>("id")?]).await?;
+            }
+            Ok(SweepReport { sessions: over.len() as u64, audit: 0 })
+        }))
     }
 
     fn record_denials<'a>(&'a self, denials: &'a [Denial]) -> StoreFuture<'a, ()> {
-        Box::pin(self.record_denials_once(denials))
+        Box::pin(self.change(async move |on| {
+            for Denial { issuer, subject, code } in denials {
+                on.rows(sql::TURNED_AWAY, &[issuer, subject, code]).await?;
+            }
+            Ok(())
+        }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Accounts and sessions as an operator looks at them.
+//! Accounts and sessions, for the operator's commands.
 
 use serde::de::DeserializeOwned;
 
@@ -7,13 +7,13 @@ use crate::store::StoreError;
 use crate::store::admin::{Account, AccountFilter, SecretUsage, SessionRecord, UserSelector};
 use crate::store::rows::{Parameter, RowReader, Transaction};
 
-/// Candidates that are told of an ambiguous name.
+/// Most candidates that are listed for an ambiguous name.
 const CANDIDATES_MAX: i64 = 20;
 
 // === impl Postgres ===
 
 impl Postgres {
-    /// Accounts by their `user_id`.
+    /// Accounts, ordered by `user_id`.
     pub async fn accounts(&self, filter: &AccountFilter) -> Result<Vec<Account>, StoreError> {
         let query = format!(
             "{} WHERE ($1::text IS NULL OR a.issuer = $1) AND ($2::text IS NULL OR u.user_role = $2) \
@@ -24,7 +24,7 @@ impl Postgres {
         self.list(&query, &[&filter.issuer, &filter.role, &filter.blocked]).await
     }
 
-    /// The accounts that the operator can mean: none, one, or the candidates among whom to choose.
+    /// The accounts that the operator can mean: none, one, or several candidates.
     pub async fn find(&self, who: &UserSelector) -> Result<Vec<Account>, StoreError> {
         let (condition, one, two) = match who {
             UserSelector::Name(name) => ("a.user_id = $1 OR lower(u.user_email) = lower($2)", name, name),
@@ -62,7 +62,7 @@ impl Postgres {
         self.list(&query, &[]).await
     }
 
-    /// What a query finds; its columns are called as the fields.
+    /// The rows of a query, whose columns have the names of the fields.
     pub(super) async fn list<T: DeserializeOwned>(
         &self,
         query: &str,

@@ -1,4 +1,4 @@
-//! The audit trail: written in the transaction of what it tells, told to the log once that is committed, and read back.
+//! The audit trail: written in the transaction of the change, logged once that is committed, and read back.
 
 use serde_json::Value;
 use sqlx::postgres::PgRow;
@@ -12,7 +12,7 @@ use crate::store::audit::{AuditEntry, AuditEvent, AuditFilter, Denial, EventKind
 use crate::store::retry::AttemptError;
 use crate::store::rows::{RowReader, Transaction, json_text};
 
-/// Whose account events are about.
+/// The user and account that events are about.
 #[derive(Clone)]
 pub(super) struct AuditSubject {
     pub(super) issuer: String,
@@ -56,7 +56,7 @@ impl AuditSubject {
 // === impl Postgres ===
 
 impl Postgres {
-    /// Writes an event, in the transaction of what it tells, and has it logged after the commit.
+    /// Writes an event in the transaction of the change, and has it logged after the commit.
     pub(super) async fn record(
         &self,
         on: &mut Work<'_>,
@@ -70,7 +70,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Tells the log, after the commit. What could name a user is told only where users are logged in clear.
+    /// Logs events, after the commit. What could name a user is logged only where users are logged in clear.
     pub(super) fn log(&self, AuditLine { whose, actor, events }: &AuditLine) {
         let person = match (self.is_person_in_clear, &whose.user_id) {
             (true, Some(user_id)) => user_id.clone(),
@@ -117,7 +117,7 @@ impl Postgres {
         self.list(&query, &[account_id, &json_text(events), since_seconds, after, limit]).await
     }
 
-    /// One try to write down who was turned away: once a user, code and minute, whichever replica was asked.
+    /// One attempt to record refused users: once a user, code and minute, over all replicas.
     pub(super) async fn record_denials_once(&self, denials: &[Denial]) -> Result<(), AttemptError> {
         let own = &self.own;
         let statement = format!(

@@ -1,6 +1,6 @@
-//! Keeping a user out and letting them in again. A block remembers what it did, and its lifting undoes that and no more.
+//! Blocking a user and lifting the block. A block records what it did; lifting it undoes that and no more.
 //!
-//! Locks in the order of `open`: the user's advisory lock, account, user row, sessions, keys.
+//! Locks are taken in the order of `open`: the user's advisory lock, account, user row, sessions, keys.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,15 +14,15 @@ use crate::store::audit::{EventKind, event};
 use crate::store::retry::AttemptError;
 use crate::store::rows::{RowReader, Transaction, json_text};
 
-/// What a block did, as the account row remembers it.
+/// What a block did, as it is kept in the account row.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct BlockRecord {
     by: String,
     reason: Option<String>,
-    /// It was this block that set `metadata.scim_active` to false…
+    /// This block set `metadata.scim_active` to false…
     scim_set: bool,
-    /// … and it was this before.
+    /// …and this was its value before.
     scim_was: Value,
     keys: Vec<BlockedKey>,
 }
@@ -36,8 +36,8 @@ struct BlockedKey {
 // === impl Postgres ===
 
 impl Postgres {
-    /// Blocks a user: the flag in our account, the sessions, their other keys, and LiteLLM's own switch. Done once more
-    /// it takes in keys that were made since.
+    /// Blocks a user: the flag in our account, the sessions, their other keys, and LiteLLM's own switch. Repeated,
+    /// it covers keys that were made since.
     pub async fn block(
         &self,
         account: &Account,
@@ -83,7 +83,7 @@ impl Postgres {
         .await
     }
 
-    /// Lifts a block: what it did is undone where it was not changed since.
+    /// Lifts a block: undoes what it did, except where that was changed since.
     pub async fn unblock(&self, account: &Account, options: &ChangeOptions) -> ChangeResult<UnblockReport> {
         let lock = lock_id(&account.issuer, &account.subject);
         self.changing(&[lock], options.dry_run, async |on| {
@@ -121,7 +121,8 @@ impl Postgres {
         Ok(())
     }
 
-    /// Locks the account's row: whether it is blocked, and what that did. A conflict when it is another user's by now.
+    /// Locks the account's row, and returns whether it is blocked and what the block did. A conflict when the account now
+    /// belongs to another user.
     async fn lock_account(&self, on: &mut Work<'_>, account: &Account) -> Result<(bool, BlockRecord), AttemptError> {
         let statement = format!(
             "SELECT blocked_at IS NOT NULL OR block IS NOT NULL AS blocked, block::text AS block FROM {}.account \

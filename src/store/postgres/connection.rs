@@ -1,10 +1,10 @@
-//! A borrowed connection that goes back to the pool only when the work on it came to its end.
+//! A borrowed connection that goes back to the pool only when its transaction has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Transaction};
+use sqlx::{AssertSqlSafe, Connection, PgPool, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -18,8 +18,8 @@ pub(super) struct ConnectionGuard {
 // === impl ConnectionGuard ===
 
 impl ConnectionGuard {
-    /// Waits for one of as many places as the pool has connections, then for a connection. So the pool's own time-out is
-    /// one for connecting alone: a queue of requests may be longer than an absent database is waited for.
+    /// Waits for one of as many permits as the pool has connections, then for a connection. So the pool's own time-out is for
+    /// connecting alone: requests may queue for longer than is waited for a database that is not there.
     pub(super) async fn new(pool: &PgPool, permits: &Arc<Semaphore>, queue: Duration) -> Result<Self, sqlx::Error> {
         let place = timeout(queue, permits.clone().acquire_owned()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
@@ -28,16 +28,13 @@ impl ConnectionGuard {
 
     /// Begins a transaction; `statements` begin with `BEGIN` and go in one message.
     pub(super) async fn begin(&mut self, statements: String) -> Result<Transaction<'_, sqlx::Postgres>, sqlx::Error> {
-        self.connection()?.begin_with(AssertSqlSafe(statements)).await
+        let connection = self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)?;
+        connection.begin_with(AssertSqlSafe(statements)).await
     }
 
     /// Gives the connection back to the pool.
     pub(super) fn release(mut self) {
         drop(self.connection.take());
-    }
-
-    fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
-        self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 }
 

@@ -1,5 +1,5 @@
-//! A look at the database for `vestibule check --connect`: everything that is not as it must be, at once. Each part of it
-//! is a transaction that is read only.
+//! Inspects the database for `vestibule check --connect`, and reports all problems at once. Each part is a read-only
+//! transaction.
 
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use crate::store::{StoreError, UserProfile};
 
 const ABOUT: &str = "postgres";
 
-/// The `user_id` that a new user would get, as far as it can be said without the database: another one where the plain one
+/// The `user_id` that a new user would get, as far as it is known without the database: it differs where the plain one
 /// belongs to another account.
 pub fn planned_user_id(profile: &UserProfile, account: &AccountRules, litellm: &Litellm) -> Result<String, StoreError> {
     let wanted = wanted_user_id(profile, account)?;
@@ -29,9 +29,9 @@ pub fn planned_user_id(profile: &UserProfile, account: &AccountRules, litellm: &
 // === impl Postgres ===
 
 impl Postgres {
-    /// Looks at the server, at LiteLLM's tables and at ours, and changes nothing.
+    /// Inspects the server, LiteLLM's tables and ours, and changes nothing.
     pub async fn inspect(&self) -> Vec<Diagnostic> {
-        // The pool would say that it waited in vain, and not why.
+        // The pool's error would only say that it waited in vain, and not why.
         if let Err(why) = self.test_connection().await {
             return vec![why];
         }
@@ -49,14 +49,14 @@ impl Postgres {
         diagnostics
     }
 
-    /// One connection beside the pool's.
+    /// Opens one connection outside of the pool.
     async fn test_connection(&self) -> Result<(), Diagnostic> {
         let options = self.pool.as_ref().map_err(|words| from_words(words))?.connect_options();
         let connecting = timeout(self.connect_timeout, PgConnection::connect_with(&options));
         let late = || format!("no connection within {} (`database.connect_timeout`)", written(self.connect_timeout));
         let outcome = connecting.await.map_err(|_| unreachable(&late()))?;
         let connection = outcome.map_err(|error| unreachable(&error.to_string()))?;
-        // What it was opened for is known.
+        // That it could be opened is all that was asked.
         let _ = connection.close().await;
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Postgres {
         Ok(Diagnostic::ok(ABOUT, format!("vestibule's own tables in schema `{schema}` are of version {had}")))
     }
 
-    /// Our tables are not there, or of an older version: whether `serve` may make them.
+    /// Our tables are not there, or of an older version: reports whether `serve` may make them.
     async fn to_be_made(&self, on: &mut Work<'_>, had: usize) -> Result<Diagnostic, AttemptError> {
         let schema = &self.own_schema;
         let looked = "SELECT s.oid IS NOT NULL AS there, coalesce(has_schema_privilege(s.oid, 'CREATE'), \
@@ -118,7 +118,7 @@ impl Postgres {
     }
 }
 
-/// Which server answers, and as which role we are there.
+/// Which server answers, and which role vestibule has there.
 async fn server(on: &mut Work<'_>) -> Result<Vec<Diagnostic>, AttemptError> {
     let looked = "SELECT current_setting('server_version') AS version, current_database()::text AS database, \
          current_user::text AS role, pg_is_in_recovery() AS is_standby, \
@@ -137,7 +137,7 @@ async fn server(on: &mut Work<'_>) -> Result<Vec<Diagnostic>, AttemptError> {
     Ok(diagnostics)
 }
 
-/// Rights on one table of one kind become one; what is said of each column is said once.
+/// Merges the rights on one table of one kind, and removes duplicates.
 fn together(missing: Vec<Missing>) -> Vec<Missing> {
     let mut kept: Vec<Missing> = Vec::new();
     for mut one in missing {
@@ -152,7 +152,7 @@ fn together(missing: Vec<Missing>) -> Vec<Missing> {
     kept
 }
 
-/// What the store says when it is not ready: what is wrong, a full stop, what to do.
+/// From the store's message when it is not ready: what is wrong, a full stop, what to do.
 fn from_words(words: &str) -> Diagnostic {
     let (what, remedy) = words.split_once(". ").unwrap_or((words, "see docs/database.md"));
     problem(what, remedy)
@@ -163,7 +163,7 @@ fn problem(what: impl Into<String>, remedy: impl Into<String>) -> Diagnostic {
 }
 
 fn away(error: &StoreError) -> Diagnostic {
-    // The driver's own words hold their cause already.
+    // The driver's own message includes its cause.
     unreachable(&std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string))
 }
 

@@ -1,5 +1,4 @@
-//! A row of LiteLLM's given to a user, and an account given to another issuer and subject: what no sign-in may do by
-//! itself.
+//! Gives a row of LiteLLM's to a user, and an account to another issuer and subject: what a sign-in alone must never do.
 
 use serde_json::json;
 
@@ -18,7 +17,7 @@ use crate::store::text;
 // === impl Postgres ===
 
 impl Postgres {
-    /// Makes LiteLLM's row of that `user_id` the user's, whatever its role. It changes nothing of the row.
+    /// Makes the user own LiteLLM's row of that `user_id`, whatever its role. The row itself does not change.
     pub async fn link(
         &self,
         issuer: &str,
@@ -65,7 +64,7 @@ impl Postgres {
         .await
     }
 
-    /// Gives an account to another issuer and subject. Its sessions end: they were lent to the user before.
+    /// Gives an account to another issuer and subject. Its sessions end: they belonged to the user before.
     pub async fn move_account(
         &self,
         account: &Account,
@@ -103,7 +102,7 @@ impl Postgres {
         .await
     }
 
-    /// A conflict where the user has an account already: they can't be given another.
+    /// A conflict where the issuer and subject have an account already.
     async fn check_free(&self, on: &mut Work<'_>, issuer: &str, subject: &str) -> Result<(), AttemptError> {
         let statement = format!("SELECT user_id FROM {}.account WHERE issuer = $1 AND subject = $2", self.own);
         let rows = on.rows(&statement, &[&issuer, &subject]).await?;
@@ -120,7 +119,7 @@ impl Postgres {
     }
 }
 
-/// A word as a shell takes it.
+/// A word quoted for a shell.
 fn shell(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@:/+".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {

@@ -1,8 +1,8 @@
-//! Our own tables, made where that is needed and allowed.
+//! Creates and migrates vestibule's own tables, where that is needed and allowed.
 //!
-//! Before any DDL the catalogue is asked: `IF NOT EXISTS` needs the right to create even where there is nothing to
-//! create, so a role without it would never find the work done. The migrations run in one transaction under an
-//! advisory lock, with a second look inside it: replicas start together.
+//! The catalogue is read before any DDL: `IF NOT EXISTS` needs the right to create even where there is nothing to create,
+//! so a role without that right would fail although nothing is left to do. The migrations run in one transaction under an
+//! advisory lock, and the version is read again inside it: replicas start together.
 
 use super::Postgres;
 use super::schema::is_denied;
@@ -12,16 +12,16 @@ use crate::store::StoreError;
 use crate::store::retry::AttemptError;
 use crate::store::rows::{RowReader, Transaction};
 
-/// One step of our tables.
+/// One migration of our tables.
 struct Migration {
     text: &'static str,
-    /// The oldest program that can go on with the tables as they are after it, by the version that it works with: while
-    /// replicas are replaced one by one, those not replaced yet serve on. What only adds keeps the number of the step
-    /// before; what an older program would stumble over has its own.
+    /// The oldest program that works with the tables as they are after this migration, by the version it was built for: in a
+    /// rolling update the older replicas keep serving. A migration that only adds keeps the number of the one before; one
+    /// that breaks older programs has its own number.
     compatible_from: usize,
 }
 
-/// Our migrations in their order; the version of one is its place, from 1. Text that was released is never edited.
+/// The migrations in order; the version of one is its position, from 1. Text that was released is never edited.
 const MIGRATIONS: &[Migration] = &[
     Migration { text: include_str!("../migrations/0001_accounts.sql"), compatible_from: 1 },
     Migration { text: include_str!("../migrations/0002_blocks_and_audit.sql"), compatible_from: 1 },
@@ -29,26 +29,26 @@ const MIGRATIONS: &[Migration] = &[
 ];
 /// The version of our tables that this program makes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
-/// The version that wrote down for the first time how old a program may be.
+/// The first version whose row says how old a program may be.
 const TELLS_COMPATIBLE: usize = 3;
 /// The migrations' advisory lock.
 const LOCK: i64 = 0x7665_7374_6962;
 
-/// How far our tables are.
+/// The versions of our tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
-    /// What is there; 0 = nothing. More than `wanted` = a newer vestibule's, which this program can go on with.
+    /// What is there; 0 = nothing. More than `wanted` = a newer vestibule's, with which this program can work.
     pub had: usize,
     /// What this program works with.
     pub wanted: usize,
-    /// The role that asked.
+    /// The role that vestibule connects as.
     pub role: String,
 }
 
 // === impl Postgres ===
 
 impl Postgres {
-    /// One try to bring our own tables to this program's version.
+    /// One attempt to bring our own tables to this program's version.
     pub(super) async fn migrate_once(&self) -> Result<(), AttemptError> {
         if self.reading_once(async |on| self.version(on).await).await? >= VERSION {
             return Ok(());
@@ -101,7 +101,7 @@ impl Postgres {
         batch.join("\n")
     }
 
-    /// The same for an operator who runs it by hand as the owner, with the rights that the serving role needs.
+    /// The same as a script that the owner runs by hand, with the rights that the serving role needs.
     pub fn script(&self, versions: &Versions) -> String {
         let (own, theirs, role) = (&self.own, quoted(&self.litellm_schema), quoted(&versions.role));
         let mut lines = vec!["BEGIN;".to_owned()];
@@ -139,7 +139,7 @@ impl Postgres {
         if !looked.column::<bool>("usage")? {
             return Err(self.not_granted("USAGE on the schema").into());
         }
-        // By way of JSON, because tables of an early version do not have the column.
+        // Through JSON, because tables of an early version do not have the column.
         let newest = format!(
             "SELECT m.version, (to_jsonb(m)->>'compatible_from')::int AS compatible_from FROM {}._migrations m \
              ORDER BY m.version DESC LIMIT 1",

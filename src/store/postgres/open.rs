@@ -16,7 +16,7 @@ use crate::store::{OpenedSession, UserProfile};
 // === impl Postgres ===
 
 impl Postgres {
-    /// One try.
+    /// One attempt.
     pub(super) async fn open_once(&self, profile: &UserProfile, terms: &Terms) -> Result<OpenedSession, AttemptError> {
         if let Some(opened) = self.read_current(profile, terms).await? {
             return Ok(opened);
@@ -33,7 +33,7 @@ impl Postgres {
         .await
     }
 
-    /// The read. It answers only where nothing has to be written, or where the store refuses.
+    /// The read. `None` where something has to be written.
     async fn read_current(&self, profile: &UserProfile, terms: &Terms) -> Result<Option<OpenedSession>, AttemptError> {
         let read = &self.rules.statements.read;
         let state = self.reading_once(async |on| Steps::new(on, &self.rules).read(read, profile).await).await?;
@@ -48,8 +48,8 @@ impl Postgres {
     }
 }
 
-/// The user's advisory lock: 64 bits of a digest over issuer and subject, each with its length before it. Two users who
-/// share it wait for each other, which is all.
+/// The user's advisory lock: 64 bits of a digest over issuer and subject, each with its length before it. Two users with
+/// the same lock only wait for each other.
 pub(super) fn lock_id(issuer: &str, subject: &str) -> i64 {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in ["vestibule/person", issuer, subject] {

@@ -11,9 +11,9 @@ use crate::store::audit::{EventKind, event};
 use crate::store::retry::AttemptError;
 use crate::store::rows::{RowReader, Transaction, json_text};
 
-/// In the audit: the user whose session it is.
+/// In the audit: the session's own user.
 const USER_ACTOR: &str = "person";
-/// Sessions of one transaction.
+/// Most sessions of one transaction.
 const REVOKE_BATCH: usize = 500;
 
 /// A session that was ended.
@@ -37,7 +37,7 @@ impl RevocationReport {
 // === impl Postgres ===
 
 impl Postgres {
-    /// Ends sessions, in batches of their own transactions. A user who comes again gets a new one: this is no block.
+    /// Ends sessions, one transaction per batch. A user who comes again gets a new session: this is no block.
     pub async fn revoke(&self, selector: &SessionSelector, options: &ChangeOptions) -> ChangeResult<RevocationReport> {
         let mut ended = RevocationReport { in_litellm: true, ..RevocationReport::default() };
         loop {
@@ -52,14 +52,14 @@ impl Postgres {
             };
             let is_last = batch.len() < REVOKE_BATCH;
             ended.add(batch);
-            // A dry run would meet the same batch for ever.
+            // A dry run would find the same batch for ever.
             if is_last || options.dry_run {
                 return Ok(Ok(ended));
             }
         }
     }
 
-    /// One batch of living sessions, ended inside a transaction and recorded one by one.
+    /// Ends one batch of living sessions, and records each.
     pub(super) async fn revoke_batch(
         &self,
         on: &mut Work<'_>,
@@ -75,8 +75,8 @@ impl Postgres {
         Ok(ended)
     }
 
-    /// One batch of living sessions, ended inside a transaction. Their keys are deleted, or expired where they are to be
-    /// kept for LiteLLM to delete; should it not, the sweep does. A key that an admin blocked in LiteLLM stays: its block keeps
+    /// Ends one batch of living sessions. Their keys are deleted, or only expired where LiteLLM is to delete them; if it does
+    /// not, the sweep does. A key that an admin blocked in LiteLLM stays: its block keeps
     /// the user out, and would go with it.
     pub(super) async fn end_sessions(
         &self,
@@ -112,7 +112,7 @@ impl Postgres {
         rows.iter().map(session).collect()
     }
 
-    /// One try to end sessions at the wish of the user whose they are.
+    /// One attempt to end a user's own sessions.
     pub(super) async fn sign_out_once(
         &self,
         session_ids: &[String],
@@ -129,7 +129,7 @@ impl Postgres {
         .await
     }
 
-    /// One try to remove ended sessions and what is left of their keys, once LiteLLM has been told.
+    /// One attempt to remove ended sessions and what is left of their keys, once LiteLLM has been told.
     pub(super) async fn remove_ended_once(&self, keys: &KeyTokens) -> Result<(), AttemptError> {
         let (own, tokens) = (&self.own, json_text(&keys.0));
         let statement = format!(

@@ -1,4 +1,4 @@
-//! Whether everything is there that vestibule needs, of its own and of LiteLLM's, and allowed.
+//! Checks that vestibule's and LiteLLM's tables are there, with the columns and rights that vestibule needs.
 
 use serde_json::json;
 
@@ -9,8 +9,8 @@ use crate::store::StoreError;
 use crate::store::retry::AttemptError;
 use crate::store::rows::{RowReader, Transaction};
 
-/// Each right of a list, and what stands in its way: `$1` schema, `$2` the list as JSON, in which an empty `attribute` is the
-/// table as a whole. By the catalogue alone, which needs no right on what is asked about.
+/// Looks up each right of a list, and what is missing for it: `$1` schema, `$2` the list as JSON, in which an empty
+/// `attribute` is the table as a whole. It reads the catalogue alone, which needs no right on the tables.
 const LOOK: &str = "SELECT n.relation, n.attribute, n.privilege, s.oid IS NOT NULL AS has_schema, \
      coalesce(has_schema_privilege(s.oid, 'USAGE'), false) AS has_usage, c.oid IS NOT NULL AS has_table, \
      n.attribute = '' OR a.attnum IS NOT NULL AS has_column, \
@@ -23,7 +23,7 @@ const LOOK: &str = "SELECT n.relation, n.attribute, n.privilege, s.oid IS NOT NU
      LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = n.attribute AND a.attnum > 0 \
      AND NOT a.attisdropped ORDER BY n.place";
 
-/// One thing that is not as it must be.
+/// One thing that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Missing {
     /// There is no such schema.
@@ -32,16 +32,16 @@ pub(super) enum Missing {
     Table(String),
     /// The table has no such column.
     Column { table: String, column: String },
-    /// The role may not look into the schema.
+    /// The role may not use the schema.
     Usage { role: String },
-    /// The role has not this right; without columns, on the table as a whole.
+    /// The role lacks this right; without columns, on the table as a whole.
     Right { table: String, columns: Vec<String>, privilege: String, role: String },
 }
 
 // === impl Missing ===
 
 impl Missing {
-    /// What is wrong, and what to do, for LiteLLM's schema.
+    /// What is wrong with LiteLLM's schema, and what to do.
     pub(super) fn words(&self, schema: &str) -> String {
         match self {
             Self::Schema => {
@@ -71,7 +71,7 @@ impl Missing {
         }
     }
 
-    /// Its columns, where it is this right on this table.
+    /// Its columns, if it is this right on this table.
     pub(super) fn columns_of(&mut self, of_table: &str, of_privilege: &str) -> Option<&mut Vec<String>> {
         let Self::Right { table, columns, privilege, .. } = self else { return None };
         (table == of_table && privilege == of_privilege).then_some(columns)
@@ -81,8 +81,8 @@ impl Missing {
 // === impl Postgres ===
 
 impl Postgres {
-    /// One try to make everything ready: whether all that `open` and `sweep` need is there and allowed, and every living
-    /// session's secret known.
+    /// One attempt to migrate, and to check that all that `open` and `sweep` need is there and allowed, and that every living
+    /// session's secret is known.
     pub(super) async fn prepare_once(&self) -> Result<(), AttemptError> {
         self.migrate_once().await?;
         self.reading_once(async |on| {
@@ -95,7 +95,7 @@ impl Postgres {
         .await
     }
 
-    /// Whether the role may use our own tables.
+    /// Checks that the role may use our own tables.
     pub(super) async fn check_own_tables(&self, on: &mut Work<'_>) -> Result<(), AttemptError> {
         let all =
             |table| ["SELECT", "INSERT", "UPDATE", "DELETE"].map(|privilege| Need { table, privilege, columns: &[] });
@@ -106,7 +106,7 @@ impl Postgres {
         Err(self.not_granted("SELECT, INSERT, UPDATE, DELETE on all tables").into())
     }
 
-    /// Whether every living session's secret is known.
+    /// Checks that every living session's secret is known.
     pub(super) async fn check_secrets(&self, on: &mut Work<'_>) -> Result<(), AttemptError> {
         let living = format!("SELECT DISTINCT secret_id FROM {}.session WHERE expires_at > now()", self.own);
         for row in on.rows(&living, &[]).await? {
@@ -118,7 +118,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Every thing of a list that is missing, in the list's order.
+    /// All that is missing of a list, in the list's order.
     pub(super) async fn missing(
         &self,
         on: &mut Work<'_>,
@@ -159,7 +159,7 @@ impl Postgres {
     }
 }
 
-/// Whether it is an error for want of a right (SQLSTATE 42501).
+/// Whether a right is missing (SQLSTATE 42501).
 pub(super) fn is_denied(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "42501")
 }

@@ -1,10 +1,10 @@
-//! Postgres' text of every statement of `open`, made once from the two schema names. Every name is qualified, so no search
-//! path matters.
+//! The statements of `open` in Postgres, made once from the two schema names. Every name is qualified, so that the search path
+//! does not matter.
 
 use crate::litellm::tables::Tables;
 use crate::store::steps::Statements;
 
-/// The texts for LiteLLM's tables in one schema, and ours in another, whose name is quoted already.
+/// The statements for LiteLLM's tables in one schema, and ours in another, whose name is quoted already.
 pub(super) fn statements(litellm_schema: &str, own: &str) -> Statements {
     let litellm = Tables::in_schema(litellm_schema);
     let read = read(&litellm, own);
@@ -108,7 +108,7 @@ fn find(litellm: &Tables, own: &str) -> String {
     )
 }
 
-/// All of it hangs on the user row: nothing is written, and no row returned, when another transaction was faster.
+/// All of it depends on the user row: nothing is written, and no row returned, when another transaction was faster.
 fn create_account(litellm: &Tables, own: &str) -> String {
     format!(
         "WITH u AS ({insert_user}), \

@@ -1,4 +1,4 @@
-//! One transaction: committed as a whole and then told to the log, or rolled back.
+//! One transaction: committed as a whole and then logged, or rolled back.
 
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -11,13 +11,13 @@ use crate::store::admin::{Account, Conflict};
 use crate::store::retry::AttemptError;
 use crate::store::rows::{Parameter, Transaction};
 
-/// What an operator's work comes to: what was done, or why it can't be.
+/// The result of an operator's change: what was done, or why it can't be.
 pub(super) type ChangeResult<T> = Result<Result<T, Conflict>, StoreError>;
 
-/// A transaction that is being worked in.
+/// An open transaction.
 pub(super) struct Work<'c> {
     begun: sqlx::Transaction<'c, sqlx::Postgres>,
-    /// What the log is told once it is committed.
+    /// What is logged once it is committed.
     pub(super) told: Vec<AuditLine>,
 }
 
@@ -38,7 +38,7 @@ impl Transaction for Work<'_> {
 // === impl Work ===
 
 impl Work<'_> {
-    /// Runs a statement that always gives a row.
+    /// Runs a statement that always returns a row.
     pub(super) async fn one(&mut self, statement: &str, parameters: &[&dyn Parameter]) -> Result<PgRow, sqlx::Error> {
         self.rows(statement, parameters).await?.into_iter().next().ok_or(sqlx::Error::RowNotFound)
     }
@@ -60,7 +60,7 @@ impl Postgres {
         self.with_retry(|| self.reading_once(&work)).await
     }
 
-    /// One try of [`Self::reading`].
+    /// One attempt of [`Self::reading`].
     pub(super) async fn reading_once<T>(
         &self,
         work: impl AsyncFnOnce(&mut Work<'_>) -> Result<T, AttemptError>,
@@ -68,7 +68,7 @@ impl Postgres {
         self.transaction("READ ONLY", &[], false, work).await
     }
 
-    /// One try of a transaction that writes.
+    /// One attempt of a transaction that writes.
     pub(super) async fn writing<T>(
         &self,
         work: impl AsyncFnOnce(&mut Work<'_>) -> Result<T, AttemptError>,
@@ -76,8 +76,8 @@ impl Postgres {
         self.transaction("READ WRITE", &[], false, work).await
     }
 
-    /// One try of a transaction under advisory locks, which are taken with the message that begins it. It is committed when
-    /// the work is done, unless it is to be undone.
+    /// One attempt of a transaction under advisory locks, which are taken in the message that begins it. It is committed when
+    /// the work succeeds, unless `undo` is set.
     pub(super) async fn transaction<T>(
         &self,
         mode: &str,
@@ -85,8 +85,8 @@ impl Postgres {
         undo: bool,
         work: impl AsyncFnOnce(&mut Work<'_>) -> Result<T, AttemptError>,
     ) -> Result<T, AttemptError> {
-        // Isolation is said, because a database's default may be another. The bounds are for a statement, its waiting for
-        // locks included, and for a transaction whose client is gone.
+        // The isolation level is explicit, because a database's default may differ. The time-outs are for a statement, its
+        // waiting for locks included, and for a transaction whose client is gone.
         let ms = self.statement_timeout.as_millis().clamp(1, 3_600_000);
         let mut begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL statement_timeout = {ms}; \
@@ -94,7 +94,7 @@ impl Postgres {
         );
         begin.extend(locks.iter().map(|lock| format!("; SELECT pg_advisory_xact_lock({lock})")));
         let pool = self.pool.as_ref().map_err(|words| StoreError::NotReady(words.clone()))?;
-        // Behind others, a place is free again after a statement or two of theirs.
+        // Behind other requests, a place is free again after a statement or two of theirs.
         let mut connection = ConnectionGuard::new(pool, &self.permits, self.statement_timeout).await?;
         let (outcome, told) = {
             let mut on = Work { begun: connection.begin(begin).await?, told: Vec::new() };
@@ -117,7 +117,7 @@ impl Postgres {
         outcome
     }
 
-    /// Runs an operator's change under advisory locks. Nothing stays of a dry run, nor of what can't be.
+    /// Runs an operator's change under advisory locks. A dry run and a conflict leave nothing behind.
     pub(super) async fn changing<T>(
         &self,
         locks: &[i64],
@@ -138,7 +138,7 @@ impl Postgres {
     }
 }
 
-/// Why nothing can be done to an account that was there a moment ago.
+/// The conflict when an account is not what it was when it was looked up.
 pub(super) fn gone(account: &Account) -> Conflict {
     Conflict(format!("the account of `{}` has changed or gone since it was looked up: look again", account.user_id))
 }

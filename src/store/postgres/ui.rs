@@ -1,4 +1,4 @@
-//! Sessions of browsers in the admin UI: one a browser.
+//! Sessions in the admin UI: one per browser.
 
 use serde_json::json;
 
@@ -12,13 +12,13 @@ use crate::store::rows::{RowReader, Transaction};
 use crate::store::steps::Steps;
 use crate::store::{IssuedKey, StoreError};
 
-/// Browsers of one user.
+/// Most browsers of one user.
 const UI_SESSIONS_MAX: usize = 10;
 
 // === impl Postgres ===
 
 impl Postgres {
-    /// One try.
+    /// One attempt.
     pub(super) async fn open_ui_once(&self, account_id: &str) -> Result<IssuedKey, AttemptError> {
         let account = format!(
             "SELECT id AS account_id, issuer, subject, user_id, blocked_at IS NOT NULL AS blocked FROM {}.account \
@@ -27,7 +27,7 @@ impl Postgres {
         );
         self.writing(async |on| {
             let rows = on.rows(&account, &[&account_id]).await?;
-            // Moved or deleted since it was read: the next read finds the user anew.
+            // Moved or deleted since it was read: the next read finds or makes the user's account again.
             let row = rows.first().ok_or_else(|| StoreError::NotReady("the account is not there any more".into()))?;
             let user_id: String = row.column("user_id")?;
             if row.column("blocked")? {
@@ -44,7 +44,7 @@ impl Postgres {
         .await
     }
 
-    /// Ends the oldest browsers, so that one more is not too many.
+    /// Ends the oldest browsers' sessions, to make room for one more.
     async fn make_room(&self, on: &mut Work<'_>, account_id: &str, whose: &AuditSubject) -> Result<(), AttemptError> {
         let own = &self.own;
         let keep = UI_SESSIONS_MAX - 1;
