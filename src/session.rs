@@ -1,4 +1,4 @@
-//! A user's account and keys, as the store has them, kept in memory; and with which of the keys a request goes on.
+//! Users' accounts and keys, as the store has them, kept in memory; and which of the keys a request goes on with.
 //!
 //! [`Sessions::credential`] is the whole of it: account, key, settling of a lowered role, the browser's session, and the
 //! user's share of requests in flight.

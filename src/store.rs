@@ -1,8 +1,8 @@
 //! The store: users' accounts and sessions, in LiteLLM's tables and our own, one transaction a change.
 //!
 //! It takes a [`UserProfile`] and the [`Terms`] that the rules gave the user, and returns the account and a session key. It
-//! does not decide who may come in; it refuses because of what the database holds or does: a block, a row that belongs to
-//! another user, no answer.
+//! does not decide who may come in; it refuses where the database holds a block or a row that belongs to another user, or
+//! does not answer.
 
 pub mod admin;
 pub mod audit;
@@ -21,7 +21,7 @@ use self::admin::KeyTokens;
 use self::audit::Denial;
 use crate::config::Terms;
 
-/// Why the store gave nothing.
+/// Why the store returned nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// An admin blocked the account or its key.
@@ -53,7 +53,7 @@ pub enum StoreError {
         "a living session was made with the session secret `{0}`, which is not among ours. Add it to `session.secret_file`"
     )]
     SecretMismatch(String),
-    /// LiteLLM's tables, or ours, are not as they must be.
+    /// LiteLLM's tables, or ours, are missing or not as vestibule needs them.
     #[error("{0}")]
     NotReady(String),
     /// The database did not answer, or refused.
@@ -61,12 +61,12 @@ pub enum StoreError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A future of the store's, boxed so that a test can stand in for a distant machine.
+/// A future of the store, boxed so that a test can provide another store.
 pub type StoreFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Accounts and sessions, wherever they are kept.
 pub trait Store: Send + Sync + 'static {
-    /// Makes the rows agree with the user and their terms, and gives the key. It reads first and writes only what
+    /// Makes the rows agree with the user and their terms, and returns the key. It reads first and writes only what
     /// differs: a first sight makes user, account, session and key in one transaction; a known user costs one read.
     /// Rows removed by hand are made again, keys near their end renewed, blocks seen.
     fn open<'a>(&'a self, profile: &'a UserProfile, terms: &'a Terms) -> StoreFuture<'a, OpenedSession>;
@@ -77,7 +77,7 @@ pub trait Store: Send + Sync + 'static {
         no_browsers()
     }
 
-    /// Ends a user's own sessions; gives LiteLLM's names of their keys. With `keep_keys` the
+    /// Ends a user's own sessions; returns LiteLLM's names of their keys. With `keep_keys` the
     /// keys stay in LiteLLM's table, expired, for its own API to delete: it forgets only what it finds there.
     fn sign_out<'a>(&'a self, session_ids: &'a [String], keep_keys: bool) -> StoreFuture<'a, KeyTokens> {
         let _ = (session_ids, keep_keys);
@@ -90,7 +90,7 @@ pub trait Store: Send + Sync + 'static {
         no_browsers()
     }
 
-    /// Migrates our own tables where that is allowed and needed, and looks whether LiteLLM's are there.
+    /// Migrates our own tables where that is allowed and needed, and checks that LiteLLM's are there.
     fn prepare(&self) -> StoreFuture<'_, ()>;
 
     /// Removes vestibule's own sessions that are over, and what of the audit was kept long enough.

@@ -1,7 +1,7 @@
 //! The sessions of a user's browsers, and what a browser holds in place of their keys.
 //!
 //! They are part of what the store returns for a user, so they are as fresh as the rest of it. A placeholder that this
-//! replica does not know was made, or ended, elsewhere a moment ago: the store is asked once.
+//! replica does not know may have been made elsewhere a moment ago: the store is asked once.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Browser {
     ends_at: Instant,
 }
 
-/// What a browser showed, as far as it can be told from memory.
+/// What a key or placeholder from a browser stands for, as far as it is known in memory.
 pub enum Shown {
     /// A living session of this user's.
     Living(Session),
@@ -173,7 +173,7 @@ impl Sessions {
         Ok(Session::of(&session.slot, snapshot))
     }
 
-    /// Work of the store's, on its own runtime: a client that goes away does not cut a transaction short.
+    /// Runs a query on the store's own runtime: a client that goes away does not cut a transaction short.
     async fn on_store<T, F>(&self, session: &Session, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,

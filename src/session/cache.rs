@@ -65,10 +65,10 @@ pub struct Sessions {
     pub(super) shared: Arc<SessionCache>,
 }
 
-/// Times that decide over a slot.
+/// Times that decide how a slot is used.
 #[derive(Debug, Clone)]
 pub struct Ages {
-    /// How old what is known may be.
+    /// How old a snapshot may be.
     pub refresh: Duration,
     /// How long it serves while the store is away.
     pub offline_grace: Duration,
@@ -115,7 +115,7 @@ impl Session {
         Self { slot: slot.clone(), snapshot, browser: None }
     }
 
-    /// The key, in the forms in which it goes up.
+    /// The key, in the forms in which it goes to LiteLLM.
     pub fn key(&self) -> &KeyHeaders {
         self.browser().map_or(&self.snapshot.key, |browser| &browser.key)
     }
@@ -161,7 +161,7 @@ impl Session {
         }
     }
 
-    /// How long LiteLLM may still go by a higher role. `None` once it has settled.
+    /// How long LiteLLM may still use a higher role. `None` once it has settled.
     fn settling(&self) -> Option<Duration> {
         self.snapshot.settles_at.map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
@@ -265,7 +265,7 @@ impl Sessions {
         slot
     }
 
-    /// Over what decides what is written: the e-mail, and the terms in which the groups have had their say already.
+    /// A hash of all that decides what is written: the e-mail, and the terms, which contain the groups' effect.
     fn fingerprint(&self, profile: &UserProfile, mapping: &RoleMapping) -> u64 {
         self.shared.hasher.hash_one((&profile.email, mapping.digest()))
     }
@@ -355,7 +355,7 @@ fn code_of(error: &StoreError) -> Code {
     }
 }
 
-/// The log has had the cause when it arose; a request's line names the code alone.
+/// The cause was logged when it arose; a request's line names the code alone.
 pub(super) fn refuse(error: &StoreError, profile: &UserProfile) -> Refusal {
     let code = code_of(error);
     let refusal = Refusal::from(code).of(&profile.issuer, &profile.subject);

@@ -32,7 +32,7 @@ pub struct UserCredential {
     permit: Option<InFlight>,
 }
 
-/// What decides over sessions besides the store.
+/// The configuration of sessions in requests.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionPolicy {
     /// What the admin UI's cookie holds.
@@ -44,7 +44,7 @@ pub struct SessionPolicy {
 // === impl Credential ===
 
 impl Credential {
-    /// The key that goes on.
+    /// The key that goes to LiteLLM.
     pub fn key(&self) -> Option<&KeyHeaders> {
         match self {
             Self::User(user) => Some(user.session.key()),
@@ -102,7 +102,7 @@ impl UserCredential {
 // === impl Sessions ===
 
 impl Sessions {
-    /// What a request goes on with. Waits for the store only for what memory does not have.
+    /// What a request goes on with. Waits for the store only for what is not in memory.
     pub async fn credential(
         &self,
         requester: Requester,

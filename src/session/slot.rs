@@ -37,7 +37,7 @@ pub struct InFlight {
     slot: Arc<Slot>,
 }
 
-/// What a slot has without waiting.
+/// What a slot can answer without waiting.
 pub(super) enum Look {
     /// Serve; nothing is to be done.
     Fresh(Arc<Snapshot>),
@@ -57,7 +57,7 @@ pub(super) enum Look {
 struct State {
     snapshot: Option<Arc<Snapshot>>,
     flight: Option<Flight>,
-    /// When the flight began that brought what is known.
+    /// When the flight began that brought the snapshot.
     landed: Option<Instant>,
     refused: Option<(u64, Arc<StoreError>, Instant)>,
     away_until: Option<Instant>,
@@ -130,7 +130,7 @@ impl Slot {
         landing
     }
 
-    /// Takes over what a flight brought.
+    /// Takes over the result of a flight.
     pub(super) fn land(&self, fingerprint: u64, started_at: Instant, outcome: &FlightResult) {
         let now = Instant::now();
         let mut state = self.write();
@@ -186,12 +186,12 @@ impl Slot {
         count < OPENED_MOST
     }
 
-    /// The flight that is on its way for a fingerprint.
+    /// The running flight of a fingerprint.
     pub(super) fn running(&self, fingerprint: u64) -> Option<Landing> {
         self.read().running(fingerprint)
     }
 
-    /// Forgets all that was read, and whatever is being read: it is from before a change.
+    /// Forgets what was read and what is being read: it may be from before a change.
     pub(super) fn forget(&self) {
         let mut state = self.write();
         state.snapshot = None;
@@ -199,7 +199,7 @@ impl Slot {
         state.landed = Some(Instant::now());
     }
 
-    /// Lets the next query start anew: what the one that is on its way will bring may be from before.
+    /// Lets the next query start anew: the result of the running one may be from before a change.
     pub(super) fn forget_flight(&self) {
         self.write().flight = None;
     }
@@ -238,7 +238,7 @@ impl Flight {
     }
 }
 
-/// Whether the last time is long enough ago; then this is the last time.
+/// Whether the last time is long enough ago; if so, it is now.
 fn takes_turn(last: &mut Option<Instant>, wait: Duration) -> bool {
     let may = last.is_none_or(|last| last.elapsed() >= wait);
     if may {

@@ -1,4 +1,4 @@
-//! Accounts and sessions as an operator reads and changes them: plain data without a key, or the hash of one, that could be printed.
+//! Accounts and sessions as an operator reads and changes them: plain data in which no key, and no key's hash, can be printed.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +30,9 @@ pub struct Account {
     pub blocked_reason: Option<String>,
     /// LiteLLM's keys that the block blocked.
     pub blocked_keys: i64,
-    /// LiteLLM's row says `metadata.scim_active: false`: no key of the user is taken there.
+    /// LiteLLM's row says `metadata.scim_active: false`: LiteLLM takes no key of the user.
     pub switched_off_in_litellm: bool,
-    /// The current session's key is blocked in LiteLLM, which keeps the user out.
+    /// The current session's key is blocked in LiteLLM, which blocks the user.
     pub key_blocked_in_litellm: bool,
     /// LiteLLM's row is there.
     pub in_litellm: bool,
@@ -55,7 +55,7 @@ pub struct SessionRecord {
     pub user_id: String,
     /// The kind.
     pub kind: String,
-    /// `current`, or `retiring` when another has taken its place.
+    /// `current`, or `retiring` when another has replaced it.
     pub state: String,
     /// What LiteLLM has of its key: `there`, `blocked` or `gone`.
     pub key: String,
@@ -99,7 +99,7 @@ pub enum UserSelector {
 pub struct AccountFilter {
     /// Of this sign-in source.
     pub issuer: Option<String>,
-    /// Only those who are kept out, by a block here or in LiteLLM.
+    /// Only those that are blocked, here or in LiteLLM.
     pub blocked: bool,
     /// With this role in LiteLLM's row.
     pub role: Option<String>,
@@ -119,9 +119,9 @@ pub enum SessionSelector {
 /// How a change is to be made.
 #[derive(Debug, Clone)]
 pub struct ChangeOptions {
-    /// Who orders it, for the audit.
+    /// Who does it, for the audit.
     pub actor: String,
-    /// Look what would be done, and do nothing.
+    /// Report what would be done, and do nothing.
     pub dry_run: bool,
     /// Leave the ended sessions' keys in LiteLLM's table, already expired: LiteLLM's own API is to delete them, since it
     /// forgets only what it finds there.
@@ -132,7 +132,7 @@ pub struct ChangeOptions {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct KeyTokens(pub Vec<String>);
 
-/// Why a change can't be made, in words for the operator.
+/// Why a change can't be made; a message for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Conflict(pub String);
@@ -162,9 +162,9 @@ pub struct UnblockReport {
     pub was_blocked: bool,
     /// Keys that work again.
     pub keys: u64,
-    /// `metadata.scim_active` gets back what it was.
+    /// `metadata.scim_active` gets its former value back.
     pub switches_on: bool,
-    /// LiteLLM keeps the user out all the same, by what vestibule did not do.
+    /// The user is still blocked in LiteLLM, by something that vestibule did not do.
     pub still_off: bool,
     /// LiteLLM has a row of the user.
     pub in_litellm: bool,

@@ -1,9 +1,9 @@
-//! What the audit trail is made of: what can happen to a user, and who did it.
+//! The audit trail: its events, its entries, and its queries.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The actor of what no operator ordered.
+/// The actor of what was not done by an operator.
 pub const SYSTEM_ACTOR: &str = "vestibule";
 
 /// What happened. The name in the table never changes its meaning.
@@ -12,9 +12,9 @@ pub const SYSTEM_ACTOR: &str = "vestibule";
 pub enum EventKind {
     /// A first sight: user, account and session were made.
     Created,
-    /// A row that was there became the user's, by `account.adopt`.
+    /// An existing row became the user's, by `account.adopt`.
     Adopted,
-    /// A row that was there became the user's, by an operator.
+    /// An existing row became the user's, by an operator.
     Linked,
     /// An account was given to another issuer and subject.
     Moved,
@@ -38,9 +38,9 @@ pub enum EventKind {
     Refused,
     /// A session and its key were made.
     SessionMade,
-    /// A session and its key live longer.
+    /// A session and its key were extended.
     SessionRenewed,
-    /// An operator ended a session.
+    /// A session was ended by an operator, by its user, or because the user had too many browsers.
     SessionRevoked,
 }
 
@@ -49,7 +49,7 @@ pub enum EventKind {
 pub struct AuditEvent {
     /// What happened.
     pub event: EventKind,
-    /// The particulars; an object.
+    /// The details; an object.
     pub detail: Value,
 }
 
@@ -68,7 +68,7 @@ pub struct AuditEntry {
     pub account_id: Option<String>,
     /// LiteLLM's `user_id`, while the account is there.
     pub user_id: Option<String>,
-    /// The particulars.
+    /// The details.
     pub detail: Value,
 }
 
@@ -143,7 +143,7 @@ impl EventKind {
         }
     }
 
-    /// Whether `from` and `to` of the particulars are roles, not addresses.
+    /// Whether `from` and `to` in the details are roles, not addresses.
     pub(crate) fn is_of_roles(self) -> bool {
         matches!(self, Self::RoleChanged | Self::RoleUndone)
     }

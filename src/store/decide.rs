@@ -1,6 +1,6 @@
 //! What follows from what was read: the row that a new user gets, what has to be written for a known one, which key they get.
 //!
-//! Pure, and shared by both databases. In go an identity, its terms and what was read; out comes what is to be written.
+//! Pure, and shared by both databases.
 
 mod account_plan;
 mod key_policy;

@@ -1,4 +1,4 @@
-//! What goes into the store and comes out of it: plain data.
+//! The store's input and output: plain data.
 
 use std::sync::Arc;
 use std::time::Duration;

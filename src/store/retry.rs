@@ -1,4 +1,4 @@
-//! Which of the database's faults are worth another try, and how long to wait before it.
+//! Which of the database's errors are worth a retry, and how long to wait before it.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use aws_lc_rs::rand;
 use super::StoreError;
 use super::admin::Conflict;
 
-/// Tries after the first.
+/// Attempts after the first.
 pub(super) const RETRIES_MAX: u32 = 3;
 /// The longest wait before the first retry; it doubles with each.
 const JITTER_MS: u64 = 20;
 
-/// Why a piece of work came to nothing.
+/// Why an attempt failed.
 #[derive(Debug)]
 pub(super) enum AttemptError {
-    /// The database, or the way to it.
+    /// The database, or the connection to it.
     Database(sqlx::Error),
     /// The store refuses; the connection is sound.
     Refused(StoreError),
-    /// It can't be done, as the operator is told; the connection is sound.
+    /// The operator's change can't be made; the connection is sound.
     Conflict(Conflict),
-    /// Another transaction was faster; the whole is to be begun again.
+    /// Another transaction was faster: start again.
     Again,
 }
 
@@ -46,7 +46,7 @@ impl From<Conflict> for AttemptError {
 // === impl AttemptError ===
 
 impl AttemptError {
-    /// Whether the whole transaction may run again. A commit whose answer was lost is among these: the next try reads
+    /// Whether the whole transaction may run again. A commit whose answer was lost is among these: the next attempt reads
     /// first, and finds what was written.
     pub(super) fn is_transient(&self) -> bool {
         match self {
@@ -56,7 +56,7 @@ impl AttemptError {
         }
     }
 
-    /// A word for the log: an SQLSTATE where there is one. Not the database's text, which can hold a user's values.
+    /// For the log: an SQLSTATE where there is one. Not the database's message, which can contain a user's values.
     pub(super) fn code(&self) -> String {
         match self {
             Self::Database(error) => {
@@ -68,7 +68,7 @@ impl AttemptError {
         }
     }
 
-    /// What the caller is told.
+    /// The error for the caller.
     pub(super) fn into_error(self) -> StoreError {
         match self {
             Self::Database(error) => StoreError::Unavailable(Box::new(error)),
@@ -79,7 +79,7 @@ impl AttemptError {
     }
 }
 
-/// A random wait before the retry of this number (from 1), so that those who collided do not meet again.
+/// A random wait before the retry of this number (from 1), so that transactions that collided do not collide again.
 pub(super) fn pause(retry: u32) -> Duration {
     let mut byte = [0_u8; 1];
     // Without randomness the wait is the longest one, which is still a wait.

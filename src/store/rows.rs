@@ -1,4 +1,4 @@
-//! Between the store and a database, whichever of the two it is: statements, their parameters, and the columns of their rows.
+//! Running statements in either database: their parameters, and the columns of their rows.
 
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -9,13 +9,13 @@ use super::decide::{AccountState, CandidateRow, LitellmKey, LitellmUser, StoredS
 
 /// A transaction of either database.
 pub(super) trait Transaction: Send {
-    /// What its rows are.
+    /// The type of its rows.
     type Row: RowReader;
-    /// Runs a statement, and gives all the rows that it returns.
+    /// Runs a statement, and returns all its rows.
     async fn rows(&mut self, statement: &str, parameters: &[&dyn Parameter]) -> Result<Vec<Self::Row>, sqlx::Error>;
 }
 
-/// What a statement takes as a parameter, in either database.
+/// A parameter of a statement, in either database.
 pub(super) trait Parameter: Sync {
     /// Adds it for Postgres.
     fn to_postgres(&self, arguments: &mut PgArguments) -> Result<(), BoxDynError>;
@@ -36,7 +36,7 @@ where
     }
 }
 
-/// What a column can be read as, in either database.
+/// A type that a column can be read as, in either database.
 pub(super) trait Column:
     for<'r> Decode<'r, Postgres> + Type<Postgres> + for<'r> Decode<'r, Sqlite> + Type<Sqlite>
 {

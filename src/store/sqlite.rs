@@ -61,7 +61,7 @@ impl Sqlite {
         session: &SessionRules,
     ) -> Result<Self, StoreError> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        // A name of its own, so that a second connection of this process can look into it, as the tests do.
+        // A name of its own, so that a second connection of this process can open it, as the tests do.
         let address =
             format!("sqlite:file:vestibule-{}?mode=memory&cache=shared", COUNT.fetch_add(1, Ordering::Relaxed));
         let options: SqliteConnectOptions = address.parse().map_err(away)?;
@@ -76,7 +76,7 @@ impl Sqlite {
         })
     }
 
-    /// Where this process finds it.
+    /// The address by which this process finds it.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -99,7 +99,7 @@ impl Sqlite {
         rows.first().map(holder).transpose().map_err(away)
     }
 
-    /// What the audit tells of a user, oldest first.
+    /// A user's events in the audit, oldest first.
     pub async fn events(&self, user_id: &str) -> Result<Vec<String>, StoreError> {
         let rows = self.connection.lock().await.rows(sql::EVENTS, &[&user_id]).await.map_err(away)?;
         rows.iter().map(|row| row.column("event")).collect::<Result<_, _>>().map_err(away)

@@ -20,7 +20,7 @@ use crate::secret::{self, SessionKind};
 /// The text of the steps' statements in one database.
 #[derive(Debug)]
 pub(super) struct Statements {
-    /// LiteLLM's side.
+    /// LiteLLM's tables.
     pub(super) litellm: Tables,
     /// An account, LiteLLM's user, the current session and its key. `$1` issuer, `$2` subject, `$3` e-mail.
     pub(super) read: String,
@@ -41,7 +41,7 @@ pub(super) struct Statements {
     pub(super) update_user: String,
     /// Writes an allowance: `$1` the `user_id`, `$2` the columns as JSON. `None` where there is nothing to write.
     pub(super) update_allowance: fn(&Tables, &AllowanceColumns) -> Option<String>,
-    /// `$1` the account, `$2` its role, `$3` whether that was lowered, `$4` allowance, `$5` the e-mail kept out.
+    /// `$1` the account, `$2` its role, `$3` whether that was lowered, `$4` allowance, `$5` the refused e-mail.
     pub(super) update_account: String,
     /// A session, its key and its audit: `$1` id, `$2` account, `$3` kind, `$4` nonce, `$5` secret, `$6` token, `$7` seconds to
     /// live, `$8` a `KeyRow` as JSON, `$9` what the audit says.
@@ -60,7 +60,7 @@ pub(super) struct Statements {
     pub(super) audit: String,
 }
 
-/// What the steps go by.
+/// The configuration of the steps.
 #[derive(Debug)]
 pub(super) struct StoreRules {
     pub(super) statements: Statements,
@@ -141,7 +141,7 @@ impl<'a, T: Transaction> Steps<'a, T> {
         Ok(self.rules.key_policy.opened(&state, issued))
     }
 
-    /// What is there of a user, by one of the two statements that read it.
+    /// Reads a user's account and all that belongs to it, by one of the two statements for that.
     pub(super) async fn read(
         &mut self,
         statement: &str,
@@ -165,7 +165,7 @@ impl<'a, T: Transaction> Steps<'a, T> {
         self.on.rows(statement, parameters).await?.into_iter().next().ok_or(AttemptError::Again)
     }
 
-    /// A first sight: makes user, account and session, or takes over a row that was there (`None`).
+    /// For a new user: makes user, account and session, or adopts an existing row (`None`).
     async fn create_account(
         &mut self,
         profile: &UserProfile,
@@ -211,7 +211,7 @@ impl<'a, T: Transaction> Steps<'a, T> {
         }
     }
 
-    /// Writes what the plan says of user row and account.
+    /// Writes the plan for user row and account.
     async fn reconcile(
         &mut self,
         state: &mut AccountState,
@@ -241,7 +241,7 @@ impl<'a, T: Transaction> Steps<'a, T> {
         Ok(())
     }
 
-    /// Does what the plan says of the session.
+    /// Carries out the plan for the session.
     async fn session(&mut self, state: &AccountState, plan: Option<SessionPlan>) -> Result<IssuedKey, AttemptError> {
         let StoreRules { statements, key_policy, .. } = self.rules;
         let mut detail = json!({});
@@ -273,7 +273,7 @@ impl<'a, T: Transaction> Steps<'a, T> {
         self.create_session(&state.account_id, &state.user_id, SessionKind::Api, detail).await
     }
 
-    /// Makes a session and its key. `detail` says of the audit's line which session it replaces, and why.
+    /// Makes a session and its key. `detail` tells the audit which session it replaces, and why.
     pub(super) async fn create_session(
         &mut self,
         account_id: &str,

@@ -14,10 +14,10 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const AGES: Ages =
     Ages { refresh: Duration::from_secs(30), offline_grace: Duration::from_mins(5), cache_ttl: Duration::from_mins(1) };
 
-/// Told this, the registry panics.
+/// Told this, the store panics.
 const PANIC: &str = "panic";
 
-/// A registry that answers as told, and only when it is let.
+/// A store that answers as told, and only when it is let.
 struct Told {
     opens: Mutex<usize>,
     answers: Mutex<VecDeque<Result<Option<Duration>, StoreError>>>,
@@ -132,7 +132,7 @@ async fn a_fresh_slot_asks_nothing_and_an_aging_one_asks_behind_the_request() {
     let (told, sessions) = told([]);
     let (identity, mapping) = somebody("a@b");
     sessions.open(&identity, &mapping).await.unwrap();
-    // From here the registry does not answer: whatever waits for it would hang.
+    // From here the store does not answer: whatever waits for it would hang.
     told.gate.forget_permits(1000);
     tokio::time::advance(Duration::from_secs(14)).await;
     sessions.open(&identity, &mapping).await.unwrap();

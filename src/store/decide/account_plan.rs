@@ -1,5 +1,5 @@
-//! What has to be written so that account and user row agree with an identity and its terms. The same functions decide in
-//! the first read, which writes nothing when they find nothing to do, and again under the locks.
+//! What has to be written so that account and user row agree with an identity and its terms. The same functions decide after
+//! the first read, which is all when there is nothing to write, and again under the locks.
 
 use serde_json::{Value, json};
 
@@ -11,20 +11,20 @@ use crate::litellm::tables::{AllowanceColumns, UserChange, UserRow, mark};
 use crate::store::audit::{AuditEvent, EventKind, event};
 use crate::store::{StoreError, UserProfile};
 
-/// What is to be done about account and user row.
+/// What has to be written to account and user row.
 #[derive(Debug, Default)]
 pub(in crate::store) struct AccountPlan {
     /// The user row was deleted by hand: make it again.
     pub(in crate::store) recreate: bool,
     /// Columns of the user row.
     pub(in crate::store) change: Option<UserChange>,
-    /// The mapped role, where the account doesn't have it as the last written.
+    /// The mapped role, if it is not the one last written.
     pub(in crate::store) role: Option<Role>,
     /// Models and limits to write, with their text for the account row.
     pub(in crate::store) allowance: Option<(AllowanceColumns, String)>,
     /// The e-mail that another row has, for the account row.
     pub(in crate::store) email_refused: Option<String>,
-    /// What the audit tells.
+    /// For the audit.
     pub(in crate::store) events: Vec<AuditEvent>,
 }
 
@@ -99,7 +99,7 @@ impl AccountPlan {
         let had = state.user.as_ref().and_then(|user| user.role.as_deref());
         let written = state.role.as_deref() == Some(mapped.as_str());
         let write = match (role_sync, &state.user) {
-            // A row made again is a row made: it gets the mapped role whatever the setting.
+            // A row that is made again gets the mapped role whatever the setting, as a new one does.
             (_, None) | (RoleSync::Always, _) => true,
             (RoleSync::OnChange, Some(_)) => !written,
             (RoleSync::Create, Some(_)) => false,
@@ -112,14 +112,14 @@ impl AccountPlan {
         }
         if state.user.is_some() && had != Some(mapped.as_str()) {
             change.user_role = Some(mapped.as_str());
-            // A role changed by hand is told apart from a changed mapping.
+            // A role changed by hand is distinguished from a changed mapping.
             let name = if written { EventKind::RoleUndone } else { EventKind::RoleChanged };
             self.events.push(event(name, json!({ "from": had, "to": mapped.as_str() })));
         }
     }
 
-    /// `always` keeps in step with the rule: written when the rule says other than what was last written. The columns
-    /// aren't read, so what an admin edits stands until the rule changes.
+    /// With `always` it is written when the rule differs from what was last written. The columns aren't read, so what an
+    /// admin edits stays until the rule changes.
     fn allowance(&mut self, state: &AccountState, terms: &Terms) {
         let Some(allowance) = &terms.allowance else { return };
         let text = allowance_text(allowance);
@@ -135,7 +135,7 @@ impl AccountPlan {
         }
     }
 
-    /// The user row to make again where it was deleted: the same id, so spend and keys elsewhere still fit.
+    /// The user row to make again if it was deleted: with the same id, so that spend and keys elsewhere still match.
     pub(in crate::store) fn recreated(
         &mut self,
         state: &AccountState,
@@ -153,7 +153,8 @@ impl AccountPlan {
         Some(row)
     }
 
-    /// Takes over what was written of the user row, whose role was `had` before, and says what is to be written of the account.
+    /// Updates the state by what was written to the user row, whose role was `had` before, and returns what is to be written
+    /// to the account.
     pub(in crate::store) fn settle(
         &self,
         state: &mut AccountState,
@@ -184,7 +185,7 @@ impl AccountPlan {
     }
 }
 
-/// The columns of an allowance. The time of the next reset is written where the duration is another than `before`.
+/// The columns of an allowance. The time of the next reset is written where the duration differs from `before`.
 pub(in crate::store) fn allowance_columns(allowance: &Allowance, before: Option<&str>) -> AllowanceColumns {
     let duration = allowance.budget_duration.as_ref();
     AllowanceColumns {
@@ -197,7 +198,7 @@ pub(in crate::store) fn allowance_columns(allowance: &Allowance, before: Option<
     }
 }
 
-/// An allowance as the account row remembers it: JSON with its members in one order.
+/// An allowance as it is kept in the account row: JSON with its members in a fixed order.
 pub(in crate::store) fn allowance_text(allowance: &Allowance) -> String {
     json!({
         "models": allowance.models,
@@ -209,7 +210,7 @@ pub(in crate::store) fn allowance_text(allowance: &Allowance) -> String {
     .to_string()
 }
 
-/// A user's row as it is made.
+/// A new user row.
 pub(in crate::store) fn user_row(
     profile: &UserProfile,
     terms: &Terms,
@@ -236,13 +237,13 @@ pub(in crate::store) fn sso_user_id(state: &AccountState, profile: &UserProfile)
     }
 }
 
-/// Whether a role written over another lowers it. What is missing or unknown LiteLLM takes for `internal_user`
+/// Whether a role is lower than the one before. LiteLLM takes a missing or unknown one for `internal_user`
 /// (`auth/auth_checks.py`, `effective_user_role`).
 pub(in crate::store) fn lowers(had: Option<&str>, written: Role) -> bool {
     had.and_then(Role::parse).unwrap_or(Role::InternalUser) > written
 }
 
-/// What forbids giving this account a key at all.
+/// Why this account may not get a key at all.
 pub(in crate::store) fn refusal(state: &AccountState) -> Option<StoreError> {
     let scim_off = state.user.as_ref().is_some_and(|user| user.scim_off);
     // A blocked key stays a block when its life is over: the admin who blocked it meant the user.

@@ -1,4 +1,4 @@
-//! Which key a session has: kept, renewed, replaced or made; and LiteLLM's row of a new one.
+//! Which key a session gets: kept, renewed, replaced or new; and LiteLLM's row of a new one.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::store::{IssuedKey, OpenedSession, StoreError};
 const RENEWAL_SECONDS: f64 = 300.0;
 /// …or this share of its life, if that is more…
 const RENEWAL_SHARE: f64 = 0.25;
-/// …but never more than this share, so that a short life is not all renewals.
+/// …but never more than this share, so that a short life does not consist of renewals.
 const RENEWAL_SHARE_MAX: f64 = 0.5;
-/// A lowering longer ago than this is left out: LiteLLM has forgotten the old role.
+/// A lowering of a role longer ago than this is not reported: LiteLLM no longer has the old role.
 const LOWERED_TOLD_SECONDS: f64 = 600.0;
 /// The session's token is not its key's: our tables were written to from outside.
 pub(in crate::store) const TOKEN_MISMATCH: &str = "token_mismatch";
@@ -59,7 +59,7 @@ pub(in crate::store) struct NewSession<'a> {
 // === impl KeyPolicy ===
 
 impl KeyPolicy {
-    /// Of the settings: a replaced session lives on until every replica has read of it, and LiteLLM has, twice over.
+    /// A replaced session lives on for twice the time in which every replica, and LiteLLM, reads the change.
     pub(in crate::store) fn new(litellm: &Litellm, account: &AccountRules, session: &SessionRules) -> Self {
         Self {
             secrets: session.secrets.clone(),
@@ -75,12 +75,12 @@ impl KeyPolicy {
         self.life.min(self.max_age)
     }
 
-    /// Seconds that a session of this age can be given.
+    /// Seconds by which a session of this age can be extended.
     pub(in crate::store) fn extension(&self, age_seconds: f64) -> f64 {
         self.life.min(self.max_age - age_seconds)
     }
 
-    /// A browser's session with its key made again; `None` where a secret is missing, or the row is not what we wrote.
+    /// A browser's session with its key derived again; `None` where a secret is missing, or the row is not what we wrote.
     pub(in crate::store) fn ui_session(&self, stored: &StoredUiSession, account_id: &str) -> Option<IssuedKey> {
         let nonce = STANDARD.decode(&stored.nonce).ok()?;
         let key = self.secrets.session_key(&stored.secret_id, SessionKind::Ui, account_id, &nonce)?;
@@ -153,7 +153,7 @@ impl KeyPolicy {
         Ok(NewSession { issued, nonce, secret_id, row })
     }
 
-    /// What the caller gets: the account, with the session that was kept or made.
+    /// The result of `open`: the account, with the session that was kept or made.
     pub(in crate::store) fn opened(&self, state: &AccountState, issued: IssuedKey) -> OpenedSession {
         let told = LOWERED_TOLD_SECONDS.max(self.settle_seconds * 2.0);
         OpenedSession {
@@ -172,13 +172,13 @@ impl KeyPolicy {
 // === impl StoredSession ===
 
 impl StoredSession {
-    /// Seconds that the key still lives.
+    /// Seconds until the key expires.
     pub(in crate::store) fn left(&self) -> f64 {
         let key = self.key.as_ref().and_then(|key| key.left_seconds);
         key.map_or(self.left_seconds, |key| key.min(self.left_seconds))
     }
 
-    /// It goes on as it is, with its key made again.
+    /// The unchanged session, with its key derived again.
     pub(in crate::store) fn kept(&self, key: SessionKey) -> IssuedKey {
         IssuedKey { session_id: self.id.clone(), key, expires_in: seconds(self.left()) }
     }

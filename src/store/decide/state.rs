@@ -9,15 +9,15 @@ pub(in crate::store) struct AccountState {
     pub(in crate::store) user_id: String,
     /// The mapped role last written.
     pub(in crate::store) role: Option<String>,
-    /// What was last written of models and limits.
+    /// The models and limits last written.
     pub(in crate::store) allowance: Option<String>,
-    /// The e-mail last kept out.
+    /// The e-mail last refused because another row has it.
     pub(in crate::store) email_refused: Option<String>,
     pub(in crate::store) blocked: bool,
     pub(in crate::store) lowered_seconds: Option<f64>,
     /// LiteLLM's row; `None` when it was deleted.
     pub(in crate::store) user: Option<LitellmUser>,
-    /// Another row has the e-mail that this one is to get.
+    /// Another row has the e-mail that this one should get.
     pub(in crate::store) email_taken: bool,
     /// Another row has the subject as its `sso_user_id`.
     pub(in crate::store) sso_taken: bool,
@@ -70,7 +70,7 @@ pub(in crate::store) struct LitellmKey {
     pub(in crate::store) left_seconds: Option<f64>,
 }
 
-/// A row of LiteLLM's that could be a new user's.
+/// A row of LiteLLM's that could belong to a new user.
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of one row")]
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct CandidateRow {

@@ -1,6 +1,6 @@
 //! The row of a new user in LiteLLM's table: one of their own, one that is adopted, or a conflict.
 //!
-//! Pure: in go the rows that could be theirs, out comes one way or the reason why there is none.
+//! Pure: from the rows that could be theirs it decides on one of these.
 
 use super::state::CandidateRow;
 use crate::config::{AccountRules, AdoptBy, UserIdFrom};
@@ -8,7 +8,7 @@ use crate::litellm::reserved;
 use crate::litellm::role::Role;
 use crate::store::{StoreError, UserProfile, text};
 
-/// Parts a `user_id` from the account's id, where the plain one belongs to another account.
+/// Separates a `user_id` from the account's id, where the plain one belongs to another account.
 const SUFFIX: char = '~';
 
 const ADMIN: &str = "A row with an admin role is never taken over by a sign-in: if it is theirs, `vestibule users link` gives it \
@@ -24,7 +24,7 @@ const TWO_ROWS: &str = "Two rows could be this person's: merge them, or change t
 pub(in crate::store) enum RowChoice {
     /// A row of their own.
     Create { user_id: String, sso_user_id: String },
-    /// A row that was there.
+    /// An existing row.
     Adopt { user_id: String, by: &'static str },
 }
 
@@ -49,7 +49,7 @@ pub(in crate::store) fn check_user_id(user_id: &str, further: &[String]) -> Resu
     if bad { Err(StoreError::ReservedId(user_id.to_owned())) } else { Ok(()) }
 }
 
-/// Whether a text is a suffixed one of this account.
+/// Whether a text has this account's suffix.
 pub(in crate::store) fn is_suffixed(text: &str, account_id: &str) -> bool {
     text.strip_suffix(account_id).is_some_and(|rest| rest.ends_with(SUFFIX))
 }
@@ -60,11 +60,11 @@ pub(in crate::store) fn suffixed(text: &str, account_id: &str) -> String {
     format!("{text}{SUFFIX}{account_id}")
 }
 
-/// Decides between a new row, one that was there, and a refusal.
+/// Decides between a new row, an existing one, and a refusal.
 ///
 /// A row that an account of ours owns is never given to another: where it has the wanted ids, the new user's are
-/// suffixed (two issuers may know the same subject); where it has their e-mail, that is a conflict, because LiteLLM
-/// finds users by e-mail too. A row without an account is adopted by a column that `account.adopt` lists, and never one
+/// suffixed (two issuers may have the same subject); where it has their e-mail, that is a conflict, because LiteLLM
+/// finds users by e-mail too. A row without an account is adopted by a column that `account.adopt` lists, but never one
 /// with an admin role.
 pub(in crate::store) fn choose(
     found: &[CandidateRow],
