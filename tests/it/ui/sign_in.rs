@@ -3,6 +3,7 @@ use serde_json::json;
 use super::{alice, claims, key, page, script, set_cookies, signed_in, stage, token};
 use crate::support::client::UserProfile;
 use crate::support::eventually;
+use crate::support::vestibule::field;
 
 const NOTHING: [&str; 0] = [];
 
@@ -192,6 +193,13 @@ async fn an_eleventh_browser_ends_the_first() {
     assert_eq!(stage.db.key_count().await, 11);
     let answer = script(&stage, "GET", "/key/list", &alice(), &first).send().await;
     answer.expect_refusal(401, "dead_placeholder");
+    let of_line = |line: &serde_json::Value| {
+        (field(line, "reason") == "too_many_browsers").then(|| (field(line, "event"), field(line, "session")))
+    };
+    let (event, ended) = stage.vestibule.line("the ended session", of_line).await;
+    assert_eq!(event, "session_revoked");
+    let recorded = "SELECT detail->>'session' FROM vestibule.audit WHERE detail->>'reason' = 'too_many_browsers'";
+    assert_eq!(stage.db.texts(recorded).await, [ended], "the log and the table tell the same");
 }
 
 #[tokio::test]
