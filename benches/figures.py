@@ -3,6 +3,10 @@
 import statistics
 
 
+class Failed(Exception):
+    """What was measured is no figure, and why: the load met errors, or was not as heavy as it should be."""
+
+
 def median(rows, key):
     return statistics.median(row[key] for row in rows)
 

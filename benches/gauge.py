@@ -2,6 +2,7 @@
 
 import os, pathlib, platform, re, subprocess, time
 
+from figures import Failed
 from programs import find
 from servers import tree
 
@@ -16,7 +17,11 @@ def pss(*pids):
     """MiB; a page that several processes share counts in parts."""
     total = 0
     for each in (each for pid in pids for each in tree(pid)):
-        text = pathlib.Path(f"/proc/{each}/smaps_rollup").read_text()
+        try:
+            text = pathlib.Path(f"/proc/{each}/smaps_rollup").read_text()
+        except PermissionError:
+            # vestibule keeps others from reading its memory.
+            raise Failed("only root can read how much memory it has") from None
         total += int(re.search(r"^Pss:\s+(\d+)", text, re.M)[1])
     return total / 1024
 

@@ -2,15 +2,12 @@
 
 import contextlib, re, select, socket, subprocess, tempfile, time
 
+from figures import Failed
 from request import EVENT, HEADERS, PATH, head, message
 from servers import LOAD
 
 # Bytes of a POST's body.
 POSTED = 2048
-
-
-class Failed(Exception):
-    """What was measured is no figure: the load met errors, or was not as heavy as it should be."""
 
 
 def wrk(port, seconds, method="GET", connections=64, path=PATH, headers=HEADERS):

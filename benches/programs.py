@@ -31,3 +31,8 @@ def install(*packages):
 def find(name):
     """Servers are in folders that a user's PATH may lack."""
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def need(*names):
+    for name in names:
+        find(name) or sys.exit(f"{name} is needed: on Debian or Ubuntu, apt-get install {name}")

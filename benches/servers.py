@@ -80,7 +80,7 @@ def nginx(work, name, servers, before="", cpu=LOAD, log="off"):
         + "}\n"
     )
     with on_cpu(cpu):
-        return subprocess.Popen([find("nginx") or sys.exit("nginx is needed: apt-get install nginx"), "-p", folder, "-c", folder / "nginx.conf"], stderr=subprocess.DEVNULL)
+        return subprocess.Popen([find("nginx"), "-p", folder, "-c", folder / "nginx.conf"], stderr=subprocess.DEVNULL)
 
 
 def haproxy(work, name, configuration, cpu=SERVERS):
