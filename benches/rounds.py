@@ -4,10 +4,11 @@ import contextlib, dataclasses, datetime, subprocess, sys, time
 from collections.abc import Callable
 
 import gauge
-from contenders import CONTENDERS, does_its_job, first_answer
+from contenders import CONTENDERS
 from figures import Failed, alternating
 from gauge import cpu, pss
 from load import Events, held, post_at, wrk
+from probe import does_its_job, first_answer
 from programs import find
 from request import ASKING, HEADERS, PATH, QUESTION
 from servers import end, free_port, wait_for

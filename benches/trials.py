@@ -2,10 +2,11 @@
 
 import subprocess, sys, time
 
-from contenders import begin_nginx, begin_vestibule, first_answer, nginx_answers, nginx_proxy, nginx_table
+from contenders import begin_nginx, begin_vestibule, nginx_answers, nginx_proxy, nginx_table
 from figures import alternating
 from gauge import cpu, pss
 from load import held, wrk
+from probe import first_answer
 from programs import ROOT
 from request import ASKING, HEADERS, IDENTITY, QUESTION
 from servers import LOAD, SERVERS, end, forward_auth, free_port, nginx, ready, vestibule, wait_for
