@@ -6,6 +6,9 @@ from figures import Failed
 from programs import find
 from servers import tree
 
+# Share of the CPUs below which the machine counts as idle.
+QUIET = 0.04
+
 
 def cpu(*pids):
     """Seconds of user and system time of the processes and all below them, threads that have ended included."""
@@ -32,12 +35,16 @@ def times():
     return user + nice + system + idle + wait + irq + soft + stolen, idle + wait, stolen
 
 
-def foreign(seconds=1):
-    """Share of the machine's CPUs that is in use while none of ours does anything."""
-    before = times()
-    time.sleep(seconds)
-    whole, idle, _ = (after - begin for after, begin in zip(times(), before))
-    return 1 - idle / whole
+def foreign(patience=0):
+    """Share of the machine's CPUs that others use, while none of ours does anything; with patience, once it is small."""
+    until = time.monotonic() + patience
+    while True:
+        before = times()
+        time.sleep(0.4)
+        whole, idle, _ = (after - begin for after, begin in zip(times(), before))
+        share = 1 - idle / whole
+        if share <= QUIET or time.monotonic() >= until:
+            return share
 
 
 def first(pattern, text):

@@ -182,8 +182,9 @@ Medians of {len(rounds)} rounds, with the least and the greatest in brackets. µ
 {record["command"]}
 ```
 
+- vestibule is the program as it is shipped, built with cargo's profile `dist`{"; `--binary` brought one" if "--binary" in record["command"] else ""}.
 - **Machine:** {machine["cpu"]}, {machine["cores"]} CPUs{" (virtual)" if machine["virtual"] else ""}, {machine["memory_gib"]} GiB; {machine["system"]}, Linux {machine["kernel"]}.
-- **Other load:** load average {machine["load"]:.2f} at the start. In samples during the run, other programs used {range_of(foreign, lambda share: f"{share:.0f}")} % of the CPUs (median {statistics.median(foreign):.0f} %); the host took {machine["stolen"] * 100:.1f} % for itself.
+- **Other load:** load average {machine["load"]:.2f} at the start. Sampled before each figure, other programs used {statistics.mean(foreign):.0f} % of the CPUs, at most {max(foreign):.0f} %; the host took {machine["stolen"] * 100:.1f} % for itself.
 - **Versions:** {", ".join(f"{name} {version}" for name, version in record["versions"].items())}.
 - Each server has one worker, on CPU 0; where there are two servers, they share it. Load, LiteLLM's stand-in and PostgreSQL run on CPU 1. All speak HTTP/1.1 over loopback.
 - The request has 14 headers of about 900 bytes, as oauth2-proxy sends them; an nginx answers with 1 KB of JSON. wrk makes the load, on 64 connections for {record["seconds"]} s a figure; a Python program reads the streams and sends the paced requests. The load is the same for all servers.

@@ -1,6 +1,6 @@
 """Measures every server once a round, and keeps what it found as a record."""
 
-import contextlib, dataclasses, datetime, subprocess, sys, time
+import contextlib, dataclasses, datetime, statistics, subprocess, sys, time
 from collections.abc import Callable
 
 import gauge
@@ -137,22 +137,22 @@ def running(around, begins, port, is_logged):
             contender.end()
 
 
-def one(around, number, seconds, count):
+def one(around, number, seconds, count, patience):
     begins = {name: CONTENDERS[name] for name in alternating(CONTENDERS, number) if name != "haproxy" or find("haproxy")}
     absent = {name: {"why": "HAProxy is not installed"} for name in CONTENDERS if name not in begins}
     figures = {key: dict(absent) for key in ROWS}
-    found = {"foreign": [gauge.foreign()], "figures": figures}
+    found = {"foreign": [], "figures": figures}
     port, serve_on = free_port(), free_port()
     upstream = model(around.work, around.name("model"), port, serve_on)
     wait_for(port)
     found["direct_per_second"] = wrk(port, seconds)["per_second"]
     for is_logged in (False, True):
         with running(around, begins, port, is_logged) as (contenders, wrong):
-            found["foreign"].append(gauge.foreign())
             for key, row in ROWS.items():
                 if row.measure and row.is_logged == is_logged:
                     figures[key] |= wrong
                     for name, contender in contenders.items():
+                        found["foreign"].append(gauge.foreign(patience))
                         try:
                             figure = row.measure(contender, seconds, serve_on)
                         except FAULTS as error:
@@ -161,21 +161,21 @@ def one(around, number, seconds, count):
                             figures[key][name] = figure
     # Pages of a program that another server runs too would count in part.
     end(upstream)
-    found["foreign"].append(gauge.foreign())
     for name, begin in begins.items():
+        found["foreign"].append(gauge.foreign(patience))
         for key, figure in lives(around, begin, count).items():
             figures[key][name] = figure
     return found
 
 
-def record(around, rounds, seconds, count, command):
+def record(around, rounds, seconds, count, patience, command):
     """All rounds, and where they were measured."""
     machine, begun, before = gauge.machine(), time.monotonic(), gauge.times()
     found = []
     for number in range(rounds):
-        found.append(one(around, number, seconds, count))
-        others = max(found[-1]["foreign"])
-        print(f"round {number + 1} of {rounds}, after {time.monotonic() - begun:.0f} s; other programs used up to {others * 100:.0f} % of the CPUs", file=sys.stderr, flush=True)
+        found.append(one(around, number, seconds, count, patience))
+        others = found[-1]["foreign"]
+        print(f"round {number + 1} of {rounds}, after {time.monotonic() - begun:.0f} s; others used {statistics.mean(others) * 100:.0f} % of the CPUs, at most {max(others) * 100:.0f} %", file=sys.stderr, flush=True)
     whole, _, stolen = (after - begin for after, begin in zip(gauge.times(), before))
     return {
         "date": datetime.date.today().isoformat(),
