@@ -8,13 +8,13 @@ mod sign_out;
 mod whoami;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
+use serde::Serialize;
 
-use crate::config::{AtLogout, CookieKind, PublicUrl};
+use crate::config::Config;
 use crate::litellm::client::LitellmClient;
 use crate::litellm::ui;
 use crate::refusal::{Code, Refusal};
@@ -30,36 +30,13 @@ const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// The admin UI's pages of one listener.
 pub struct AdminUi {
-    /// Accounts and keys.
-    pub sessions: Sessions,
-    /// Where requests may come from.
-    pub cross_site: Arc<CrossSitePolicy>,
-    /// What users type into the browser.
-    pub public_url: Option<PublicUrl>,
-    /// LiteLLM's root path.
-    pub root_path: String,
-    /// Prefix of vestibule's own paths.
-    pub own_prefix: String,
-    /// A page that is opened with less than this of its session left gets a new one, so that it does not end during work.
-    pub left_min: Duration,
-    /// Pages of the admin UI sign users in.
-    pub signs_in: bool,
-    /// What a browser holds.
-    pub cookie_key: CookieKind,
+    config: Arc<Config>,
+    sessions: Sessions,
+    cross_site: Arc<CrossSitePolicy>,
     /// Signs the cookie.
-    pub signature: CookieKey,
-    /// Where a browser goes from here when it is signed out.
-    pub logout: Option<String>,
-    /// What becomes of the session for the API then.
-    pub api_session: AtLogout,
-    /// LiteLLM, to be told of a sign-out and asked for a budget.
-    pub litellm: LitellmClient,
-    /// Its key header.
-    pub key_header: Option<HeaderName>,
-    /// The identity is read from the OAuth proxy's answer, and not from the request.
-    pub is_asked: bool,
-    /// What is read of a user, and from which header.
-    pub reads: Vec<(&'static str, HeaderName)>,
+    signature: CookieKey,
+    /// To be told of a sign-out and asked for a budget.
+    litellm: LitellmClient,
 }
 
 /// What is to be done with a request.
@@ -84,8 +61,15 @@ pub struct ResponseEdits {
 // === impl AdminUi ===
 
 impl AdminUi {
-    /// Decides by the route. Only a user gets anything but the plain way to LiteLLM. Pages are boxed: they are rare, and every
-    /// request's future would have room for them.
+    /// The pages for a configuration.
+    pub fn new(config: Arc<Config>, sessions: Sessions, cross_site: Arc<CrossSitePolicy>) -> Self {
+        let master_key = config.litellm.master_key.as_ref();
+        let signature = master_key.map_or_else(|| config.session.secrets.cookie_key(), CookieKey::of_master_key);
+        let litellm = config.litellm.client();
+        Self { config, sessions, cross_site, signature, litellm }
+    }
+
+    /// Decides by the route. Only a user gets anything but the plain way to LiteLLM.
     pub async fn answer(
         &self,
         info: &RequestInfo<'_>,
@@ -93,26 +77,25 @@ impl AdminUi {
         is_trusted: bool,
     ) -> Result<UiAction, Refusal> {
         let (is_get, is_post) = (*info.method() == Method::GET, *info.method() == Method::POST);
+        let signs_in = self.config.ui.sign_in;
         match (info.route(), credential.user()) {
             (Route::OwnUnknown | Route::Closed, _) => Err(Refusal::impossible("a closed route was let through")),
             (Route::Own(_), None) => Err(Code::NoIdentity.into()),
             // Only users are signed in here; for any other client it is one of LiteLLM's closed logins.
             (Route::SignIn, None) => Err(Code::ClosedDoor.into()),
             (Route::Own(OwnPage::SignOut), Some(user)) => {
-                Box::pin(self.sign_out(info, user.session(), is_trusted)).await.map(UiAction::Answer)
+                self.sign_out(info, user.session(), is_trusted).await.map(UiAction::Answer)
             }
-            (Route::Own(OwnPage::Whoami), Some(user)) => Box::pin(self.whoami(info, user)).await.map(UiAction::Answer),
-            (Route::Own(OwnPage::SignIn), _) if !self.signs_in => Err(Code::UnknownPath.into()),
+            (Route::Own(OwnPage::Whoami), Some(user)) => self.whoami(info, user).await.map(UiAction::Answer),
+            (Route::Own(OwnPage::SignIn), _) if !signs_in => Err(Code::UnknownPath.into()),
             (Route::Own(OwnPage::SignIn), _) if !is_get => Err(Code::MethodNotAllowed.into()),
-            (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(user)) => Box::pin(self.enter(info, user)).await,
-            (Route::UiSignOut, Some(user)) if self.signs_in && is_post => {
-                Box::pin(self.sign_out_by_button(info, user.session())).await.map(UiAction::Answer)
+            (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(user)) => self.enter(info, user).await,
+            (Route::UiSignOut, Some(user)) if signs_in && is_post => {
+                self.sign_out_by_button(info, user.session()).await.map(UiAction::Answer)
             }
-            (Route::UiSettings, Some(_)) if self.signs_in => Ok(UiAction::Forward(ResponseEdits::SETTINGS)),
-            (Route::CookiePage { is_get: true }, Some(_)) if self.signs_in => {
-                Ok(UiAction::Forward(ResponseEdits::PAGE))
-            }
-            (Route::UiPage, Some(user)) if self.signs_in => Box::pin(self.open(info, user)).await,
+            (Route::UiSettings, Some(_)) if signs_in => Ok(UiAction::Forward(ResponseEdits::SETTINGS)),
+            (Route::CookiePage { is_get: true }, Some(_)) if signs_in => Ok(UiAction::Forward(ResponseEdits::PAGE)),
+            (Route::UiPage, Some(user)) if signs_in => self.open(info, user).await,
             (
                 Route::UiPage
                 | Route::UiSettings
@@ -143,22 +126,22 @@ impl AdminUi {
 
     /// A path as the browser has to ask for it.
     fn outside(&self, path: &str) -> String {
-        self.public_url.as_ref().map_or_else(|| path.to_owned(), |url| url.outside(path))
+        self.config.public_url.as_ref().map_or_else(|| path.to_owned(), |url| url.outside(path))
     }
 
     /// An own page's path as the browser has to ask for it.
     fn own_page(&self, page: OwnPage) -> String {
-        self.outside(&format!("{}{}", self.own_prefix, page.path()))
+        self.outside(&format!("{}{}", self.config.own_prefix, page.path()))
     }
 
     fn ui_path(&self, below: &str) -> String {
-        self.outside(&format!("{}/ui{below}", self.root_path))
+        self.outside(&format!("{}/ui{below}", self.config.litellm.root_path))
     }
 
     /// The cookie at the browser's root, as LiteLLM's pages look for it (`set_session_token_cookie`): scripts must be able to
     /// read it.
     fn cookie(&self, value: &str, path: &str, is_over: bool) -> Option<HeaderValue> {
-        let secure = if self.public_url.as_ref().is_some_and(|url| url.https) { "; Secure" } else { "" };
+        let secure = if self.config.public_url.as_ref().is_some_and(|url| url.https) { "; Secure" } else { "" };
         let age = if is_over { "; Max-Age=0" } else { "" };
         let text =
             format!("{}={value}; Path={path}; SameSite=Lax{secure}{age}", crate::litellm::credentials::UI_COOKIE);
@@ -218,6 +201,17 @@ impl ResponseEdits {
             signed_in.write(admin_ui, headers);
         }
     }
+}
+
+/// A page of vestibule's own.
+fn html_answer(page: String) -> Response<Bytes> {
+    answer(StatusCode::OK, "text/html; charset=utf-8", page)
+}
+
+/// JSON of vestibule's own.
+fn json_answer(document: &impl Serialize) -> Response<Bytes> {
+    // Text, numbers and lists always serialize.
+    answer(StatusCode::OK, "application/json", serde_json::to_string(document).unwrap_or_default())
 }
 
 /// An answer of vestibule's own that no cache may keep.

@@ -425,7 +425,7 @@ pub enum Separator {
 }
 
 /// Rules, first match wins.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// Refused before any rule is read.
     pub deny: Vec<Matcher>,
@@ -438,7 +438,7 @@ pub struct Rules {
 }
 
 /// One rule.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rule {
     /// Whom it is for.
     pub when: Matcher,

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +29,7 @@ use crate::store::Store;
 use crate::telemetry::logs::Log;
 use crate::telemetry::metrics::Metrics;
 use app::{App, StoreHandle};
-use health::{HealthMonitor, Readiness};
+use health::Readiness;
 use listener::Sockets;
 use reload::Reloader;
 use worker::{ListenerKind, Worker};
@@ -62,10 +62,9 @@ pub fn run(config: Config, source: ConfigSource, log: &Log) -> Result<(), StartE
 }
 
 async fn serve(config: Config, source: ConfigSource, metrics: Arc<Metrics>) -> Result<(), StartError> {
-    // The first random number of a process takes a while to gather: not at somebody's first sight.
+    // The first random number of a process takes a while to gather: that should not delay the first new user.
     std::thread::spawn(secret::nonce);
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
-    let ending = Shutdown { stop: CancellationToken::new(), running: TaskTracker::new() };
     if let Some(address) = config.admin {
         let address = admin::listen(address, metrics.clone(), readiness.clone()).await?;
         tracing::info!(what = "admin", %address, "listening");
@@ -74,47 +73,29 @@ async fn serve(config: Config, source: ConfigSource, metrics: Arc<Metrics>) -> R
     if let Some(forward_auth) = &config.forward_auth {
         sockets.push((ListenerKind::ForwardAuth, listener::bind(&forward_auth.listen, config.workers)?));
     }
-    let reloader = Reloader::new(config, source, readiness.clone(), metrics.clone())?;
-    start_workers(sockets, &reloader.app(), &metrics, &ending)?;
-    let health = HealthMonitor { handle: reloader.store(), readiness: readiness.clone(), metrics };
-    tokio::spawn(health.run());
-    let app = reloader.app();
+    let reloader = Reloader::new(config, source, readiness.clone(), metrics)?;
+    let running = Running::start(sockets, reloader.app(), reloader.store(), readiness)?;
     tokio::spawn(reloader.watch());
-    wait_for_the_end(&app, &readiness, &ending).await
+    running.until_the_end().await
+}
+
+/// Serves on a store of the caller's and on the present runtime, without an admin port and without reload: what `demo`
+/// does, by the same workers, gate and health monitor. Also gives the address, with the port that the system chose.
+pub fn start(config: Config, store: Arc<dyn Store>) -> Result<(Running, String), StartError> {
+    let readiness = Arc::new(Readiness::new(config.session.offline_grace));
+    let sockets = listener::bind(&config.listen, config.workers)?;
+    let address = sockets.address.clone();
+    let handle = StoreHandle::of(store, &config, Arc::default());
+    let app = watch::Sender::new(Arc::new(App::new(config, &handle, None))).subscribe();
+    let handle = watch::Sender::new(handle).subscribe();
+    Ok((Running::start(vec![(ListenerKind::Proxy, sockets)], app, handle, readiness)?, address))
 }
 
 /// A service that listens, until a signal ends it.
 pub struct Running {
-    /// Where, with the port that the system chose.
-    pub address: String,
     app: watch::Receiver<Arc<App>>,
     readiness: Arc<Readiness>,
     ending: Shutdown,
-}
-
-/// Serves on a store of the caller's and on the present runtime, without an admin port and without reload: what `demo`
-/// does, by the same workers, gate and health monitor.
-pub fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
-    let metrics = Arc::new(Metrics::default());
-    let readiness = Arc::new(Readiness::new(config.session.offline_grace));
-    let ending = Shutdown { stop: CancellationToken::new(), running: TaskTracker::new() };
-    let sockets = listener::bind(&config.listen, config.workers)?;
-    let address = sockets.address.clone();
-    let handle = StoreHandle::of(store, &config, &metrics);
-    let app = watch::Sender::new(Arc::new(App::new(config, &handle, None))).subscribe();
-    start_workers(vec![(ListenerKind::Proxy, sockets)], &app, &metrics, &ending)?;
-    let handle = watch::Sender::new(handle).subscribe();
-    tokio::spawn(HealthMonitor { handle, readiness: readiness.clone(), metrics }.run());
-    Ok(Running { address, app, readiness, ending })
-}
-
-// === impl Running ===
-
-impl Running {
-    /// Waits for a signal and ends as `serve` does.
-    pub async fn until_the_end(self) -> Result<(), StartError> {
-        wait_for_the_end(&self.app, &self.readiness, &self.ending).await
-    }
 }
 
 /// How the workers learn of the end, and how the end learns of them.
@@ -126,69 +107,68 @@ pub struct Shutdown {
     pub running: TaskTracker,
 }
 
-fn start_workers(
-    listeners: Vec<(ListenerKind, Sockets)>,
-    app: &watch::Receiver<Arc<App>>,
-    metrics: &Arc<Metrics>,
-    ending: &Shutdown,
-) -> Result<(), StartError> {
-    let addresses: Vec<_> = listeners.iter().map(|(role, sockets)| (*role, sockets.address.clone())).collect();
-    let places = app.borrow().limits.connections;
-    let connections = Arc::new(tokio::sync::Semaphore::new(places));
-    let mut starting = Vec::new();
-    for (number, sockets) in listener::by_worker(listeners).into_iter().enumerate() {
-        let worker = Worker {
-            app: app.clone(),
-            connections: connections.clone(),
-            metrics: metrics.clone(),
-            ending: ending.clone(),
-        };
-        starting.push(worker.start(number, sockets).map_err(StartError::Runtime)?);
-    }
-    for started in starting {
-        let all = || addresses.iter().map(|(_, address)| address.as_str()).collect::<Vec<_>>().join(", ");
-        let failed = |source| StartError::Listen { address: all(), source };
-        started.recv().map_err(|_| failed(io::Error::other("a worker ended while it started")))?.map_err(failed)?;
-    }
-    for (role, address) in addresses {
-        tracing::info!(what = role.name(), %address, "listening");
-    }
-    Ok(())
-}
+// === impl Running ===
 
-/// SIGTERM: not ready, go on for the delay, then drain. SIGINT: drain at once. A second signal: end now.
-async fn wait_for_the_end(
-    app: &watch::Receiver<Arc<App>>,
-    readiness: &Readiness,
-    ending: &Shutdown,
-) -> Result<(), StartError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
-    let is_gentle = tokio::select! {
-        _ = terminate.recv() => true,
-        _ = interrupt.recv() => false,
-    };
-    let drain = app.borrow().drain.clone();
-    let delay = if is_gentle { drain.delay } else { Duration::ZERO };
-    readiness.drain();
-    tracing::info!(delay_ms = millis(delay), timeout_ms = millis(drain.timeout), "ending");
-    let finish = async {
-        tokio::time::sleep(delay).await;
-        ending.stop.cancel();
-        ending.running.close();
-        tokio::time::timeout(drain.timeout, ending.running.wait()).await.is_ok()
-    };
-    tokio::select! {
-        is_done = finish => {
-            if !is_done {
-                tracing::warn!(cut = ending.running.len(), "the drain's time is over");
-            }
+impl Running {
+    /// Starts the workers, and what looks after the store.
+    fn start(
+        listeners: Vec<(ListenerKind, Sockets)>,
+        app: watch::Receiver<Arc<App>>,
+        store: watch::Receiver<StoreHandle>,
+        readiness: Arc<Readiness>,
+    ) -> Result<Self, StartError> {
+        let ending = Shutdown { stop: CancellationToken::new(), running: TaskTracker::new() };
+        let addresses: Vec<_> = listeners.iter().map(|(role, sockets)| (*role, sockets.address.clone())).collect();
+        let connections = Arc::new(Semaphore::new(app.borrow().config.limits.connections));
+        let mut starting = Vec::new();
+        for (number, sockets) in listener::by_worker(listeners).into_iter().enumerate() {
+            let metrics = store.borrow().metrics.clone();
+            let worker = Worker { app: app.clone(), connections: connections.clone(), metrics, ending: ending.clone() };
+            starting.push(worker.start(number, sockets).map_err(StartError::Runtime)?);
         }
-        _ = terminate.recv() => tracing::warn!(cut = ending.running.len(), "ended by a second signal"),
-        _ = interrupt.recv() => tracing::warn!(cut = ending.running.len(), "ended by a second signal"),
+        for started in starting {
+            let all = || addresses.iter().map(|(_, address)| address.as_str()).collect::<Vec<_>>().join(", ");
+            let failed = |source| StartError::Listen { address: all(), source };
+            started.recv().map_err(|_| failed(io::Error::other("a worker ended while it started")))?.map_err(failed)?;
+        }
+        for (role, address) in addresses {
+            tracing::info!(what = role.name(), %address, "listening");
+        }
+        tokio::spawn(health::look_after(store, readiness.clone()));
+        Ok(Self { app, readiness, ending })
     }
-    tracing::info!("ended");
-    Ok(())
+
+    /// SIGTERM: not ready, go on for the delay, then drain. SIGINT: drain at once. A second signal: end now.
+    pub async fn until_the_end(self) -> Result<(), StartError> {
+        let Self { app, readiness, ending: Shutdown { stop, running } } = self;
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
+        let is_gentle = tokio::select! {
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => false,
+        };
+        let drain = app.borrow().config.drain.clone();
+        let delay = if is_gentle { drain.delay } else { Duration::ZERO };
+        readiness.drain();
+        tracing::info!(delay_ms = millis(delay), timeout_ms = millis(drain.timeout), "ending");
+        let finish = async {
+            tokio::time::sleep(delay).await;
+            stop.cancel();
+            running.close();
+            tokio::time::timeout(drain.timeout, running.wait()).await.is_ok()
+        };
+        tokio::select! {
+            is_done = finish => {
+                if !is_done {
+                    tracing::warn!(cut = running.len(), "the drain's time is over");
+                }
+            }
+            _ = terminate.recv() => tracing::warn!(cut = running.len(), "ended by a second signal"),
+            _ = interrupt.recv() => tracing::warn!(cut = running.len(), "ended by a second signal"),
+        }
+        tracing::info!("ended");
+        Ok(())
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,11 +1,11 @@
 //! Sign-in to the admin UI: a user who opens a page is in, as themselves, with a cookie that holds no key.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{self, HeaderMap, HeaderValue};
 
 use super::{AdminUi, CLEAR_SITE_DATA, ResponseEdits, UiAction, see_other};
-use crate::config::CookieKind;
+use crate::config::{CookieKind, Litellm, PublicUrl};
 use crate::http::cookies;
 use crate::http::query::{decode, percent_decode};
 use crate::litellm::credentials::UI_COOKIE;
@@ -19,6 +19,8 @@ use crate::session::{Session, Shown};
 /// LiteLLM's own mark of a page that somebody has just signed in to. A browser that comes back with it and still without a
 /// cookie takes none: it is not sent round in circles.
 const ARRIVED: &str = "login=success";
+/// A page that is opened with less than this of its session left gets a new one, so that it does not end during work.
+const PAGE_LEFT_MIN: Duration = Duration::from_mins(30);
 
 /// What a browser is to keep.
 pub(super) struct SignedIn {
@@ -52,7 +54,7 @@ impl AdminUi {
         let mut signed_in = None;
         if !found.is_right {
             let browsing = match found.living {
-                Some(living) if living.browser_left() > self.left_min => living,
+                Some(living) if self.lasts(&living) => living,
                 Some(living) => self.sessions.open_browser(session).await.unwrap_or(living),
                 None => self.sessions.open_browser(session).await?,
             };
@@ -76,6 +78,11 @@ impl AdminUi {
         Ok(UiAction::Answer(response))
     }
 
+    /// Whether a page can be opened with a browser's session.
+    fn lasts(&self, browsing: &Session) -> bool {
+        browsing.browser_left() > PAGE_LEFT_MIN.min(self.config.session.life / 4)
+    }
+
     /// All cookies count: the page takes the first of them, whichever that is.
     fn find(&self, info: &RequestInfo<'_>, session: &Session) -> Found {
         let mut found = Found { living: None, is_right: true, is_theirs: false, over: None };
@@ -86,7 +93,7 @@ impl AdminUi {
             let says_so = claimed.as_ref().is_some_and(|claimed| self.is_as_ours(claimed, session));
             match shown {
                 Shown::Living(living) => {
-                    found.is_right &= says_so && living.browser_left() > self.left_min;
+                    found.is_right &= says_so && self.lasts(&living);
                     (found.living, found.is_theirs) = (Some(living), true);
                 }
                 Shown::Over(_) => {
@@ -106,19 +113,20 @@ impl AdminUi {
         let is_placeholder = claimed.key.starts_with(PLACEHOLDER_PREFIX);
         claimed.user_role.as_deref() == Some(session.role())
             && claimed.exp.is_some_and(|end| end > now())
-            && is_placeholder == (self.cookie_key == CookieKind::Placeholder)
+            && is_placeholder == (self.config.ui.cookie_key == CookieKind::Placeholder)
     }
 
     /// The cookie for a browser's session.
     fn session_cookie(&self, browsing: &Session) -> Option<HeaderValue> {
         let placeholder = self.sessions.placeholder(browsing)?;
-        let key = match self.cookie_key {
+        let key = match self.config.ui.cookie_key {
             CookieKind::Placeholder => placeholder.as_str(),
             CookieKind::Real => browsing.browser_key()?.expose(),
         };
-        let header = self.key_header.as_ref().map_or("Authorization", |name| name.as_str());
+        let Litellm { key_header, root_path, .. } = &self.config.litellm;
+        let header = key_header.as_ref().map_or("Authorization", |name| name.as_str());
         let exp = now() + browsing.browser_left().as_secs();
-        self.cookie(&claims(browsing, key, header, &self.root_path, exp).sign(&self.signature), "/", false)
+        self.cookie(&claims(browsing, key, header, root_path, exp).sign(&self.signature), "/", false)
     }
 
     /// Where somebody wanted to go who was sent to sign in.
@@ -127,7 +135,7 @@ impl AdminUi {
         let named = query.split('&').filter_map(|pair| pair.split_once('='));
         let mut wanted =
             named.filter(|(name, _)| matches!(*name, "redirect_to" | "return_to")).map(|(_, value)| decode(value));
-        let origin = self.public_url.as_ref().map(crate::config::PublicUrl::origin).unwrap_or_default();
+        let origin = self.config.public_url.as_ref().map(PublicUrl::origin).unwrap_or_default();
         let path = wanted.find_map(|to| own_path(to.strip_prefix(&origin).unwrap_or(&to)).map(str::to_owned));
         // Back to a page for signing in would be a circle.
         let path = path.filter(|path| class(path.split('?').next().unwrap_or_default()) != Class::SignInPage);

@@ -2,10 +2,10 @@
 //! proxy's own sign-out, since whoever is still signed in there would be straight back.
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 use serde_json::json;
 
-use super::{AdminUi, answer, html, see_other};
+use super::{AdminUi, html, html_answer, json_answer, see_other};
 use crate::config::AtLogout;
 use crate::http::cookies;
 use crate::litellm::api;
@@ -34,7 +34,7 @@ impl AdminUi {
             _ => return Err(Code::MethodNotAllowed.into()),
         }
         self.end(info, session).await?;
-        let mut response = match &self.logout {
+        let mut response = match &self.config.logout.location {
             Some(location) => see_other(location),
             None => self.signed_out(),
         };
@@ -49,7 +49,7 @@ impl AdminUi {
         session: &Session,
     ) -> Result<Response<Bytes>, Refusal> {
         self.end(info, session).await?;
-        let mut response = answer(StatusCode::OK, "application/json", json!({ "message": "Signed out." }).to_string());
+        let mut response = json_answer(&json!({ "message": "Signed out." }));
         self.forget_cookies(response.headers_mut());
         Ok(response)
     }
@@ -68,7 +68,7 @@ impl AdminUi {
                 Shown::Foreign => {}
             }
         }
-        if self.api_session == AtLogout::End {
+        if self.config.logout.api_session == AtLogout::End {
             leaving.ids.push(session.api_session_id().to_owned());
         }
         if leaving.ids.is_empty() {
@@ -104,7 +104,7 @@ impl AdminUi {
             "<p>Another page led you here. Nothing has happened yet.</p>\n\
              <form method=\"post\" action=\"{action}\"><button>Sign out</button> <a class=\"button\" href=\"{back}\">Stay</a></form>\n"
         );
-        answer(StatusCode::OK, "text/html; charset=utf-8", html::page("Sign out?", &body))
+        html_answer(html::page("Sign out?", &body))
     }
 
     fn signed_out(&self) -> Response<Bytes> {
@@ -113,7 +113,7 @@ impl AdminUi {
             "<p>Your session in the admin UI has ended. The sign-in in front of it may still know you: close the browser, or \
              sign out there too.</p>\n<p><a class=\"button\" href=\"{back}\">Sign in again</a></p>\n"
         );
-        answer(StatusCode::OK, "text/html; charset=utf-8", html::page("Signed out", &body))
+        html_answer(html::page("Signed out", &body))
     }
 }
 

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{AdminUi, answer, html};
+use super::{AdminUi, html, html_answer, json_answer};
+use crate::config::IdentitySource;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{OwnPage, RequestInfo};
 use crate::session::Session;
@@ -61,7 +62,8 @@ impl AdminUi {
         // As this request says: what is kept of a user says what was last written.
         let (session, person) = (user.session(), user.principal().identity.person());
         let said = info.identity_values();
-        let read = self.reads.iter().enumerate().filter(|(at, _)| self.is_asked || said.has(*at));
+        let is_asked = matches!(self.config.source, IdentitySource::Check(_));
+        let read = self.config.identity.reads.iter().enumerate().filter(|(at, _)| is_asked || said.has(*at));
         let whoami = Whoami {
             user_id: session.user_id(),
             role: session.role(),
@@ -75,16 +77,11 @@ impl AdminUi {
             email: person.email.as_deref(),
             name: person.display_name.as_deref(),
             groups: &person.groups,
-            read_from: read.map(|(_, (attribute, name))| (*attribute, name.as_str())).collect(),
+            read_from: read.map(|(_, (attribute, rule))| (attribute.name(), rule.name.as_str())).collect(),
             session_ends_in: session.left().as_secs(),
             budget: self.budget(session).await,
         };
-        Ok(if info.wants_html() {
-            answer(StatusCode::OK, "text/html; charset=utf-8", self.page(&whoami))
-        } else {
-            // Text, numbers and lists always serialize.
-            answer(StatusCode::OK, "application/json", serde_json::to_string(&whoami).unwrap_or_default())
-        })
+        Ok(if info.wants_html() { html_answer(self.page(&whoami)) } else { json_answer(&whoami) })
     }
 
     /// As LiteLLM tells the person themselves; `None` where it does not.

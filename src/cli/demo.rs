@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::context::{answer, say};
 use crate::config::{Config, Problems};
 use crate::secret;
-use crate::server::{self, Running, StartError, process};
+use crate::server::{self, StartError, process};
 use crate::store::StoreError;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::logs::chain;
@@ -98,9 +98,10 @@ async fn demo(listen: SocketAddr, began: Instant) -> Result<(), DemoError> {
     let store = Arc::new(Sqlite::in_memory(&config.litellm, &config.account, &config.session).await?);
     tokio::spawn(FakeLitellm::new(store.clone(), events).serve(house));
     let lines = rule_lines(&config);
-    let running = server::start(config, store.clone())?;
+    let (running, address) = server::start(config, store.clone())?;
     let id = secret::row_id().ok_or(DemoError::Randomness)?;
-    let tour = Tour { id, door: door(&running)?, house: house_address, demo_config, lines, store, began };
+    let door = address.parse().map_err(|_| DemoError::Answer(format!("it listens on `{address}`")))?;
+    let tour = Tour { id, door, house: house_address, demo_config, lines, store, began };
     let mut screen = Screen::default();
     tokio::select! {
         ended = running.until_the_end() => ended?,
@@ -117,11 +118,6 @@ async fn show(tour: &Tour, screen: &mut Screen, mut happening: mpsc::Receiver<De
     }
     screen.tries(&tries::all(tour.door, tour.house, &tour.demo_config));
     tour.follow(screen, &mut happening).await
-}
-
-/// Where vestibule listens.
-fn door(running: &Running) -> Result<SocketAddr, DemoError> {
-    running.address.parse().map_err(|_| DemoError::Answer(format!("it listens on `{}`", running.address)))
 }
 
 /// The rules' lines in the configuration's text.

@@ -26,7 +26,6 @@ use crate::request_info::RequestInfo;
 use crate::server::app::{App, StoreHandle, proxy_site};
 use crate::server::process;
 use crate::telemetry::logs::chain;
-use crate::telemetry::metrics::Metrics;
 use dry_run::DryRunStore;
 use report::{Decision, ExplainReport};
 use stages::Stages;
@@ -105,9 +104,8 @@ impl ExplainArgs {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::from(chain(&error)))?;
         runtime.block_on(async {
-            let metrics = Arc::new(Metrics::default());
             let dry_run = DryRunStore::new(&config);
-            let store = StoreHandle::of(Arc::new(dry_run.clone()), &config, &metrics);
+            let store = StoreHandle::of(Arc::new(dry_run.clone()), &config, Arc::default());
             let app = App::new(config, &store, None);
             let info = RequestInfo::read(&head, false, &app.authorizer.site);
             let ending = decide(&app, &peer, &info).await.unwrap_or_else(Decision::Refused);

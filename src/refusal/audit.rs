@@ -1,5 +1,5 @@
-//! Refusals of people on their way to the audit: behind the request, once a person, code and minute, through a queue that
-//! ends somewhere. A flood of refusals makes neither a flood of rows nor a wait.
+//! Refusals of users on their way to the audit: off the request's path, once per user, code and minute, through a bounded
+//! queue. A flood of refusals makes neither a flood of rows nor a wait.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::store::audit::Denial;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
-/// The same refusal of the same person is not told again for so long.
+/// The same refusal of the same user is not noted again for so long.
 const TOLD_FOR: Duration = Duration::from_mins(1);
 /// Refusals that are remembered as told.
 const TOLD_MAX: usize = 10_000;
@@ -37,24 +37,29 @@ struct DenialQueue {
     metrics: Arc<Metrics>,
 }
 
-/// The other end of the queue.
-pub struct AuditWriter {
-    queue: mpsc::Receiver<Denial>,
-    metrics: Arc<Metrics>,
+/// A queue of denials, and its other end for [`write`].
+pub fn denial_audit(metrics: Arc<Metrics>) -> (DenialAudit, mpsc::Receiver<Denial>) {
+    let (queue, denials) = mpsc::channel(QUEUE_MAX);
+    let shared = DenialQueue { told: Cache::new(TOLD_MAX), hasher: RandomState::new(), queue, metrics };
+    (DenialAudit { shared: Arc::new(shared) }, denials)
 }
 
-/// A queue of denials and its other end.
-pub fn denial_audit(metrics: Arc<Metrics>) -> (DenialAudit, AuditWriter) {
-    let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    let shared =
-        DenialQueue { told: Cache::new(TOLD_MAX), hasher: RandomState::new(), queue: sender, metrics: metrics.clone() };
-    (DenialAudit { shared: Arc::new(shared) }, AuditWriter { queue, metrics })
+/// Writes what is noted, until the last [`DenialAudit`] of the queue is gone.
+pub async fn write(mut denials: mpsc::Receiver<Denial>, store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+    let mut batch = Vec::new();
+    while denials.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        if let Err(error) = store.record_denials(&batch).await {
+            metrics.audit_dropped.inc_by(batch.len() as u64);
+            tracing::warn!(lost = batch.len(), cause = chain(&error), "refusals were not written to the audit");
+        }
+        batch.clear();
+    }
 }
 
 // === impl DenialAudit ===
 
 impl DenialAudit {
-    /// Notes a refusal that says something of a person. It waits for nothing.
+    /// Notes a refusal that says something of a user. It never waits.
     pub fn note(&self, refusal: &Refusal) {
         let Some(person) = refusal.person().filter(|_| refusal.code().is_about_the_person()) else { return };
         let DenialQueue { told, hasher, queue, metrics } = &*self.shared;
@@ -64,25 +69,9 @@ impl DenialAudit {
             return;
         }
         told.insert(key, Instant::now());
-        let away = Denial { issuer: person.issuer.to_string(), subject: person.subject.clone(), code };
-        if queue.try_send(away).is_err() {
+        let denial = Denial { issuer: person.issuer.to_string(), subject: person.subject.clone(), code };
+        if queue.try_send(denial).is_err() {
             metrics.audit_dropped.inc();
-        }
-    }
-}
-
-// === impl AuditWriter ===
-
-impl AuditWriter {
-    /// Writes what is noted, for as long as anybody notes.
-    pub async fn write(mut self, registry: Arc<dyn Store>) {
-        let mut batch = Vec::new();
-        while self.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            if let Err(error) = registry.record_denials(&batch).await {
-                self.metrics.audit_dropped.inc_by(batch.len() as u64);
-                tracing::warn!(lost = batch.len(), cause = chain(&error), "refusals were not written to the audit");
-            }
-            batch.clear();
         }
     }
 }
@@ -98,32 +87,32 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_noted_once_a_person_code_and_minute() {
-        let (audit, mut writer) = denial_audit(Arc::new(Metrics::default()));
+        let (audit, mut denials) = denial_audit(Arc::new(Metrics::default()));
         for _ in 0..3 {
             audit.note(&refusal(Code::NoRole, "alice"));
             audit.note(&refusal(Code::AccountBlocked, "alice"));
             audit.note(&refusal(Code::NoRole, "bob"));
         }
         let mut all = Vec::new();
-        assert_eq!(writer.queue.recv_many(&mut all, 100).await, 3);
+        assert_eq!(denials.recv_many(&mut all, 100).await, 3);
         tokio::time::advance(TOLD_FOR).await;
         audit.note(&refusal(Code::NoRole, "alice"));
-        assert_eq!(writer.queue.recv().await.unwrap(), all[0]);
+        assert_eq!(denials.recv().await.unwrap(), all[0]);
     }
 
     #[tokio::test]
     async fn only_what_says_something_of_a_known_person_is_noted() {
-        let (audit, mut writer) = denial_audit(Arc::new(Metrics::default()));
+        let (audit, mut denials) = denial_audit(Arc::new(Metrics::default()));
         audit.note(&Refusal::from(Code::NoRole));
         audit.note(&refusal(Code::StoreUnavailable, "alice"));
         audit.note(&refusal(Code::TooManyRequests, "alice"));
-        assert!(writer.queue.try_recv().is_err());
+        assert!(denials.try_recv().is_err());
     }
 
     #[tokio::test]
     async fn what_the_queue_has_no_room_for_is_counted() {
         let metrics = Arc::new(Metrics::default());
-        let (audit, _writer) = denial_audit(metrics.clone());
+        let (audit, _denials) = denial_audit(metrics.clone());
         for number in 0..QUEUE_MAX + 7 {
             audit.note(&refusal(Code::NoRole, &number.to_string()));
         }

@@ -2,14 +2,13 @@
 //! current when it comes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::runtime;
 
 use crate::admin_ui::AdminUi;
 use crate::admin_ui::cross_site::CrossSitePolicy;
-use crate::config::{self, Config, Drain, Gateway, IdentitySource, Limits, PublicUrl, UpstreamUrl};
+use crate::config::{Config, ForwardAuth, Gateway, IdentitySource, PublicUrl, TrustRules, UpstreamUrl};
 use crate::forward_auth::unstripped::UnstrippedHeaders;
 use crate::forward_auth::{ForwardAuthTarget, to_remove};
 use crate::identity::read::IdentityReader;
@@ -23,7 +22,7 @@ use crate::proxy::limits::InFlightLimit;
 use crate::proxy::sign_in_redirect::SignInRedirect;
 use crate::proxy::upstream_request::RequestWriter;
 use crate::proxy::{Authorizer, Rescue};
-use crate::refusal::audit::{DenialAudit, denial_audit};
+use crate::refusal::audit::{self, DenialAudit, denial_audit};
 use crate::request_info::{Routes, Site, own_prefixes};
 use crate::secret::CookieKey;
 use crate::session::credential::SessionPolicy;
@@ -32,39 +31,22 @@ use crate::store::Store;
 use crate::store::postgres::Postgres;
 use crate::telemetry::metrics::Metrics;
 
-/// Most that must be left of a browser's session for a page to be opened with it.
-const PAGE_LEFT_MIN: Duration = Duration::from_mins(30);
-
 /// All that a worker needs to serve.
 pub struct App {
+    /// What it was made from.
+    pub config: Arc<Config>,
     /// Decides who may pass, for the proxy.
     pub authorizer: Arc<Authorizer>,
-    /// The same for gateways that ask, with the kinds of gateway that may.
-    pub gateways: Gateways,
+    /// Answers gateways.
+    pub forward_auth: ForwardAuthTarget,
     /// How the proxy answers refusals.
     pub rescue: Rescue,
     /// Writes what LiteLLM gets.
     pub writer: Arc<RequestWriter>,
     /// Answers for the admin UI.
     pub admin_ui: Arc<AdminUi>,
-    /// Where LiteLLM is.
-    pub upstream: UpstreamUrl,
-    /// Every limit.
-    pub limits: Arc<Limits>,
-    /// How an ending goes.
-    pub drain: Drain,
-    /// Users' ids in plain text in the log.
-    pub logs_user_id: bool,
-    /// Writes down which users were refused.
-    pub audit: DenialAudit,
-}
-
-/// What answers gateways, apart from what observes.
-#[derive(Clone)]
-pub struct Gateways {
-    authorizer: Arc<Authorizer>,
-    kinds: Vec<(Gateway, UnstrippedHeaders)>,
-    sign_in: Option<SignInRedirect>,
+    /// Counts and logs requests, and notes refusals.
+    pub observer: RequestObserver,
 }
 
 /// The store, and what is remembered of it. A reload that changes nothing about it keeps it: users known before a reload are
@@ -73,6 +55,8 @@ pub struct Gateways {
 pub struct StoreHandle {
     /// Where accounts and sessions are kept.
     pub store: Arc<dyn Store>,
+    /// Where its state is counted.
+    pub metrics: Arc<Metrics>,
     sessions: Sessions,
     audit: DenialAudit,
 }
@@ -81,16 +65,16 @@ pub struct StoreHandle {
 
 impl StoreHandle {
     /// Connects to nothing yet. To be called on the runtime that the store is to live on.
-    pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let store = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
         Self::of(Arc::new(store.with_audit(config.audit.retention, config.log.person_in_clear)), config, metrics)
     }
 
     /// The same over a store that is there already.
-    pub fn of(store: Arc<dyn Store>, config: &Config, metrics: &Arc<Metrics>) -> Self {
-        let (audit, writer) = denial_audit(metrics.clone());
-        // It ends with the last that notes: another store after a reload has a queue of its own.
-        tokio::spawn(writer.write(store.clone()));
+    pub fn of(store: Arc<dyn Store>, config: &Config, metrics: Arc<Metrics>) -> Self {
+        let (audit, denials) = denial_audit(metrics.clone());
+        // Another store after a reload has a queue of its own, and the old queue's writer ends with its last sender.
+        tokio::spawn(audit::write(denials, store.clone(), metrics.clone()));
         let ages = Ages {
             refresh: config.account.refresh,
             offline_grace: config.session.offline_grace,
@@ -99,7 +83,7 @@ impl StoreHandle {
         let here = runtime::Handle::current();
         let secrets = config.session.secrets.clone();
         let sessions = Sessions::new(store.clone(), here, ages, config.account.max_cached, secrets, metrics.clone());
-        Self { store, sessions, audit }
+        Self { store, metrics, sessions, audit }
     }
 }
 
@@ -108,28 +92,26 @@ impl StoreHandle {
 impl App {
     /// Puts the parts together. `before` is the app that runs, at a reload.
     pub fn new(config: Config, store: &StoreHandle, before: Option<&Self>) -> Self {
+        let Config { litellm, limits, public_url, .. } = &config;
         let site = proxy_site(&config);
         let cross_site = Arc::new(CrossSitePolicy {
-            public_url: config.public_url.clone(),
+            public_url: public_url.clone(),
             hosts: config.hosts.clone(),
             allowed: config.allowed_origins.clone(),
         });
-        let admin_ui = admin_ui(&config, store.sessions.clone(), cross_site.clone());
-        let Config { trust, identity, rules, litellm, limits, forward_auth, public_url, source, .. } = config;
-        let is_asked = matches!(source, IdentitySource::Check(_));
         let in_flight = before.map_or_else(
             || InFlightLimit::new(limits.in_flight),
             |before| before.authorizer.in_flight.reloaded(limits.in_flight),
         );
-        let source = Arc::new(AssertionSource::new(source, public_url.as_ref()));
+        let source = Arc::new(AssertionSource::new(config.source.clone(), public_url.as_ref()));
         let principals = Arc::new(PrincipalCache::new(
-            IdentityReader::new(identity),
-            RoleMapper::new(rules),
+            IdentityReader::new(config.identity.clone()),
+            RoleMapper::new(config.rules.clone()),
             limits.identity_cache_bytes,
         ));
         let policy =
             SessionPolicy { cookie_key: config.ui.cookie_key, in_flight_per_user: limits.in_flight_per_person };
-        let authorizer = |site: Site, trust: config::TrustRules, is_closed_socket: bool| {
+        let authorizer = |site: Site, trust: TrustRules, is_closed_socket: bool| {
             Arc::new(Authorizer {
                 site,
                 trust: PeerTrust::new(trust, is_closed_socket),
@@ -140,6 +122,20 @@ impl App {
                 in_flight: in_flight.clone(),
             })
         };
+        let writer = Arc::new(RequestWriter {
+            key_header: litellm.key_header.clone(),
+            keep_authorization: litellm.keep_authorization.clone(),
+            sign_in_cookies: config.sign_in_cookies.clone(),
+            public_scheme: public_url.as_ref().map_or("http", PublicUrl::scheme),
+            upstream_host: upstream_host(&litellm.url),
+            root_path: litellm.root_path.clone(),
+            cookie_key: litellm.master_key.as_ref().map(CookieKey::of_master_key),
+        });
+        let observer = RequestObserver {
+            metrics: store.metrics.clone(),
+            logs_user_id: config.log.person_in_clear,
+            audit: store.audit.clone(),
+        };
         // No public paths, which have no key to answer with, and none of vestibule's pages: a yes would lead to LiteLLM's.
         let gateway_site = site.with_routes(Routes {
             root_path: site.routes.root_path.clone(),
@@ -147,52 +143,35 @@ impl App {
             closed: site.routes.closed.clone(),
             ..Routes::default()
         });
-        let gateways = match forward_auth {
-            Some(forward_auth) => Gateways {
-                kinds: kinds(&forward_auth),
-                authorizer: authorizer(gateway_site, forward_auth.trust, forward_auth.listen.is_closed_socket()),
-                sign_in: (forward_auth.sign_in.zip(public_url))
-                    .map(|(template, public_url)| SignInRedirect { template, public_url }),
-            },
-            // Their listener may still be open, until a restart: it trusts no peer.
-            None => Gateways { kinds: vec![], authorizer: authorizer(gateway_site, no_trust(), false), sign_in: None },
+        let gateways = config.forward_auth.as_ref();
+        // Where there are none any more, their listener may still be open until a restart: it trusts no peer.
+        let gateway_trust = gateways.map_or_else(no_trust, |gateways| gateways.trust.clone());
+        let is_closed_socket = gateways.is_some_and(|gateways| gateways.listen.is_closed_socket());
+        let sign_in = gateways.and_then(|gateways| gateways.sign_in.clone()).zip(public_url.clone());
+        let sign_in = sign_in.map(|(template, public_url)| SignInRedirect { template, public_url });
+        let forward_auth = ForwardAuthTarget {
+            to_remove: to_remove(gateway_site.headers(), litellm.key_header.as_ref()),
+            authorizer: authorizer(gateway_site, gateway_trust, is_closed_socket),
+            gateways: gateways.map_or_else(Vec::new, kinds),
+            writer: writer.clone(),
+            own_prefix: config.own_prefix.clone(),
+            sign_in: sign_in.clone(),
+            observer: observer.clone(),
         };
-        // An OAuth proxy in front of vestibule sends browsers to sign in itself.
-        let sign_in = gateways.sign_in.clone().filter(|_| is_asked);
+        let authorizer = authorizer(site, config.trust.clone(), config.listen.is_closed_socket());
+        let config = Arc::new(config);
         Self {
-            authorizer: authorizer(site, trust, config.listen.is_closed_socket()),
-            gateways,
-            rescue: Rescue { sign_in, ..Rescue::default() },
-            writer: Arc::new(RequestWriter {
-                key_header: litellm.key_header,
-                keep_authorization: litellm.keep_authorization,
-                sign_in_cookies: config.sign_in_cookies,
-                public_scheme: cross_site.public_url.as_ref().map_or("http", PublicUrl::scheme),
-                upstream_host: upstream_host(&litellm.url),
-                root_path: litellm.root_path,
-                cookie_key: litellm.master_key.as_ref().map(CookieKey::of_master_key),
-            }),
-            admin_ui: Arc::new(admin_ui),
-            upstream: litellm.url,
-            limits: Arc::new(limits),
-            drain: config.drain,
-            logs_user_id: config.log.person_in_clear,
-            audit: store.audit.clone(),
-        }
-    }
-
-    /// What answers gateways.
-    pub fn forward_auth(&self, observer: RequestObserver) -> ForwardAuthTarget {
-        let Gateways { authorizer, kinds, sign_in } = self.gateways.clone();
-        let to_remove = to_remove(authorizer.site.headers(), self.writer.key_header.as_ref());
-        ForwardAuthTarget {
             authorizer,
-            gateways: kinds,
-            writer: self.writer.clone(),
-            own_prefix: self.admin_ui.own_prefix.clone(),
-            sign_in,
-            to_remove,
+            forward_auth,
+            // An OAuth proxy in front of vestibule sends browsers to sign in itself.
+            rescue: Rescue {
+                sign_in: sign_in.filter(|_| matches!(config.source, IdentitySource::Check(_))),
+                ..Rescue::default()
+            },
+            writer,
+            admin_ui: Arc::new(AdminUi::new(config.clone(), store.sessions.clone(), cross_site)),
             observer,
+            config,
         }
     }
 }
@@ -218,37 +197,13 @@ fn proxy_routes(config: &Config) -> Routes {
     }
 }
 
-fn admin_ui(config: &Config, sessions: Sessions, cross_site: Arc<CrossSitePolicy>) -> AdminUi {
-    let Config { litellm, identity, .. } = config;
-    AdminUi {
-        sessions,
-        cross_site,
-        public_url: config.public_url.clone(),
-        root_path: litellm.root_path.clone(),
-        own_prefix: config.own_prefix.clone(),
-        left_min: PAGE_LEFT_MIN.min(config.session.life / 4),
-        signs_in: config.ui.sign_in,
-        cookie_key: config.ui.cookie_key,
-        signature: litellm
-            .master_key
-            .as_ref()
-            .map_or_else(|| config.session.secrets.cookie_key(), CookieKey::of_master_key),
-        logout: config.logout.location.clone(),
-        api_session: config.logout.api_session,
-        litellm: litellm.client(),
-        key_header: litellm.key_header.clone(),
-        is_asked: matches!(config.source, IdentitySource::Check(_)),
-        reads: identity.reads.iter().map(|(attribute, rule)| (attribute.name(), rule.name.clone())).collect(),
-    }
-}
-
-fn no_trust() -> config::TrustRules {
-    config::TrustRules { peers: vec![], uids: vec![], secret_header: None, basic_auth_password: None }
+fn no_trust() -> TrustRules {
+    TrustRules { peers: vec![], uids: vec![], secret_header: None, basic_auth_password: None }
 }
 
 /// The kinds of gateway that may ask, with what each forwards by itself.
-fn kinds(forward_auth: &config::ForwardAuth) -> Vec<(Gateway, UnstrippedHeaders)> {
-    let config::ForwardAuth { trust, gateways, removes, overwrites, .. } = forward_auth;
+fn kinds(forward_auth: &ForwardAuth) -> Vec<(Gateway, UnstrippedHeaders)> {
+    let ForwardAuth { trust, gateways, removes, overwrites, .. } = forward_auth;
     let of = |gateway: Gateway| {
         // The proof stands on the question alone; Traefik has no other way than to set it on the request itself.
         let proof = trust.secret_header.iter().filter(|_| gateway != Gateway::Traefik).map(|proof| &proof.name);

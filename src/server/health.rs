@@ -46,16 +46,6 @@ pub enum ReadinessStatus {
     NotReady(String),
 }
 
-/// The store's caretaker.
-pub struct HealthMonitor {
-    /// The store, now and after a reload.
-    pub handle: watch::Receiver<StoreHandle>,
-    /// Where it is told.
-    pub readiness: Arc<Readiness>,
-    /// Where it is counted.
-    pub metrics: Arc<Metrics>,
-}
-
 // === impl Readiness ===
 
 impl Readiness {
@@ -112,53 +102,49 @@ impl Readiness {
     }
 }
 
-// === impl HealthMonitor ===
-
-impl HealthMonitor {
-    /// Looks after the store for as long as it is polled.
-    pub async fn run(self) {
-        let mut swept_at: Option<Instant> = None;
-        let mut wait = RETRY_MIN;
-        loop {
-            let store = self.handle.borrow().store.clone();
-            match store.prepare().await {
-                Ok(()) => {
-                    if self.readiness.status() != ReadinessStatus::Ready {
-                        tracing::info!("the database is ready");
-                    }
-                    self.readiness.well();
-                    self.metrics.database_up.set(1);
-                    wait = RETRY_MIN;
-                    if swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-                        self.sweep(&*store).await;
-                        swept_at = Some(Instant::now());
-                    }
-                    tokio::time::sleep(LOOK_EVERY).await;
+/// Looks after the store, also after a reload has replaced it, for as long as it is polled.
+pub async fn look_after(handle: watch::Receiver<StoreHandle>, readiness: Arc<Readiness>) {
+    let mut swept_at: Option<Instant> = None;
+    let mut wait = RETRY_MIN;
+    loop {
+        let StoreHandle { store, metrics, .. } = handle.borrow().clone();
+        match store.prepare().await {
+            Ok(()) => {
+                if readiness.status() != ReadinessStatus::Ready {
+                    tracing::info!("the database is ready");
                 }
-                Err(error) => {
-                    if self.readiness.trouble(&error) {
-                        tracing::error!(cause = chain(&error), "the database is not ready");
-                    }
-                    if matches!(error, StoreError::Unavailable(_)) {
-                        self.metrics.database_up.set(0);
-                    }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY_MAX);
+                readiness.well();
+                metrics.database_up.set(1);
+                wait = RETRY_MIN;
+                if swept_at.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+                    sweep(&*store, &metrics).await;
+                    swept_at = Some(Instant::now());
                 }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(error) => {
+                if readiness.trouble(&error) {
+                    tracing::error!(cause = chain(&error), "the database is not ready");
+                }
+                if matches!(error, StoreError::Unavailable(_)) {
+                    metrics.database_up.set(0);
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(RETRY_MAX);
             }
         }
     }
+}
 
-    async fn sweep(&self, store: &dyn Store) {
-        match store.sweep().await {
-            Ok(swept) => {
-                self.metrics.swept.inc_by(swept.sessions);
-                if swept != SweepReport::default() {
-                    tracing::info!(sessions = swept.sessions, audit = swept.audit, "swept");
-                }
+async fn sweep(store: &dyn Store, metrics: &Metrics) {
+    match store.sweep().await {
+        Ok(swept) => {
+            metrics.swept.inc_by(swept.sessions);
+            if swept != SweepReport::default() {
+                tracing::info!(sessions = swept.sessions, audit = swept.audit, "swept");
             }
-            Err(error) => tracing::warn!(cause = chain(&error), "the sweep failed"),
         }
+        Err(error) => tracing::warn!(cause = chain(&error), "the sweep failed"),
     }
 }
 

@@ -27,10 +27,9 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_MIN: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_mins(1);
 
-/// Makes and hands out assemblies.
+/// Makes an [`App`] of each configuration, and hands it to the workers.
 pub struct Reloader {
     source: ConfigSource,
-    handle: StoreHandle,
     /// What made the store, and what only a restart can change.
     settings: StoreSettings,
     fixed: NeedsRestart,
@@ -73,11 +72,11 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let handle = StoreHandle::new(&config, &metrics);
+        let handle = StoreHandle::new(&config, metrics.clone());
         let (settings, fixed, files) = (config.store_settings(), config.needs_restart(), config.files.clone());
         let app = watch::Sender::new(Arc::new(App::new(config, &handle, None)));
-        let store = watch::Sender::new(handle.clone());
-        Ok(Self { source, handle, settings, fixed, files, app, store, readiness, metrics, hangup })
+        let store = watch::Sender::new(handle);
+        Ok(Self { source, settings, fixed, files, app, store, readiness, metrics, hangup })
     }
 
     /// What workers serve with.
@@ -146,12 +145,11 @@ impl Reloader {
         }
         let settings = config.store_settings();
         if settings != self.settings {
-            let handle = StoreHandle::new(&config, &self.metrics);
+            let handle = StoreHandle::new(&config, self.metrics.clone());
             let prepared = timeout(PREPARE_TIMEOUT, handle.store.prepare()).await;
             prepared.map_err(|_| ReloadError::StoreLate)?.map_err(ReloadError::Store)?;
-            self.handle = handle;
             self.settings = settings;
-            self.store.send_replace(self.handle.clone());
+            self.store.send_replace(handle);
         }
         let changed = self.fixed.changed(&config.needs_restart());
         if !changed.is_empty() {
@@ -160,7 +158,7 @@ impl Reloader {
         self.fixed.keep_listeners(&mut config);
         self.readiness.set_grace(config.session.offline_grace);
         self.files.clone_from(&config.files);
-        let app = App::new(config, &self.handle, Some(&self.app.borrow()));
+        let app = App::new(config, &self.store.borrow(), Some(&self.app.borrow()));
         self.app.send_replace(Arc::new(app));
         Ok(())
     }

@@ -15,14 +15,13 @@ use tokio::task::AbortHandle;
 use super::Shutdown;
 use super::app::App;
 use super::listener::{Accepted, Acceptor, Listener, Socket};
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::forward_auth::ForwardAuthTarget;
 use crate::http1::{
     Client, ClientCounters, ClientLimits, Exchange, Incoming, Server, ServerLimits, Stream, TrailerFilter,
 };
 use crate::identity::peer::Peer;
 use crate::proxy::Proxy;
-use crate::proxy::access_log::RequestObserver;
 use crate::proxy::response::AnswerBody;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
@@ -125,28 +124,23 @@ impl Worker {
 
     /// Puts together what this worker serves with.
     fn serving(&self, role: ListenerKind, app: &App) -> Serving {
-        let limits = &*app.limits;
         let (face, sweeping) = match role {
             ListenerKind::Proxy => {
                 let (proxy, sweeping) = self.proxy(app);
                 (Face::Proxy(proxy), Some(sweeping))
             }
-            ListenerKind::ForwardAuth => (Face::ForwardAuth(app.forward_auth(self.observer(app))), None),
+            ListenerKind::ForwardAuth => (Face::ForwardAuth(app.forward_auth.clone()), None),
         };
-        Serving { face: Arc::new(face), server: Server::new(limits.into(), trailers(app)), sweeping }
-    }
-
-    fn observer(&self, app: &App) -> RequestObserver {
-        RequestObserver { metrics: self.metrics.clone(), logs_user_id: app.logs_user_id, audit: app.audit.clone() }
+        Serving { face: Arc::new(face), server: Server::new((&app.config.limits).into(), trailers(app)), sweeping }
     }
 
     fn proxy(&self, app: &App) -> (Proxy, AbortHandle) {
-        let limits = &*app.limits;
+        let Config { limits, litellm, .. } = &*app.config;
         let counters = ClientCounters {
             connects: self.metrics.upstream_connects.clone(),
             retries: self.metrics.upstream_retries.clone(),
         };
-        let upstream = Client::new(app.upstream.clone(), limits.into(), counters, trailers(app));
+        let upstream = Client::new(litellm.url.clone(), limits.into(), counters, trailers(app));
         let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
         let sweeping = tokio::spawn(upstream.clone().sweep_forever(every)).abort_handle();
         let proxy = Proxy {
@@ -155,7 +149,7 @@ impl Worker {
             admin_ui: app.admin_ui.clone(),
             rescue: app.rescue.clone(),
             upstream,
-            observer: self.observer(app),
+            observer: app.observer.clone(),
             tunnels: self.ending.running.clone(),
             body_bytes: limits.body_bytes,
         };

@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -55,7 +55,7 @@ struct Observed {
 /// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
-    text: Registry,
+    page: Registry,
     forwarded: Counter,
     answered: Counter,
     refused: Counter,
@@ -86,8 +86,7 @@ pub struct Metrics {
     pub swept: Counter,
     /// Refusals that the audit has not got: the queue was full, or the database away.
     pub audit_dropped: Counter,
-    reloads_done: Counter,
-    reloads_failed: Counter,
+    reloads: Family<Label, Counter>,
     reload_succeeded: Gauge<i64, AtomicI64>,
 }
 
@@ -121,81 +120,60 @@ impl EncodeMetric for Seconds {
 impl Default for Metrics {
     /// Without a log.
     fn default() -> Self {
-        Self::of(None)
+        Self::new(Counter::default())
     }
 }
 
 impl Metrics {
-    /// Fresh counters under their names, and that of the log.
+    /// Fresh counters under their names, and that of the log. They stand on the page in the order of their registration.
     pub fn new(lines_dropped: Counter) -> Self {
-        Self::of(Some(lines_dropped))
-    }
-
-    fn of(lines_dropped: Option<Counter>) -> Self {
-        let mut text = Registry::with_prefix("vestibule");
-        let requests = Family::<Label, Counter>::default();
-        let slots = Family::<Label, Counter>::default();
-        let reloads = Family::<Label, Counter>::default();
+        let mut page = Registry::with_prefix("vestibule");
+        let requests: Family<Label, Counter> = registered(&mut page, "requests", "Requests by how they ended");
+        let refusals = registered(&mut page, "refusals", "Refusals by code");
+        let slots: Family<Label, Counter> =
+            registered(&mut page, "slots", "Requests by how they found their person's slot");
         let of = |family: &Family<Label, Counter>, name, value| family.get_or_create(&[(name, value)]).clone();
-        let metrics = Self {
+        let mut metrics = Self {
             forwarded: of(&requests, "outcome", "forwarded"),
             answered: of(&requests, "outcome", "answered"),
             refused: of(&requests, "outcome", "refused"),
             tunnelled: of(&requests, "outcome", "tunnelled"),
             abandoned: of(&requests, "outcome", "abandoned"),
-            refusals: Family::default(),
+            refusals,
             slot_fresh: of(&slots, "state", "fresh"),
             slot_stale: of(&slots, "state", "stale"),
             slot_waited: of(&slots, "state", "waited"),
-            opens: Family::default(),
-            connections: Gauge::default(),
-            in_flight: Gauge::default(),
-            upstream_connects: Counter::default(),
-            upstream_retries: Counter::default(),
-            upstream_cuts: Counter::default(),
-            upstream_first_byte: Seconds::default(),
-            role_flaps: Counter::default(),
-            database_up: Gauge::default(),
-            swept: Counter::default(),
-            audit_dropped: Counter::default(),
-            reloads_done: of(&reloads, "result", "done"),
-            reloads_failed: of(&reloads, "result", "failed"),
-            reload_succeeded: Gauge::default(),
-            text: Registry::default(),
+            opens: registered(&mut page, "registry_opens", "Reads and writes of the registry by result"),
+            connections: registered(&mut page, "connections", "Open downstream connections"),
+            in_flight: registered(&mut page, "in_flight", "Requests in flight"),
+            upstream_connects: registered(&mut page, "upstream_connects", "Connections made to LiteLLM"),
+            upstream_retries: registered(&mut page, "upstream_retries", "Requests repeated on a new connection"),
+            upstream_cuts: registered(&mut page, "upstream_cuts", "Answers of LiteLLM that broke off"),
+            upstream_first_byte: registered(
+                &mut page,
+                "upstream_first_byte_seconds",
+                "Time until LiteLLM's answer began",
+            ),
+            role_flaps: registered(&mut page, "role_flaps", "Sign-ins of one person that disagree"),
+            database_up: registered(&mut page, "database_up", "1 while the last contact with the database succeeded"),
+            swept: registered(&mut page, "swept_sessions", "Session rows swept"),
+            audit_dropped: registered(&mut page, "audit_dropped", "Refusals that the audit has not got"),
+            reloads: registered(&mut page, "config_reloads", "Reloads of the configuration by result"),
+            reload_succeeded: registered(
+                &mut page,
+                "config_last_reload_succeeded",
+                "0 while the configuration on disk is not the one that runs",
+            ),
+            page,
         };
-        text.register("requests", "Requests by how they ended", requests);
-        text.register("refusals", "Refusals by code", metrics.refusals.clone());
-        text.register("slots", "Requests by how they found their person's slot", slots);
-        text.register("registry_opens", "Reads and writes of the registry by result", metrics.opens.clone());
-        text.register("connections", "Open downstream connections", metrics.connections.clone());
-        text.register("in_flight", "Requests in flight", metrics.in_flight.clone());
-        text.register("upstream_connects", "Connections made to LiteLLM", metrics.upstream_connects.clone());
-        text.register("upstream_retries", "Requests repeated on a new connection", metrics.upstream_retries.clone());
-        text.register("upstream_cuts", "Answers of LiteLLM that broke off", metrics.upstream_cuts.clone());
-        text.register(
-            "upstream_first_byte_seconds",
-            "Time until LiteLLM's answer began",
-            metrics.upstream_first_byte.clone(),
-        );
-        text.register("role_flaps", "Sign-ins of one person that disagree", metrics.role_flaps.clone());
-        text.register(
-            "database_up",
-            "1 while the last contact with the database succeeded",
-            metrics.database_up.clone(),
-        );
-        text.register("swept_sessions", "Session rows swept", metrics.swept.clone());
-        text.register("audit_dropped", "Refusals that the audit has not got", metrics.audit_dropped.clone());
-        text.register("config_reloads", "Reloads of the configuration by result", reloads);
-        metrics.reload_succeeded.set(1);
-        text.register(
-            "config_last_reload_succeeded",
-            "0 while the configuration on disk is not the one that runs",
-            metrics.reload_succeeded.clone(),
-        );
-        if let Some(dropped) = lines_dropped {
-            text.register("log_lines_dropped", "Log lines dropped because stderr did not take them", dropped);
+        for result in ["done", "failed"] {
+            // Both are on the page from the start.
+            drop(metrics.reloads.get_or_create(&[("result", result)]));
         }
-        Self { text, ..metrics }
+        metrics.reload_succeeded.set(1);
+        let help = "Log lines dropped because stderr did not take them";
+        metrics.page.register("log_lines_dropped", help, lines_dropped);
+        metrics
     }
 
     /// Counts a request's end.
@@ -212,7 +190,7 @@ impl Metrics {
 
     /// Counts a reload.
     pub fn reload(&self, is_done: bool) {
-        if is_done { &self.reloads_done } else { &self.reloads_failed }.inc();
+        self.reloads.get_or_create(&[("result", if is_done { "done" } else { "failed" })]).inc();
         self.reload_succeeded.set(i64::from(is_done));
     }
 
@@ -239,12 +217,16 @@ impl Metrics {
     /// The page in the OpenMetrics text form.
     pub fn page(&self) -> String {
         let mut page = String::new();
-        match encode(&mut page, &self.text) {
-            Ok(()) => page,
-            // Writing to a String does not fail; an empty page is an honest answer if it ever does.
-            Err(_) => String::new(),
-        }
+        // Writing to a String does not fail; an empty page is an honest answer if it ever does.
+        encode(&mut page, &self.page).map_or_else(|_| String::new(), |()| page)
     }
+}
+
+/// A metric that starts at nothing, with its place on the page.
+fn registered<M: Metric + Clone + Default>(page: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    page.register(name, help, metric.clone());
+    metric
 }
 
 #[cfg(test)]
