@@ -24,7 +24,8 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 /// One to three secrets. The first makes keys, all are honoured.
 #[derive(Clone)]
 pub struct SessionSecrets {
-    secrets: Vec<(SecretId, hmac::Key)>,
+    current: (SecretId, hmac::Key),
+    retired: Vec<(SecretId, hmac::Key)>,
 }
 
 /// Which secret made a key: the first 8 hex digits of HMAC(secret, "id").
@@ -38,7 +39,7 @@ pub struct SessionKey(SecretString);
 /// What kind of session a key is for; part of what it is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SessionKind {
-    /// A person's key for the API.
+    /// A user's key for the API.
     Api,
     /// A browser's key for the admin UI.
     Ui,
@@ -68,39 +69,38 @@ impl SessionSecrets {
     /// Takes one secret a line; empty lines are passed over.
     pub fn parse(text: &SecretString) -> Result<Self, SecretError> {
         let lines: Vec<&str> = text.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        if lines.is_empty() {
-            return Err(SecretError::None);
-        }
         if lines.len() > SECRETS_MAX {
             return Err(SecretError::TooMany);
         }
-        let mut secrets = Vec::with_capacity(lines.len());
-        for (at, line) in lines.iter().enumerate() {
+        let secret = |(at, line): (usize, &str)| {
             if line.len() < SECRET_BYTES_MIN {
                 return Err(SecretError::Short(at + 1));
             }
             let key = hmac::Key::new(hmac::HMAC_SHA256, line.as_bytes());
             let id = hex(hmac::sign(&key, b"id").as_ref()).chars().take(8).collect();
-            secrets.push((SecretId(id), key));
-        }
-        Ok(Self { secrets })
+            Ok((SecretId(id), key))
+        };
+        let mut secrets = lines.into_iter().enumerate().map(secret).collect::<Result<Vec<_>, _>>()?.into_iter();
+        Ok(Self { current: secrets.next().ok_or(SecretError::None)?, retired: secrets.collect() })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(SecretId, hmac::Key)> {
+        std::iter::once(&self.current).chain(&self.retired)
     }
 
     /// The secret that makes new keys.
     pub fn current(&self) -> &SecretId {
-        // `parse` refuses an empty list, so there is a first.
-        const NONE: &SecretId = &SecretId(String::new());
-        self.secrets.first().map_or(NONE, |(id, _)| id)
+        &self.current.0
     }
 
     /// The ids of all, in their order.
     pub fn ids(&self) -> impl Iterator<Item = &SecretId> {
-        self.secrets.iter().map(|(id, _)| id)
+        self.all().map(|(id, _)| id)
     }
 
     /// Whether a stored id is one of ours.
     pub fn knows(&self, id: &str) -> bool {
-        self.secrets.iter().any(|(known, _)| known.0 == id)
+        self.ids().any(|known| known.0 == id)
     }
 
     /// Makes the key of a session, or makes it again. `None` when the secret is not known here.
@@ -111,7 +111,7 @@ impl SessionSecrets {
         account_id: &str,
         nonce: &[u8],
     ) -> Option<SessionKey> {
-        let (_, key) = self.secrets.iter().find(|(known, _)| known.0 == secret_id)?;
+        let (_, key) = self.all().find(|(known, _)| known.0 == secret_id)?;
         let parts = [KEY_LABEL.as_bytes(), kind.as_str().as_bytes(), account_id.as_bytes(), nonce];
         let mut text = String::from("sk-");
         base62(mac(key, &parts).as_ref(), &mut text);
@@ -122,16 +122,14 @@ impl SessionSecrets {
     /// the key.
     pub fn placeholder(&self, account_id: &str, session_id: &str) -> String {
         let mut text = format!("{PLACEHOLDER_PREFIX}{session_id}-");
-        if let Some((_, key)) = self.secrets.first() {
-            base62(placeholder_mac(key, account_id, session_id).as_ref(), &mut text);
-        }
+        base62(placeholder_mac(&self.current.1, account_id, session_id).as_ref(), &mut text);
         text
     }
 
     /// The session that a placeholder stands for, where it was made for this account with one of our secrets.
     pub fn session_of<'t>(&self, account_id: &str, placeholder: &'t str) -> Option<&'t str> {
         let (session_id, seal) = placeholder.strip_prefix(PLACEHOLDER_PREFIX)?.split_once('-')?;
-        let is_sealed = self.secrets.iter().any(|(_, key)| {
+        let is_sealed = self.all().any(|(_, key)| {
             let mut wanted = String::new();
             base62(placeholder_mac(key, account_id, session_id).as_ref(), &mut wanted);
             equal(seal.as_bytes(), wanted.as_bytes())
@@ -141,22 +139,20 @@ impl SessionSecrets {
 
     /// Signs cookies where LiteLLM's master key is not there to do it. LiteLLM's pages do not check the signature.
     pub fn cookie_key(&self) -> CookieKey {
-        let label = [COOKIE_LABEL.as_bytes()];
-        let key = self.secrets.first().map(|(_, key)| mac(key, &label));
-        CookieKey(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref().map_or(&[], AsRef::as_ref)))
+        let key = mac(&self.current.1, &[COOKIE_LABEL.as_bytes()]);
+        CookieKey(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()))
     }
 
-    /// A stable name for a person in logs, without anything of the person in it: 12 hex digits.
+    /// A stable pseudonym of a user for logs, from which nothing of the user can be learnt: 12 hex digits.
     pub fn pseudonym(&self, issuer: &str, subject: &str) -> String {
-        let Some((_, key)) = self.secrets.first() else { return String::new() };
         let parts = [PERSON_LABEL, issuer, subject].map(str::as_bytes);
-        hex(mac(key, &parts).as_ref()).chars().take(12).collect()
+        hex(mac(&self.current.1, &parts).as_ref()).chars().take(12).collect()
     }
 }
 
 impl std::fmt::Debug for SessionSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.secrets.iter().map(|(id, _)| id)).finish()
+        f.debug_list().entries(self.ids()).finish()
     }
 }
 
@@ -257,7 +253,7 @@ pub fn row_id() -> Option<String> {
     Some(text)
 }
 
-/// LiteLLM's name for whatever key.
+/// LiteLLM's name for a key: see [`SessionKey::token`].
 pub fn token(key: &str) -> String {
     hex(digest::digest(&digest::SHA256, key.as_bytes()).as_ref())
 }
@@ -270,14 +266,8 @@ pub fn equal(given: &[u8], wanted: &[u8]) -> bool {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for half in [byte >> 4, byte & 15] {
-            text.push(DIGITS.get(usize::from(half)).copied().unwrap_or(b'0').into());
-        }
-    }
-    text
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.filter_map(|half| char::from_digit(half.into(), 16)).collect()
 }
 
 /// Appends the big-endian number in base 62, without leading zeroes.
