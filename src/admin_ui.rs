@@ -21,7 +21,7 @@ use crate::refusal::{Code, Refusal};
 use crate::request_info::{OwnPage, RequestInfo, Route};
 use crate::secret::CookieKey;
 use crate::session::Sessions;
-use crate::session::credential::{Credential, UserCredential};
+use crate::session::credential::Credential;
 use cross_site::CrossSitePolicy;
 use sign_in::SignedIn;
 
@@ -49,13 +49,14 @@ pub enum UiAction {
 
 /// What is done to LiteLLM's answer.
 #[derive(Default)]
-pub struct ResponseEdits {
-    /// It is a page of the admin UI.
-    is_page: bool,
-    /// It says where the way out is.
-    is_settings: bool,
-    /// What a browser is to keep.
-    signed_in: Option<SignedIn>,
+pub enum ResponseEdits {
+    /// Nothing.
+    #[default]
+    None,
+    /// It tells the admin UI its settings, and so where sign-out is.
+    Settings,
+    /// It is a page of the admin UI; the browser is signed in with it where it was not.
+    Page(Option<SignedIn>),
 }
 
 // === impl AdminUi ===
@@ -89,13 +90,21 @@ impl AdminUi {
             (Route::Own(OwnPage::Whoami), Some(user)) => self.whoami(info, user).await.map(UiAction::Answer),
             (Route::Own(OwnPage::SignIn), _) if !signs_in => Err(Code::UnknownPath.into()),
             (Route::Own(OwnPage::SignIn), _) if !is_get => Err(Code::MethodNotAllowed.into()),
-            (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(user)) => self.enter(info, user).await,
+            (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(user)) if info.is_navigation() => {
+                self.sign_in(info, user.session()).await
+            }
+            // A client that does not look at the answer is shown the way and signed in by nothing.
+            (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(_)) => {
+                Ok(UiAction::Answer(see_other(&self.wanted(info))))
+            }
             (Route::UiSignOut, Some(user)) if signs_in && is_post => {
                 self.sign_out_by_button(info, user.session()).await.map(UiAction::Answer)
             }
-            (Route::UiSettings, Some(_)) if signs_in => Ok(UiAction::Forward(ResponseEdits::SETTINGS)),
-            (Route::CookiePage { is_get: true }, Some(_)) if signs_in => Ok(UiAction::Forward(ResponseEdits::PAGE)),
-            (Route::UiPage, Some(user)) if signs_in => self.open(info, user).await,
+            (Route::UiSettings, Some(_)) if signs_in => Ok(UiAction::Forward(ResponseEdits::Settings)),
+            (Route::CookiePage { is_get: true }, Some(_)) if signs_in => {
+                Ok(UiAction::Forward(ResponseEdits::Page(None)))
+            }
+            (Route::UiPage, Some(user)) if signs_in && info.is_navigation() => self.sign_in(info, user.session()).await,
             (
                 Route::UiPage
                 | Route::UiSettings
@@ -105,23 +114,8 @@ impl AdminUi {
                 | Route::Inference
                 | Route::Other,
                 _,
-            ) => Ok(UiAction::FORWARD),
+            ) => Ok(UiAction::Forward(ResponseEdits::None)),
         }
-    }
-
-    /// A page for signing in: a browser that shows it is signed in and sent on.
-    async fn enter(&self, info: &RequestInfo<'_>, user: &UserCredential) -> Result<UiAction, Refusal> {
-        if info.is_navigation() {
-            self.sign_in(info, user.session()).await
-        } else {
-            // A client that does not look at the answer is shown the way and signed in by nothing.
-            Ok(UiAction::Answer(see_other(&self.wanted(info))))
-        }
-    }
-
-    /// A page of the UI: a browser that shows it is signed in first.
-    async fn open(&self, info: &RequestInfo<'_>, user: &UserCredential) -> Result<UiAction, Refusal> {
-        if info.is_navigation() { self.sign_in(info, user.session()).await } else { Ok(UiAction::FORWARD) }
     }
 
     /// A path as the browser has to ask for it.
@@ -150,7 +144,7 @@ impl AdminUi {
         Some(value)
     }
 
-    /// Ends whatever the browser holds.
+    /// Ends every cookie that the browser may hold.
     fn forget_cookies(&self, headers: &mut HeaderMap) {
         self.forget_twin(headers);
         headers.extend(self.cookie("", "/", true).map(|cookie| (header::SET_COOKIE, cookie)));
@@ -162,21 +156,12 @@ impl AdminUi {
     }
 }
 
-// === impl UiAction ===
-
-impl UiAction {
-    const FORWARD: Self = Self::Forward(ResponseEdits { is_page: false, is_settings: false, signed_in: None });
-}
-
 // === impl ResponseEdits ===
 
 impl ResponseEdits {
-    const SETTINGS: Self = Self { is_page: false, is_settings: true, signed_in: None };
-    const PAGE: Self = Self { is_page: true, is_settings: false, signed_in: None };
-
     /// Whether the answer's body has to be read and written anew.
     pub fn rewrites_body(&self) -> bool {
-        self.is_settings
+        matches!(self, Self::Settings)
     }
 
     /// Writes the answer's body anew; `None` to leave it as it is.
@@ -186,26 +171,24 @@ impl ResponseEdits {
 
     /// Adds what is to be added to the answer's headers.
     pub fn headers(self, admin_ui: &AdminUi, headers: &mut HeaderMap) {
-        if !self.is_page && self.signed_in.is_none() {
-            return;
-        }
+        let Self::Page(signed_in) = self else { return };
         let is_html = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-        if self.is_page && is_html {
+        if is_html {
             // Policies add up (CSP Level 3 section 8.1), so LiteLLM's own stays.
             headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'none'"));
             headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-            // A page from the browser's memory would be shown to the next user, with whatever cookie is there.
+            // A page from the browser's memory would be shown to the next user, with any cookie that is there.
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
-        if let Some(signed_in) = self.signed_in {
+        if let Some(signed_in) = signed_in {
             signed_in.write(admin_ui, headers);
         }
     }
 }
 
 /// A page of vestibule's own.
-fn html_answer(page: String) -> Response<Bytes> {
-    answer(StatusCode::OK, "text/html; charset=utf-8", page)
+fn page(title: &str, body: &str) -> Response<Bytes> {
+    answer(StatusCode::OK, "text/html; charset=utf-8", html::page(title, body))
 }
 
 /// JSON of vestibule's own.

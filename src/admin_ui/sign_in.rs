@@ -23,7 +23,7 @@ const ARRIVED: &str = "login=success";
 const PAGE_LEFT_MIN: Duration = Duration::from_mins(30);
 
 /// What a browser is to keep.
-pub(super) struct SignedIn {
+pub struct SignedIn {
     cookie: Option<HeaderValue>,
     /// What is left in the browser may be somebody else's.
     is_new_here: bool,
@@ -63,7 +63,7 @@ impl AdminUi {
         }
         let is_shown = info.route() == Route::UiPage;
         if is_shown && (signed_in.is_none() || has_arrived(info)) {
-            return Ok(UiAction::Forward(ResponseEdits { signed_in, ..ResponseEdits::PAGE }));
+            return Ok(UiAction::Forward(ResponseEdits::Page(signed_in)));
         }
         let to = if is_shown {
             let query = info.query().map_or_else(|| ARRIVED.to_owned(), |query| format!("{query}&{ARRIVED}"));

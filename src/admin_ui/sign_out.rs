@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use serde_json::json;
 
-use super::{AdminUi, html, html_answer, json_answer, see_other};
+use super::{AdminUi, html, json_answer, page, see_other};
 use crate::config::AtLogout;
 use crate::http::cookies;
 use crate::litellm::api;
@@ -104,7 +104,7 @@ impl AdminUi {
             "<p>Another page led you here. Nothing has happened yet.</p>\n\
              <form method=\"post\" action=\"{action}\"><button>Sign out</button> <a class=\"button\" href=\"{back}\">Stay</a></form>\n"
         );
-        html_answer(html::page("Sign out?", &body))
+        page("Sign out?", &body)
     }
 
     fn signed_out(&self) -> Response<Bytes> {
@@ -113,7 +113,7 @@ impl AdminUi {
             "<p>Your session in the admin UI has ended. The sign-in in front of it may still know you: close the browser, or \
              sign out there too.</p>\n<p><a class=\"button\" href=\"{back}\">Sign in again</a></p>\n"
         );
-        html_answer(html::page("Signed out", &body))
+        page("Signed out", &body)
     }
 }
 

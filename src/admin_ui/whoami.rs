@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{AdminUi, html, html_answer, json_answer};
+use super::{AdminUi, html, json_answer, page};
 use crate::config::IdentitySource;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{OwnPage, RequestInfo};
@@ -81,7 +81,7 @@ impl AdminUi {
             session_ends_in: session.left().as_secs(),
             budget: self.budget(session).await,
         };
-        Ok(if info.wants_html() { html_answer(self.page(&whoami)) } else { json_answer(&whoami) })
+        Ok(if info.wants_html() { self.page(&whoami) } else { json_answer(&whoami) })
     }
 
     /// As LiteLLM tells the person themselves; `None` where it does not.
@@ -98,7 +98,7 @@ impl AdminUi {
         }
     }
 
-    fn page(&self, whoami: &Whoami<'_>) -> String {
+    fn page(&self, whoami: &Whoami<'_>) -> Response<Bytes> {
         let mut rows = vec![
             ("LiteLLM user", whoami.user_id.to_owned()),
             ("Role", whoami.role.to_owned()),
@@ -119,7 +119,7 @@ impl AdminUi {
         let out = html::escape(&self.own_page(OwnPage::SignOut));
         let body =
             format!("<dl>\n{rows}\n</dl>\n<form method=\"post\" action=\"{out}\"><button>Sign out</button></form>\n");
-        html::page("Who you are here", &body)
+        page("Who you are here", &body)
     }
 }
 
