@@ -84,7 +84,7 @@ enum Command {
 
 /// Runs what the arguments say.
 pub fn run() -> ExitCode {
-    match Arguments::parse().command {
+    let ended = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -95,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Secret(arguments) => secret::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
-        Command::Completions(arguments) => completions::run(&arguments),
-    }
+        Command::Completions(arguments) => Ok(completions::run(&arguments)),
+    };
+    ended.unwrap_or_else(context::Exit::report)
 }

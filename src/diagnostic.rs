@@ -50,7 +50,12 @@ impl Diagnostic {
         Self { state: DiagnosticState::Ok, about, message: message.into(), remedy: None }
     }
 
-    /// Something that is not, and what to do.
+    /// Something that does not work or is not safe, and what to do.
+    pub fn problem(about: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(DiagnosticState::Problem, about, message, remedy)
+    }
+
+    /// Something that is not as it must be, and what to do.
     pub fn new(
         state: DiagnosticState,
         about: &'static str,

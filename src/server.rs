@@ -86,7 +86,7 @@ pub fn start(config: Config, store: Arc<dyn Store>) -> Result<(Running, String),
     let sockets = listener::bind(&config.listen, config.workers)?;
     let address = sockets.address.clone();
     let handle = StoreHandle::of(store, &config, Arc::default());
-    let app = watch::Sender::new(Arc::new(App::new(config, &handle, None))).subscribe();
+    let app = watch::Sender::new(Arc::new(App::new(Arc::new(config), &handle, None))).subscribe();
     let handle = watch::Sender::new(handle).subscribe();
     Ok((Running::start(vec![(ListenerKind::Proxy, sockets)], app, handle, readiness)?, address))
 }

@@ -8,9 +8,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use super::context::{CommandContext, Configured, Failure, answer, answer_json, say};
-use super::resolve_user::resolve_user;
-use super::table::{or_dash, table};
+use super::context::{CommandContext, Configured, Exit, answer, answer_json, say};
+use super::resolve_user::resolve_some;
+use super::table::{or_dash, shown, table};
 use crate::config;
 use crate::store::audit::{AuditEntry, AuditFilter, EventKind};
 
@@ -49,7 +49,7 @@ pub(super) struct AuditArgs {
     json: bool,
 }
 
-pub(super) fn run(arguments: &AuditArgs) -> ExitCode {
+pub(super) fn run(arguments: &AuditArgs) -> Result<ExitCode, Exit> {
     arguments.configured.run(async |context| arguments.show(context).await)
 }
 
@@ -60,8 +60,8 @@ fn since(text: &str) -> Result<Duration, String> {
 // === impl AuditArgs ===
 
 impl AuditArgs {
-    async fn show(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
-        let account = if self.who.is_empty() { None } else { Some(resolve_user(context, &self.who).await?) };
+    async fn show(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+        let account = resolve_some(context, &self.who).await?;
         let named = |event: &EventKind| self.event.iter().any(|name| name == event.as_str());
         let mut filter = AuditFilter {
             account_id: account.map(|account| account.account_id),
@@ -75,7 +75,7 @@ impl AuditArgs {
         match (self.json, self.follow) {
             (true, false) => answer_json(&entries),
             (true, true) => answer(&lines(&entries)),
-            (false, _) => answer(&listed(&entries)),
+            (false, _) => answer(&table(["AT", "EVENT", "USER_ID", "ACTOR", "DETAIL"], entries.iter().map(row))),
         }
         if is_cut && !self.json {
             say(&format!("There may be more: these are the newest {} (`--limit`).\n", self.limit));
@@ -97,29 +97,22 @@ impl AuditArgs {
             if self.json {
                 answer(&lines(&entries));
             } else {
-                let rows = rows(&entries).into_iter().map(|row| row.join("  ") + "\n");
-                answer(&rows.map(|row| super::table::shown(row.trim_end()) + "\n").collect::<String>());
+                let lines = entries.iter().map(|entry| shown(row(entry).join("  ").trim_end()) + "\n");
+                answer(&lines.collect::<String>());
             }
         }
     }
 }
 
-fn listed(entries: &[AuditEntry]) -> String {
-    table(&["AT", "EVENT", "USER_ID", "ACTOR", "DETAIL"], &rows(entries))
-}
-
-fn rows(entries: &[AuditEntry]) -> Vec<Vec<String>> {
-    let row = |one: &AuditEntry| {
-        let detail = one.detail.as_object().map(|members| members.iter().filter_map(member).collect::<Vec<_>>());
-        vec![
-            one.at.clone(),
-            one.event.clone(),
-            or_dash(one.user_id.as_deref()),
-            one.actor.clone(),
-            or_dash(Some(detail.unwrap_or_default().join(" ").as_str())),
-        ]
-    };
-    entries.iter().map(row).collect()
+fn row(entry: &AuditEntry) -> [String; 5] {
+    let detail = entry.detail.as_object().map(|members| members.iter().filter_map(member).collect::<Vec<_>>());
+    [
+        entry.at.clone(),
+        entry.event.clone(),
+        or_dash(entry.user_id.as_deref()),
+        entry.actor.clone(),
+        or_dash(Some(&detail.unwrap_or_default().join(" "))),
+    ]
 }
 
 /// One particular as `name=value`; what is empty is left out.

@@ -5,24 +5,23 @@ mod probe;
 mod sign_in;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::context::{answer, answer_json};
+use super::EXIT_CONFIG;
+use super::context::{Exit, answer_as, runtime};
 use super::flags::Flags;
 use super::table::count;
-use super::{EXIT_CONFIG, context};
 use crate::config::document::read_file;
 use crate::config::problem::{Origin, Severity};
 use crate::config::{Config, ConfigSource, Problem, Problems, load};
 use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::server::process;
 use crate::store::postgres::Postgres;
-use crate::telemetry::logs::chain;
 
 /// Reads the configuration as `serve` would, and tells everything that is wrong with it at once: file, line, column, the
 /// line itself, and what to do. Nothing is started.
@@ -63,56 +62,37 @@ pub(super) struct CheckArgs {
 const PROBE_COOKIE: &str = "VESTIBULE_PROBE_COOKIE";
 
 /// What was found.
-#[derive(Default)]
 struct CheckReport {
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
     diagnostics: Vec<Diagnostic>,
 }
 
-pub(super) fn run(arguments: &CheckArgs) -> ExitCode {
+pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, Exit> {
     process::keep_memory_private();
-    let source = match arguments.flags.source() {
-        Ok(source) => source,
-        Err(failure) => return failure.report(),
+    let source = arguments.flags.source()?;
+    let report = match load(&source) {
+        Ok((config, warnings)) => CheckReport { errors: vec![], warnings, diagnostics: arguments.ask(&config)? },
+        Err(Problems { errors, warnings }) => CheckReport { errors, warnings, diagnostics: vec![] },
     };
-    let mut report = CheckReport::default();
-    match load(&source) {
-        Ok((config, warnings)) => {
-            report.warnings = warnings;
-            match arguments.ask(&config) {
-                Ok(diagnostics) => report.diagnostics = diagnostics,
-                Err(failure) => return failure.report(),
-            }
-        }
-        Err(Problems { errors, warnings }) => (report.errors, report.warnings) = (errors, warnings),
-    }
     let code = report.exit_code(arguments.strict);
-    if arguments.json {
-        answer_json(&report.document(code == 0));
-    } else {
-        answer(&report.text(&source, arguments.connect));
-    }
-    ExitCode::from(code)
+    answer_as(arguments.json, &report.document(code == 0), || report.text(&source, arguments.connect));
+    Ok(ExitCode::from(code))
 }
 
 // === impl CheckArgs ===
 
 impl CheckArgs {
     /// Looks at what was asked for.
-    fn ask(&self, config: &Config) -> Result<Vec<Diagnostic>, context::Failure> {
+    fn ask(&self, config: &Config) -> Result<Vec<Diagnostic>, Exit> {
         let cookie = self.probe.as_ref().map(|_| self.cookie()).transpose()?.flatten();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| context::Failure::from(chain(&error)))?;
-        Ok(runtime.block_on(async {
+        Ok(runtime()?.block_on(async {
             let mut diagnostics = Vec::new();
             if self.connect {
                 let admin = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session);
-                let (of_books, of_litellm, of_sign_in) =
+                let (of_store, of_litellm, of_sign_in) =
                     tokio::join!(admin.inspect(), litellm::ask(config), sign_in::ask(config));
-                diagnostics.extend(of_books);
-                diagnostics.extend(of_litellm);
-                diagnostics.extend(of_sign_in);
+                diagnostics.extend(of_store.into_iter().chain(of_litellm).chain(of_sign_in));
             }
             if let Some(address) = &self.probe {
                 diagnostics.extend(probe::probe(config, address, self.probe_ca.as_deref(), cookie.as_ref()).await);
@@ -121,13 +101,10 @@ impl CheckArgs {
         }))
     }
 
-    /// The cookie of somebody who is signed in: never from the command line.
-    fn cookie(&self) -> Result<Option<SecretString>, context::Failure> {
+    /// The cookie of a user who is signed in: never from the command line.
+    fn cookie(&self) -> Result<Option<SecretString>, Exit> {
         match &self.probe_cookie_file {
-            Some(file) => {
-                let text = read_file(file).map_err(|error| context::Failure::from(error.to_string()))?;
-                Ok(Some(text.into()))
-            }
+            Some(file) => Ok(Some(read_file(file).map_err(Exit::failure)?.into())),
             None => Ok(std::env::var(PROBE_COOKIE).ok().map(SecretString::from)),
         }
     }
@@ -145,14 +122,13 @@ impl CheckReport {
         }
     }
 
-    /// The problems first, since they are what somebody came for, then a line for each look, then the sum.
+    /// The problems first, since they are what matters most, then a line for each look, then the sum.
     fn text(&self, source: &ConfigSource, connected: bool) -> String {
         let mut text = String::new();
         for problem in self.errors.iter().chain(&self.warnings) {
             let _ = write!(text, "{problem}\n\n");
         }
-        let name =
-            source.file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
+        let name = source.file.as_deref().unwrap_or(Path::new("the configuration")).display();
         if self.errors.is_empty() {
             let state = if self.warnings.is_empty() { "ok      " } else { "warning " };
             let what = if self.warnings.is_empty() { "nothing is wrong with" } else { "`serve` would start with" };

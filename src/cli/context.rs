@@ -1,18 +1,20 @@
 //! What every command on the store begins with: the configuration, a runtime, the store; and how it ends.
 
+use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use super::{EXIT_CONFIG, EXIT_USAGE};
 use crate::config::document::read_file;
 use crate::config::{Config, ConfigSource, LogFormat, Problem, holds_secret, load};
 use crate::server::process;
-use crate::store::StoreError;
-use crate::store::admin::{ChangeOptions, Conflict};
+use crate::store::admin::ChangeOptions;
 use crate::store::postgres::Postgres;
 use crate::telemetry::logs::{self, chain};
 
@@ -37,9 +39,9 @@ pub(super) struct CommandContext {
     pub(super) store: Postgres,
 }
 
-/// Why a command came to nothing.
-pub(super) struct Failure {
-    words: String,
+/// A command ends before its work is done: what is said of it, and the exit code.
+pub(super) struct Exit {
+    said: String,
     code: u8,
 }
 
@@ -47,12 +49,12 @@ pub(super) struct Failure {
 
 impl Configured {
     /// Where it is read, and read again.
-    pub(super) fn source(&self) -> Result<ConfigSource, Failure> {
+    pub(super) fn source(&self) -> Result<ConfigSource, Exit> {
         self.source_with(Vec::new())
     }
 
     /// The same with what flags set; `--set` wins over them.
-    pub(super) fn source_with(&self, mut overrides: Vec<(String, String)>) -> Result<ConfigSource, Failure> {
+    pub(super) fn source_with(&self, mut overrides: Vec<(String, String)>) -> Result<ConfigSource, Exit> {
         for text in &self.set {
             overrides.push(setting(text)?);
         }
@@ -61,57 +63,46 @@ impl Configured {
         if self.config.is_none() && !is_said {
             let words = "there is no configuration\n  = help: name a file with `--config FILE` or in `VESTIBULE_CONFIG`; `vestibule \
                          serve --help` shows how to do without one";
-            return Err(Failure::with(EXIT_USAGE, words.to_owned()));
+            return Err(Exit::usage(words));
         }
         Ok(ConfigSource { file: self.config.clone(), environment, overrides, ..ConfigSource::default() })
     }
 
     /// The same, where no configuration at all will do.
-    pub(super) fn source_or_none(&self) -> Result<ConfigSource, Failure> {
+    pub(super) fn source_or_none(&self) -> Result<ConfigSource, Exit> {
         match (&self.config, self.set.is_empty()) {
             (None, true) => Ok(ConfigSource { environment: environment(), ..ConfigSource::default() }),
             _ => self.source(),
         }
     }
 
-    /// The configuration and its warnings, or the exit code after its problems were told.
-    pub(super) fn load(&self) -> Result<(Config, Vec<Problem>), ExitCode> {
-        loaded(&self.source().map_err(Failure::report)?)
-    }
-
     /// Runs a command on the store, whatever the version of our tables.
-    pub(super) fn run_early(&self, work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Failure>) -> ExitCode {
+    pub(super) fn run_early(
+        &self,
+        work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Exit>,
+    ) -> Result<ExitCode, Exit> {
         process::keep_memory_private();
-        let (config, _) = match self.load() {
-            Ok(loaded) => loaded,
-            Err(code) => return code,
+        let (config, _) = loaded(&self.source()?)?;
+        // On a terminal the command's own words are enough; elsewhere its lines go where the service's go. The last ones are
+        // written when it is dropped.
+        let as_text = config.log.format == LogFormat::Text;
+        let _log = if io::stderr().is_terminal() {
+            None
+        } else {
+            Some(logs::start("warn,vestibule::audit=info", Some(as_text))?)
         };
-        // On a terminal the command's own words are enough; elsewhere its lines go where the service's go.
-        let mut log = None;
-        if !io::stderr().is_terminal() {
-            let as_text = config.log.format == LogFormat::Text;
-            match logs::start("warn,vestibule::audit=info", Some(as_text)) {
-                Ok(started) => log = Some(started),
-                Err(error) => return Failure::from(chain(&error)).report(),
-            }
-        }
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return Failure::from(chain(&error)).report(),
-        };
-        let code = runtime.block_on(async {
+        runtime()?.block_on(async {
             let store = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session)
                 .with_audit(config.audit.retention, config.log.person_in_clear);
-            let context = CommandContext { config, store };
-            work(&context).await.unwrap_or_else(Failure::report)
-        });
-        // Its last lines are written now.
-        drop(log);
-        code
+            work(&CommandContext { config, store }).await
+        })
     }
 
     /// Runs a command on the store, once our tables are of this program's version.
-    pub(super) fn run(&self, work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Failure>) -> ExitCode {
+    pub(super) fn run(
+        &self,
+        work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Exit>,
+    ) -> Result<ExitCode, Exit> {
         self.run_early(async |context| {
             let versions = context.store.versions().await?;
             if versions.had < versions.wanted {
@@ -119,7 +110,7 @@ impl Configured {
                     0 => "not there yet".to_owned(),
                     had => format!("of version {had}, and this program works with version {}", versions.wanted),
                 };
-                return Err(Failure::from(format!(
+                return Err(Exit::failure(format!(
                     "vestibule's tables are {state}\n  = help: run `vestibule \
                      migrate`, or let `vestibule serve` of this version start first"
                 )));
@@ -138,61 +129,61 @@ impl CommandContext {
     }
 }
 
-// === impl Failure ===
+// === impl Exit ===
 
-impl Failure {
-    /// With an exit code of its own.
-    pub(super) fn with(code: u8, words: String) -> Self {
-        Self { words, code }
+impl Exit {
+    /// With these words and this exit code.
+    pub(super) fn new(code: u8, said: impl Into<String>) -> Self {
+        Self { said: said.into(), code }
     }
 
-    /// Says it, and gives its exit code.
+    /// A command that failed.
+    pub(super) fn failure(words: impl Display) -> Self {
+        Self::new(1, format!("error: {words}"))
+    }
+
+    /// A command line that asks for what can't be done.
+    pub(super) fn usage(words: impl Display) -> Self {
+        Self::new(EXIT_USAGE, format!("error: {words}"))
+    }
+
+    /// Says it, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
-        say(&format!("error: {}\n", self.words));
+        say(&format!("{}\n", self.said));
         ExitCode::from(self.code)
     }
 }
 
-impl From<String> for Failure {
-    fn from(words: String) -> Self {
-        Self { words, code: 1 }
+impl<E: Error> From<E> for Exit {
+    fn from(error: E) -> Self {
+        Self::failure(chain(&error))
     }
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        chain(&error).into()
-    }
+/// A checked configuration and its warnings.
+pub(super) fn loaded(source: &ConfigSource) -> Result<(Config, Vec<Problem>), Exit> {
+    load(source).map_err(|problems| Exit::new(EXIT_CONFIG, problems.to_string()))
 }
 
-impl From<Conflict> for Failure {
-    fn from(cannot: Conflict) -> Self {
-        cannot.0.into()
-    }
+/// A runtime for one command.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// A configuration and its warnings, or the exit code after its problems were told.
-pub(super) fn loaded(source: &ConfigSource) -> Result<(Config, Vec<Problem>), ExitCode> {
-    load(source).map_err(|problems| {
-        say(&format!("{problems}\n"));
-        ExitCode::from(EXIT_CONFIG)
-    })
-}
-
-/// Reads `KEY=VALUE`. A secret is not taken: the list of processes shows every command line to everybody.
-fn setting(text: &str) -> Result<(String, String), Failure> {
+/// Reads `KEY=VALUE`. A secret is not taken: every user of the machine sees command lines in the list of processes.
+fn setting(text: &str) -> Result<(String, String), Exit> {
     let Some((key, value)) = text.split_once('=') else {
-        return Err(Failure::with(EXIT_USAGE, "`--set` takes KEY=VALUE, such as `account.refresh=10s`".to_owned()));
+        return Err(Exit::usage("`--set` takes KEY=VALUE, such as `account.refresh=10s`"));
     };
     let key = key.trim();
     let is_file = key.ends_with("_file");
     if holds_secret(key) && !is_file {
-        return Err(Failure::with(EXIT_USAGE, format!("`--set {key}=…` is not taken\n  = help: {NO_SECRETS}")));
+        return Err(Exit::usage(format!("`--set {key}=…` is not taken\n  = help: {NO_SECRETS}")));
     }
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Prints an answer. Whoever closes the pipe has seen enough.
+/// Prints an answer. A reader that closes the pipe has seen enough.
 pub(super) fn answer(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -205,7 +196,12 @@ pub(super) fn answer_json(document: &impl Serialize) {
     answer(&format!("{text}\n"));
 }
 
-/// Prints what is for the person, not for a pipe.
+/// Prints one JSON document where that is asked for, else a text.
+pub(super) fn answer_as(json: bool, document: &impl Serialize, text: impl FnOnce() -> String) {
+    if json { answer_json(document) } else { answer(&text()) }
+}
+
+/// Prints what is for the operator, not for a pipe.
 pub(super) fn say(text: &str) {
     let mut err = io::stderr().lock();
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
@@ -218,7 +214,7 @@ fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Who runs the command, as the audit names them. The process's owner, not a variable that anybody sets.
+/// Who runs the command, for the audit: the process's owner, since an environment variable could say anything.
 fn actor() -> String {
     let uid = rustix::process::getuid().as_raw();
     let user = name_of(uid).unwrap_or_else(|| uid.to_string());

@@ -1,7 +1,7 @@
 //! `vestibule demo`: the real service between two stand-ins, on this machine alone, with nothing kept.
 //!
 //! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `fake_litellm`, in
-//! Postgres' place the store in memory, in the OAuth proxy's place `tour` and then whoever pastes the `curl` lines.
+//! Postgres' place the store in memory, in the OAuth proxy's place `tour` and then the `curl` lines that it prints.
 
 mod config;
 mod fake_litellm;
@@ -16,16 +16,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::context::{answer, say};
-use crate::config::{Config, Problems};
+use super::context::{Exit, answer, runtime};
+use crate::config::Problems;
 use crate::secret;
 use crate::server::{self, StartError, process};
 use crate::store::StoreError;
 use crate::store::sqlite::Sqlite;
-use crate::telemetry::logs::chain;
 use config::DemoConfig;
 use fake_litellm::FakeLitellm;
 use screen::Screen;
@@ -68,40 +68,30 @@ enum DemoError {
     Answer(String),
 }
 
-pub(super) fn run(arguments: &DemoArgs) -> ExitCode {
+pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, Exit> {
     let began = Instant::now();
     if arguments.print_config {
         answer(&config::text(arguments.listen, LITELLM));
-        return ExitCode::SUCCESS;
+    } else {
+        process::keep_memory_private();
+        runtime().map_err(StartError::Runtime)?.block_on(demo(arguments.listen, began))?;
     }
-    process::keep_memory_private();
-    let ended = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| StartError::Runtime(error).into())
-        .and_then(|runtime| runtime.block_on(demo(arguments.listen, began)));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            say(&format!("error: {}\n", chain(&fault)));
-            ExitCode::FAILURE
-        }
-    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn demo(listen: SocketAddr, began: Instant) -> Result<(), DemoError> {
     let (events, happening) = watch::start()?;
-    let house = fake_litellm::listen(listen).await.map_err(DemoError::FakeLitellm)?;
-    let house_address = house.local_addr().map_err(DemoError::FakeLitellm)?;
-    let demo_config = DemoConfig::fresh(listen, &format!("http://{house_address}")).ok_or(DemoError::Randomness)?;
+    let litellm = TcpListener::bind((listen.ip(), 0)).await.map_err(DemoError::FakeLitellm)?;
+    let litellm_address = litellm.local_addr().map_err(DemoError::FakeLitellm)?;
+    let demo_config = DemoConfig::fresh(listen, &format!("http://{litellm_address}")).ok_or(DemoError::Randomness)?;
     let config = demo_config.load()?;
     let store = Arc::new(Sqlite::in_memory(&config.litellm, &config.account, &config.session).await?);
-    tokio::spawn(FakeLitellm::new(store.clone(), events).serve(house));
-    let lines = rule_lines(&config);
+    tokio::spawn(FakeLitellm { store: store.clone(), events }.serve(litellm));
+    let lines = config.rules.rules.iter().map(|rule| rule.line).collect();
     let (running, address) = server::start(config, store.clone())?;
     let id = secret::row_id().ok_or(DemoError::Randomness)?;
     let door = address.parse().map_err(|_| DemoError::Answer(format!("it listens on `{address}`")))?;
-    let tour = Tour { id, door, house: house_address, demo_config, lines, store, began };
+    let tour = Tour { id, door, litellm: litellm_address, demo_config, lines, store, began };
     let mut screen = Screen::default();
     tokio::select! {
         ended = running.until_the_end() => ended?,
@@ -111,18 +101,13 @@ async fn demo(listen: SocketAddr, began: Instant) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// The tour, then whatever comes; it ends by a fault alone.
+/// The tour, then every request that comes; it ends by a fault alone.
 async fn show(tour: &Tour, screen: &mut Screen, mut happening: mpsc::Receiver<DemoEvent>) -> DemoError {
     if let Err(fault) = tour.lead(screen, &mut happening).await {
         return fault;
     }
-    screen.tries(&tries::all(tour.door, tour.house, &tour.demo_config));
+    screen.tries(&tries::all(tour.door, tour.litellm, &tour.demo_config));
     tour.follow(screen, &mut happening).await
-}
-
-/// The rules' lines in the configuration's text.
-fn rule_lines(config: &Config) -> Vec<Option<usize>> {
-    config.rules.rules.iter().map(|rule| rule.line).collect()
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

@@ -5,7 +5,7 @@ mod report;
 mod stages;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,8 +15,7 @@ use http::request::Parts;
 use http::{Method, Request, Uri};
 use secrecy::ExposeSecret;
 
-use super::EXIT_USAGE;
-use super::context::{Failure, answer, answer_json, loaded};
+use super::context::{Exit, answer_as, loaded, runtime};
 use super::flags::Flags;
 use crate::config::{Config, IdentitySource, Listen};
 use crate::identity::peer::Peer;
@@ -25,9 +24,8 @@ use crate::refusal::Refusal;
 use crate::request_info::RequestInfo;
 use crate::server::app::{App, StoreHandle, proxy_site};
 use crate::server::process;
-use crate::telemetry::logs::chain;
 use dry_run::DryRunStore;
-use report::{Decision, ExplainReport};
+use report::{Admitted, ExplainReport};
 use stages::Stages;
 
 /// Tells what would become of a request, and why: whether its peer is trusted, who it is for and by which header, which
@@ -67,54 +65,39 @@ pub(super) struct ExplainArgs {
     json: bool,
 }
 
-pub(super) fn run(arguments: &ExplainArgs) -> ExitCode {
+pub(super) fn run(arguments: &ExplainArgs) -> Result<ExitCode, Exit> {
     process::keep_memory_private();
-    let source = match arguments.flags.source() {
-        Ok(source) => source,
-        Err(failure) => return failure.report(),
-    };
-    let config = match loaded(&source) {
-        Ok((config, _)) => config,
-        Err(code) => return code,
-    };
+    let source = arguments.flags.source()?;
+    let (config, _) = loaded(&source)?;
     let file = source.file.as_ref().map(|file| file.display().to_string());
-    match arguments.explain(config, file.as_deref()) {
-        Ok(report) => {
-            if arguments.json {
-                answer_json(&report.document());
-            } else {
-                answer(&report.text());
-            }
-            if report.is_admitted() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(failure) => failure.report(),
-    }
+    let report = arguments.explain(config, file.as_deref())?;
+    answer_as(arguments.json, &report.document(), || report.text());
+    Ok(if report.decision.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 // === impl ExplainArgs ===
 
 impl ExplainArgs {
-    fn explain(&self, mut config: Config, file: Option<&str>) -> Result<ExplainReport, Failure> {
-        // Nobody is asked: the headers that were typed stand for the sign-in proxy's answer.
+    fn explain(&self, mut config: Config, file: Option<&str>) -> Result<ExplainReport, Exit> {
+        // The OAuth proxy is not asked: the headers that were typed stand for its answer.
         config.source = IdentitySource::Headers;
+        let config = Arc::new(config);
         let peer = self.peer(&config)?;
         let (head, given) = self.head(&config)?;
-        let site = proxy_site(&config);
-        let stages = Stages::of(&config, file, &peer, &RequestInfo::read(&head, false, &site));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::from(chain(&error)))?;
-        runtime.block_on(async {
-            let dry_run = DryRunStore::new(&config);
-            let store = StoreHandle::of(Arc::new(dry_run.clone()), &config, Arc::default());
+        let stages = Stages::of(&config, file, &peer, &RequestInfo::read(&head, false, &proxy_site(&config)));
+        runtime()?.block_on(async {
+            let dry_run = Arc::new(DryRunStore { config: config.clone(), planned: Mutex::default() });
+            let store = StoreHandle::of(dry_run.clone(), &config, Arc::default());
             let app = App::new(config, &store, None);
             let info = RequestInfo::read(&head, false, &app.authorizer.site);
-            let ending = decide(&app, &peer, &info).await.unwrap_or_else(Decision::Refused);
-            Ok(ExplainReport::new(stages, head, given, dry_run.planned(), ending))
+            let decision = decide(&app, &peer, &info).await;
+            let planned = dry_run.planned();
+            Ok(ExplainReport { stages, head, given, planned, decision })
         })
     }
 
     /// The peer that was named, or the first one that the rules of trust name.
-    fn peer(&self, config: &Config) -> Result<Peer, Failure> {
+    fn peer(&self, config: &Config) -> Result<Peer, Exit> {
         let Some(text) = &self.peer else {
             return Ok(match &config.listen {
                 Listen::Unix { .. } => {
@@ -131,13 +114,13 @@ impl ExplainArgs {
         let address = || text.parse().ok().map(|ip: std::net::IpAddr| Peer::tcp((ip, 0).into()));
         uid.or_else(address).or_else(|| text.parse().ok().map(Peer::tcp)).ok_or_else(|| {
             let words = "`--peer` is no address and no `unix:UID`\n  = help: write `10.1.2.3`, or `unix:65532` for a unix socket";
-            Failure::with(EXIT_USAGE, words.to_owned())
+            Exit::usage(words)
         })
     }
 
     /// The request's head as it would come, and the names of what was put in beside what was typed.
-    fn head(&self, config: &Config) -> Result<(Parts, Vec<HeaderName>), Failure> {
-        let no_request = |what: &str| Failure::with(EXIT_USAGE, format!("this is no request: {what}"));
+    fn head(&self, config: &Config) -> Result<(Parts, Vec<HeaderName>), Exit> {
+        let no_request = |what: &str| Exit::usage(format!("this is no request: {what}"));
         let method: Method = self.method.parse().map_err(|_| no_request("`--method` is not a method"))?;
         let uri: Uri = self.path.parse().map_err(|_| no_request("`--path` is not a path"))?;
         let mut head =
@@ -164,15 +147,14 @@ impl ExplainArgs {
 }
 
 /// What the proxy would do with the request, up to where it would be sent.
-async fn decide(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Decision, Refusal> {
+async fn decide(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Admitted, Refusal> {
     info.well_formed()?;
     let authorized = app.authorizer.authorize(peer, info).await?;
     let (credential, is_trusted) = (&authorized.credential, authorized.is_trusted);
     let rule = credential.user().and_then(|user| user.principal().mapping.rule());
     let write = || app.writer.write(Outgoing { info, credential, is_trusted, peer }, ());
     let sent = info.route().is_forwarded().then(write).transpose()?;
-    let sent = sent.map(|request| Box::new(request.into_parts().0));
-    Ok(Decision::Admitted { passage: credential.as_str(), rule, sent })
+    Ok(Admitted { passage: credential.as_str(), rule, sent: sent.map(|request| request.into_parts().0) })
 }
 
 /// Puts in what the sign-in proxy proves itself with, where it was not typed.

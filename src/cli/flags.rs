@@ -3,8 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::EXIT_USAGE;
-use super::context::{Configured, Failure, NO_SECRETS};
+use super::context::{Configured, Exit, NO_SECRETS};
 use crate::config::ConfigSource;
 
 const HEADING: &str = "Settings without a file (each is a key of the configuration)";
@@ -80,14 +79,14 @@ pub(super) struct Flags {
 
 impl Flags {
     /// Where the configuration is read.
-    pub(super) fn source(&self) -> Result<ConfigSource, Failure> {
+    pub(super) fn source(&self) -> Result<ConfigSource, Exit> {
         self.configured.source_with(self.overrides()?)
     }
 
-    fn overrides(&self) -> Result<Vec<(String, String)>, Failure> {
+    fn overrides(&self) -> Result<Vec<(String, String)>, Exit> {
         if self.database_url.as_deref().is_some_and(has_password) {
             let words = format!("`--database-url` has a password in it, and is not taken\n  = help: {NO_SECRETS}");
-            return Err(Failure::with(EXIT_USAGE, words));
+            return Err(Exit::usage(words));
         }
         let texts = [
             ("listen", &self.listen),
@@ -107,17 +106,11 @@ impl Flags {
         ];
         let lists =
             [("trust.peers", &self.trust_peer), ("trust.uids", &self.trust_uid), ("identity.reads", &self.reads)];
-        let mut overrides: Vec<(String, String)> = texts
-            .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
-            // A list in JSON is one in YAML too.
-            .chain(
-                lists
-                    .into_iter()
-                    .filter(|(_, values)| !values.is_empty())
-                    .map(|(key, values)| (key.to_owned(), json!(values).to_string())),
-            )
-            .collect();
+        let texts = texts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        let mut overrides: Vec<(String, String)> = texts.collect();
+        // A list in JSON is one in YAML too.
+        let lists = lists.into_iter().filter(|(_, values)| !values.is_empty());
+        overrides.extend(lists.map(|(key, values)| (key.to_owned(), json!(values).to_string())));
         if self.accept_shared_loopback {
             overrides.push(("trust.accept_shared_loopback".to_owned(), "true".to_owned()));
         }
@@ -130,11 +123,11 @@ impl Flags {
 }
 
 /// `group=a,email_domain=b:ROLE`. A role has no colon, a group may.
-fn rule(text: &str) -> Result<Value, Failure> {
+fn rule(text: &str) -> Result<Value, Exit> {
     let wrong = |why: &str| {
         let help = "write MATCHER=TEXT[,MATCHER=TEXT]:ROLE, such as `group=llm-admins:proxy_admin`; matchers are group, email, \
                     email_domain and user. What this can't say, a file can (`rules`)";
-        Failure::with(EXIT_USAGE, format!("`--rule {text}` can't be read: {why}\n  = help: {help}"))
+        Exit::usage(format!("`--rule {text}` can't be read: {why}\n  = help: {help}"))
     };
     let (matchers, role) = text.rsplit_once(':').ok_or_else(|| wrong("it has no `:` before a role"))?;
     let mut when = Map::new();

@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderMap;
 
-use super::context::{Configured, Failure, answer, say};
+use super::context::{Configured, Exit, answer, runtime};
 use crate::config::admin;
 use crate::http::client::{CallError, ClientResponse, ClientSettings, HttpClient, Transport};
 use crate::telemetry::logs::chain;
 
-/// Time for the whole question: whoever asks gives up soon too (Docker: 30 s, Kubernetes: 1 s).
+/// Time for the whole question: orchestrators give up soon too (Docker: 30 s, Kubernetes: 1 s).
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of an answer, which is a line.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -36,49 +36,33 @@ pub(super) struct HealthcheckArgs {
     live: bool,
 }
 
-pub(super) fn run(arguments: &HealthcheckArgs) -> ExitCode {
-    match arguments.ask() {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
-}
-
-// === impl HealthcheckArgs ===
-
-impl HealthcheckArgs {
-    fn ask(&self) -> Result<ExitCode, Failure> {
-        let address = match self.admin {
-            Some(address) => address,
-            None => admin(&self.configured.source_or_none()?).ok_or_else(|| {
-                Failure::from(
-                    "the configuration names no admin port (`admin: off`), or can't be read\n  = help: name the port: `--admin \
-                     127.0.0.1:4181`"
-                        .to_owned(),
-                )
-            })?,
-        };
-        let path = if self.live { "/livez" } else { "/readyz" };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::from(chain(&error)))?;
-        let address = reachable(address);
-        let settings = ClientSettings::single(address.to_string(), Transport::Tcp, TIMEOUT, ANSWER_BYTES_MAX);
-        let client = HttpClient::new(settings);
-        match runtime.block_on(client.get(format!("http://{address}{path}"), HeaderMap::new())) {
-            Ok(ClientResponse { status, body, .. }) => {
-                let status = status.as_u16();
-                let said = String::from_utf8_lossy(&body).trim().replace(char::is_control, "?");
-                if status == 200 {
-                    answer(&format!("{said}\n"));
-                    return Ok(ExitCode::SUCCESS);
-                }
-                say(&format!("error: {address} answers {status} at {path}: {said}\n"));
+pub(super) fn run(arguments: &HealthcheckArgs) -> Result<ExitCode, Exit> {
+    let configured = || {
+        admin(&arguments.configured.source_or_none()?).ok_or_else(|| {
+        Exit::failure(
+            "the configuration names no admin port (`admin: off`), or can't be read\n  = help: name the port: `--admin \
+             127.0.0.1:4181`",
+        )
+    })
+    };
+    let address = reachable(arguments.admin.map_or_else(configured, Ok)?);
+    let path = if arguments.live { "/livez" } else { "/readyz" };
+    let client =
+        HttpClient::new(ClientSettings::single(address.to_string(), Transport::Tcp, TIMEOUT, ANSWER_BYTES_MAX));
+    match runtime()?.block_on(client.get(format!("http://{address}{path}"), HeaderMap::new())) {
+        Ok(ClientResponse { status, body, .. }) => {
+            let status = status.as_u16();
+            let said = String::from_utf8_lossy(&body).trim().replace(char::is_control, "?");
+            if status != 200 {
+                return Err(Exit::failure(format!("{address} answers {status} at {path}: {said}")));
             }
-            Err(CallError::Timeout(..)) => {
-                say(&format!("error: {address} does not answer within {} s\n", TIMEOUT.as_secs()));
-            }
-            Err(error) => say(&format!("error: nothing that answers at {address}: {}\n", cause(&error))),
+            answer(&format!("{said}\n"));
+            Ok(ExitCode::SUCCESS)
         }
-        Ok(ExitCode::FAILURE)
+        Err(CallError::Timeout(..)) => {
+            Err(Exit::failure(format!("{address} does not answer within {} s", TIMEOUT.as_secs())))
+        }
+        Err(error) => Err(Exit::failure(format!("nothing that answers at {address}: {}", cause(&error)))),
     }
 }
 

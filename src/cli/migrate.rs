@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::confirm::{ChangePlan, Confirmation};
-use super::context::{CommandContext, Configured, Failure, answer};
+use super::context::{CommandContext, Configured, Exit, answer};
 
 /// Makes vestibule's own tables, or brings them to this program's version. LiteLLM's are left alone.
 ///
@@ -23,14 +23,14 @@ pub(super) struct MigrateArgs {
     confirmation: Confirmation,
 }
 
-pub(super) fn run(arguments: &MigrateArgs) -> ExitCode {
+pub(super) fn run(arguments: &MigrateArgs) -> Result<ExitCode, Exit> {
     arguments.configured.run_early(async |context| arguments.migrate(context).await)
 }
 
 // === impl MigrateArgs ===
 
 impl MigrateArgs {
-    async fn migrate(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    async fn migrate(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let versions = context.store.versions().await?;
         if self.print {
             answer(&context.store.script(&versions));
@@ -56,9 +56,7 @@ impl MigrateArgs {
                 versions.had, versions.wanted, versions.role
             )
         };
-        if let Err(code) = self.confirmation.ask(&ChangePlan::to(plan)) {
-            return Ok(code);
-        }
+        self.confirmation.ask(&ChangePlan::to(plan))?;
         context.store.migrate().await?;
         answer(&format!("vestibule's tables in schema `{schema}` are of version {}.\n", versions.wanted));
         Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! From the words on the command line to one account.
 
 use super::EXIT_NO_USER;
-use super::context::{CommandContext, Failure};
+use super::context::{CommandContext, Exit};
 use super::table::{or_dash, shown, table};
 use crate::store::admin::{Account, AccountFilter, UserSelector};
 
@@ -9,7 +9,7 @@ use crate::store::admin::{Account, AccountFilter, UserSelector};
 const LIKENESS_MIN: f64 = 0.8;
 
 /// The one account that is meant: a `user_id`, an e-mail, or issuer and subject.
-pub(super) async fn resolve_user(context: &CommandContext, words: &[String]) -> Result<Account, Failure> {
+pub(super) async fn resolve_user(context: &CommandContext, words: &[String]) -> Result<Account, Exit> {
     let who = match words {
         [issuer, subject] => UserSelector::Identity { issuer: issuer.clone(), subject: subject.clone() },
         words => UserSelector::Name(words.first().cloned().unwrap_or_default()),
@@ -22,7 +22,12 @@ pub(super) async fn resolve_user(context: &CommandContext, words: &[String]) -> 
     }
 }
 
-async fn nobody(context: &CommandContext, words: &[String]) -> Result<Failure, Failure> {
+/// The account that is meant, where one is named.
+pub(super) async fn resolve_some(context: &CommandContext, words: &[String]) -> Result<Option<Account>, Exit> {
+    if words.is_empty() { Ok(None) } else { resolve_user(context, words).await.map(Some) }
+}
+
+async fn nobody(context: &CommandContext, words: &[String]) -> Result<Exit, Exit> {
     let name = words.join("` `");
     let all = context.store.accounts(&AccountFilter::default()).await?;
     let wanted = words.last().map(|word| word.to_lowercase()).unwrap_or_default();
@@ -34,23 +39,23 @@ async fn nobody(context: &CommandContext, words: &[String]) -> Result<Failure, F
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .max_by(|one, two| one.0.total_cmp(&two.0));
     let hint = nearest.map_or_else(String::new, |(_, name)| format!("did you mean `{}`? ", shown(name)));
-    let words = format!(
-        "nobody is known as `{}`\n  = help: {hint}`vestibule users list` shows everybody who has signed in; whoever has not \
+    Ok(Exit::new(
+        EXIT_NO_USER,
+        format!(
+            "error: nobody is known as `{}`\n  = help: {hint}`vestibule users list` shows everybody who has signed in; whoever has not \
          can be kept out with `deny` in the configuration",
-        shown(&name)
-    );
-    Ok(Failure::with(EXIT_NO_USER, words))
+            shown(&name)
+        ),
+    ))
 }
 
-fn ambiguous(words: &[String], found: &[Account]) -> Failure {
-    let rows: Vec<Vec<String>> = found
-        .iter()
-        .map(|one| vec![one.user_id.clone(), one.issuer.clone(), one.subject.clone(), or_dash(one.email.as_deref())])
-        .collect();
-    Failure::from(format!(
+fn ambiguous(words: &[String], found: &[Account]) -> Exit {
+    let row =
+        |one: &Account| [one.user_id.clone(), one.issuer.clone(), one.subject.clone(), or_dash(one.email.as_deref())];
+    Exit::failure(format!(
         "`{}` can be {} people\n\n{}\n  = help: name one by issuer and subject: two words in place of one",
         shown(&words.join("` `")),
         found.len(),
-        table(&["USER_ID", "ISSUER", "SUBJECT", "EMAIL"], &rows)
+        table(["USER_ID", "ISSUER", "SUBJECT", "EMAIL"], found.iter().map(row))
     ))
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::context::{CommandContext, Configured, Failure, answer, answer_json, say};
+use super::context::{CommandContext, Configured, Exit, answer, answer_as, say};
 use super::table::{or_dash, table};
 use crate::secret;
 
@@ -58,28 +58,22 @@ struct SecretIds {
     json: bool,
 }
 
-pub(super) fn run(arguments: &SecretArgs) -> ExitCode {
+pub(super) fn run(arguments: &SecretArgs) -> Result<ExitCode, Exit> {
     match &arguments.command {
         SecretCommand::New => {
-            let Some(secret) = secret::fresh() else {
-                say("error: the system has no randomness to give\n");
-                return ExitCode::FAILURE;
-            };
+            let secret = secret::fresh().ok_or_else(|| Exit::failure("the system has no randomness to give"))?;
             answer(&format!("{}\n", secret.expose_secret()));
-            ExitCode::SUCCESS
         }
-        SecretCommand::Rotate => {
-            answer(ROTATE);
-            ExitCode::SUCCESS
-        }
-        SecretCommand::Id(id) => id.configured.run(async |context| id.run(context).await),
+        SecretCommand::Rotate => answer(ROTATE),
+        SecretCommand::Id(id) => return id.configured.run(async |context| id.run(context).await),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 // === impl SecretIds ===
 
 impl SecretIds {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let in_use = context.store.secrets_in_use().await?;
         let secrets = &context.config.session.secrets;
         let used = |id: &str| in_use.iter().find(|used| used.secret_id == id);
@@ -98,24 +92,16 @@ impl SecretIds {
         });
         let unknown = in_use.iter().filter(|used| !secrets.knows(&used.secret_id));
         let all: Vec<_> = ours.chain(unknown.map(|used| line(&used.secret_id, "NOT IN THE FILE"))).collect();
-        if self.json {
-            let document: Vec<_> = all
-                .iter()
-                .map(|(id, state, sessions, last)| {
-                    let state = state.to_lowercase().replace(' ', "_");
-                    json!({ "secret_id": id, "state": state, "sessions": sessions, "last_expires_at": last })
-                })
-                .collect();
-            answer_json(&document);
-        } else {
-            let rows: Vec<Vec<String>> = all
-                .iter()
-                .map(|(id, state, sessions, last)| {
-                    vec![id.clone(), (*state).to_owned(), sessions.to_string(), or_dash(last.as_deref())]
-                })
-                .collect();
-            answer(&table(&["SECRET", "STATE", "SESSIONS", "LAST_EXPIRES"], &rows));
-        }
+        let document = all.iter().map(|(id, state, sessions, last)| {
+            let state = state.to_lowercase().replace(' ', "_");
+            json!({ "secret_id": id, "state": state, "sessions": sessions, "last_expires_at": last })
+        });
+        let row = |(id, state, sessions, last): &(String, &str, i64, Option<String>)| {
+            [id.clone(), (*state).to_owned(), sessions.to_string(), or_dash(last.as_deref())]
+        };
+        answer_as(self.json, &document.collect::<Vec<_>>(), || {
+            table(["SECRET", "STATE", "SESSIONS", "LAST_EXPIRES"], all.iter().map(row))
+        });
         if all.iter().any(|(_, state, ..)| *state == "NOT IN THE FILE") {
             say(
                 "warning: living sessions were made with a secret that is not in the file: vestibule is not ready with it\n  \

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::context::{loaded, say};
+use super::context::{Exit, loaded, say};
 use super::flags::Flags;
 use crate::config::LogFormat;
 use crate::server;
@@ -36,15 +36,9 @@ pub(super) struct ServeArgs {
     flags: Flags,
 }
 
-pub(super) fn run(arguments: &ServeArgs) -> ExitCode {
-    let source = match arguments.flags.source() {
-        Ok(source) => source,
-        Err(failure) => return failure.report(),
-    };
-    let (config, warnings) = match loaded(&source) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
-    };
+pub(super) fn run(arguments: &ServeArgs) -> Result<ExitCode, Exit> {
+    let source = arguments.flags.source()?;
+    let (config, warnings) = loaded(&source)?;
     for warning in &warnings {
         say(&format!("{warning}\n"));
     }
@@ -53,18 +47,10 @@ pub(super) fn run(arguments: &ServeArgs) -> ExitCode {
         LogFormat::Text => Some(true),
         LogFormat::Json => Some(false),
     };
-    let log = match logs::start(&config.log.level, as_text) {
-        Ok(log) => log,
-        Err(error) => {
-            say(&format!("error: {}\n", chain(&error)));
-            return ExitCode::FAILURE;
-        }
-    };
-    match server::run(config, source, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(cause = chain(&error), "vestibule could not start");
-            ExitCode::FAILURE
-        }
+    let log = logs::start(&config.log.level, as_text)?;
+    if let Err(error) = server::run(config, source, &log) {
+        tracing::error!(cause = chain(&error), "vestibule could not start");
+        return Ok(ExitCode::FAILURE);
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::confirm::{ChangePlan, Confirmation};
-use super::context::{CommandContext, Configured, Failure, answer, answer_json, say};
+use super::confirm::{ChangeFlags, ChangePlan};
+use super::context::{CommandContext, Configured, Exit, answer_as, say};
 use super::invalidate::invalidate;
-use super::resolve_user::resolve_user;
+use super::resolve_user::{resolve_some, resolve_user};
 use super::table::{count, shown, table};
-use crate::store::admin::{RevocationReport, SessionRecord, SessionSelector};
+use crate::store::admin::{SessionRecord, SessionSelector};
 
 /// Sessions that a plan names one by one.
 const NAMED_MAX: usize = 20;
@@ -65,13 +65,10 @@ struct RevokeSessions {
     #[arg(long, value_name = "ID", conflicts_with = "who")]
     session: Option<String>,
     #[command(flatten)]
-    confirmation: Confirmation,
-    /// One JSON document
-    #[arg(long)]
-    json: bool,
+    flags: ChangeFlags,
 }
 
-pub(super) fn run(arguments: &SessionsArgs) -> ExitCode {
+pub(super) fn run(arguments: &SessionsArgs) -> Result<ExitCode, Exit> {
     match &arguments.command {
         SessionsCommand::List(list) => list.configured.run(async |context| list.run(context).await),
         SessionsCommand::Revoke(revoke) => revoke.configured.run(async |context| revoke.run(context).await),
@@ -80,34 +77,27 @@ pub(super) fn run(arguments: &SessionsArgs) -> ExitCode {
 
 /// Sessions as a table.
 pub(super) fn listed(sessions: &[SessionRecord]) -> String {
-    let rows: Vec<Vec<String>> = sessions
-        .iter()
-        .map(|one| {
-            vec![
-                one.session_id.clone(),
-                one.user_id.clone(),
-                one.state.clone(),
-                one.key.clone(),
-                one.created_at.clone(),
-                one.expires_at.clone(),
-                one.secret_id.clone(),
-            ]
-        })
-        .collect();
-    table(&["SESSION", "USER_ID", "STATE", "KEY", "CREATED", "EXPIRES", "SECRET"], &rows)
+    let row = |one: &SessionRecord| {
+        [
+            one.session_id.clone(),
+            one.user_id.clone(),
+            one.state.clone(),
+            one.key.clone(),
+            one.created_at.clone(),
+            one.expires_at.clone(),
+            one.secret_id.clone(),
+        ]
+    };
+    table(["SESSION", "USER_ID", "STATE", "KEY", "CREATED", "EXPIRES", "SECRET"], sessions.iter().map(row))
 }
 
 // === impl ListSessions ===
 
 impl ListSessions {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
-        let account = if self.who.is_empty() { None } else { Some(resolve_user(context, &self.who).await?) };
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+        let account = resolve_some(context, &self.who).await?;
         let living = context.store.sessions(account.as_ref().map(|account| account.account_id.as_str())).await?;
-        if self.json {
-            answer_json(&living);
-        } else {
-            answer(&listed(&living));
-        }
+        answer_as(self.json, &living, || listed(&living));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -115,43 +105,30 @@ impl ListSessions {
 // === impl RevokeSessions ===
 
 impl RevokeSessions {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let (which, would) = self.which(context).await?;
         if would.is_empty() {
             say("There is no living session: nothing was changed.\n");
-            if self.json {
-                answer_json(&document(&RevocationReport::default(), false, "not_needed"));
-            }
+            self.flags.answer_unchanged(|| document(&[]));
             return Ok(ExitCode::SUCCESS);
         }
-        if let Err(code) = self.confirmation.ask(&plan(&would)) {
-            if self.json && self.confirmation.dry_run {
-                let sessions = would.into_iter().map(|session| session.session_id).collect();
-                answer_json(&document(
-                    &RevocationReport { sessions, ..RevocationReport::default() },
-                    false,
-                    "not_needed",
-                ));
-            }
-            return Ok(code);
-        }
+        let ids = || would.iter().map(|session| session.session_id.clone()).collect::<Vec<_>>();
+        self.flags.ask(&plan(&would), || document(&ids()))?;
         let done = context.store.revoke(&which, &context.change_options(false)).await??;
         let invalidation = invalidate(context, &done, None).await;
-        if self.json {
-            answer_json(&document(&done, true, invalidation.as_str()));
-        } else {
-            answer(&format!("{} ended. Whoever comes again gets a new one.\n", count(done.sessions.len(), "session")));
-        }
+        self.flags.answer_changed(document(&done.sessions), Some(&invalidation), || {
+            format!("{} ended. Whoever comes again gets a new one.\n", count(done.sessions.len(), "session"))
+        });
         Ok(invalidation.exit_code())
     }
 
     /// Which sessions are meant, and those among them that live.
-    async fn which(&self, context: &CommandContext) -> Result<(SessionSelector, Vec<SessionRecord>), Failure> {
+    async fn which(&self, context: &CommandContext) -> Result<(SessionSelector, Vec<SessionRecord>), Exit> {
         if let Some(id) = &self.session {
             let living =
                 context.store.sessions(None).await?.into_iter().filter(|one| one.session_id == *id).collect::<Vec<_>>();
             if living.is_empty() {
-                return Err(Failure::from(format!(
+                return Err(Exit::failure(format!(
                     "there is no living session `{}`\n  = help: `vestibule sessions list` shows them",
                     shown(id)
                 )));
@@ -179,6 +156,6 @@ fn plan(would: &[SessionRecord]) -> ChangePlan {
     plan
 }
 
-fn document(ended: &RevocationReport, is_changed: bool, litellm: &str) -> serde_json::Value {
-    json!({ "changed": is_changed, "sessions_ended": ended.sessions, "litellm": litellm })
+fn document(ended: &[String]) -> Value {
+    json!({ "changed": false, "sessions_ended": ended, "litellm": "not_needed" })
 }

@@ -6,11 +6,15 @@ use crate::store::text::is_plain;
 const GAP: &str = "  ";
 
 /// A table with its heading; the last column is not padded.
-pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
-    let mut lines = vec![heading.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()];
-    lines.extend(rows.iter().map(|row| row.iter().map(|cell| shown(cell)).collect()));
-    let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..heading.len()).map(|at| width(at).unwrap_or(0)).collect();
+pub(super) fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let rows = rows.into_iter().map(|row| row.map(|cell| shown(&cell)));
+    let lines: Vec<[String; N]> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let mut text = String::new();
     for line in &lines {
         let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
@@ -52,8 +56,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_nothing_moves_the_cursor() {
-        let rows = [vec!["alice".into(), "1".into()], vec!["b\u{1b}[2Jö".into(), "22".into()]];
-        assert_eq!(table(&["NAME", "N"], &rows), "NAME    N\nalice   1\nb\u{fffd}[2Jö  22\n");
+        let rows = [["alice".into(), "1".into()], ["b\u{1b}[2Jö".into(), "22".into()]];
+        assert_eq!(table(["NAME", "N"], rows), "NAME    N\nalice   1\nb\u{fffd}[2Jö  22\n");
     }
 
     #[test]

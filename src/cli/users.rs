@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::context::{CommandContext, Configured, Failure, answer, answer_json};
+use super::context::{CommandContext, Configured, Exit, answer, answer_as, answer_json};
 use super::resolve_user::resolve_user;
 use super::sessions;
 use super::table::{facts, or_dash, table};
@@ -74,14 +74,14 @@ struct ShowUser {
     json: bool,
 }
 
-pub(super) fn run(arguments: &UsersArgs) -> ExitCode {
+pub(super) fn run(arguments: &UsersArgs) -> Result<ExitCode, Exit> {
     match &arguments.command {
         UsersCommand::List(list) => list.configured.run(async |context| list.run(context).await),
         UsersCommand::Show(show) => show.configured.run(async |context| show.run(context).await),
-        UsersCommand::Block(block) => block.run(),
-        UsersCommand::Unblock(unblock) => unblock.run(),
-        UsersCommand::Link(link) => link.run(),
-        UsersCommand::Move(moving) => moving.run(),
+        UsersCommand::Block(block) => block.configured.run(async |context| block.run(context).await),
+        UsersCommand::Unblock(unblock) => unblock.configured.run(async |context| unblock.run(context).await),
+        UsersCommand::Link(link) => link.configured.run(async |context| link.run(context).await),
+        UsersCommand::Move(moving) => moving.configured.run(async |context| moving.run(context).await),
     }
 }
 
@@ -94,32 +94,28 @@ fn role(text: &str) -> Result<Role, String> {
 // === impl ListUsers ===
 
 impl ListUsers {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let filter = AccountFilter {
             issuer: self.issuer.clone(),
             blocked: self.blocked,
             role: self.role.map(|role| role.as_str().to_owned()),
         };
         let accounts = context.store.accounts(&filter).await?;
-        if self.json {
-            answer_json(&accounts);
-            return Ok(ExitCode::SUCCESS);
-        }
-        let rows: Vec<Vec<String>> = accounts
-            .iter()
-            .map(|one| {
-                vec![
-                    one.user_id.clone(),
-                    one.issuer.clone(),
-                    one.subject.clone(),
-                    or_dash(one.email.as_deref()),
-                    or_dash(one.role.as_deref()),
-                    one.sessions.to_string(),
-                    kept_out(one).to_owned(),
-                ]
-            })
-            .collect();
-        answer(&table(&["USER_ID", "ISSUER", "SUBJECT", "EMAIL", "ROLE", "SESSIONS", "BLOCKED"], &rows));
+        let row = |one: &Account| {
+            [
+                one.user_id.clone(),
+                one.issuer.clone(),
+                one.subject.clone(),
+                or_dash(one.email.as_deref()),
+                or_dash(one.role.as_deref()),
+                one.sessions.to_string(),
+                kept_out(one).to_owned(),
+            ]
+        };
+        answer_as(self.json, &accounts, || {
+            let heading = ["USER_ID", "ISSUER", "SUBJECT", "EMAIL", "ROLE", "SESSIONS", "BLOCKED"];
+            table(heading, accounts.iter().map(row))
+        });
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -127,7 +123,7 @@ impl ListUsers {
 // === impl ShowUser ===
 
 impl ShowUser {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let account = resolve_user(context, &self.who).await?;
         let living = context.store.sessions(Some(&account.account_id)).await?;
         if self.json {

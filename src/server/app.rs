@@ -91,8 +91,8 @@ impl StoreHandle {
 
 impl App {
     /// Puts the parts together. `before` is the app that runs, at a reload.
-    pub fn new(config: Config, store: &StoreHandle, before: Option<&Self>) -> Self {
-        let Config { litellm, limits, public_url, .. } = &config;
+    pub fn new(config: Arc<Config>, store: &StoreHandle, before: Option<&Self>) -> Self {
+        let Config { litellm, limits, public_url, .. } = &*config;
         let site = proxy_site(&config);
         let cross_site = Arc::new(CrossSitePolicy {
             public_url: public_url.clone(),
@@ -122,15 +122,7 @@ impl App {
                 in_flight: in_flight.clone(),
             })
         };
-        let writer = Arc::new(RequestWriter {
-            key_header: litellm.key_header.clone(),
-            keep_authorization: litellm.keep_authorization.clone(),
-            sign_in_cookies: config.sign_in_cookies.clone(),
-            public_scheme: public_url.as_ref().map_or("http", PublicUrl::scheme),
-            upstream_host: upstream_host(&litellm.url),
-            root_path: litellm.root_path.clone(),
-            cookie_key: litellm.master_key.as_ref().map(CookieKey::of_master_key),
-        });
+        let writer = Arc::new(request_writer(&config));
         let observer = RequestObserver {
             metrics: store.metrics.clone(),
             logs_user_id: config.log.person_in_clear,
@@ -159,7 +151,6 @@ impl App {
             observer: observer.clone(),
         };
         let authorizer = authorizer(site, config.trust.clone(), config.listen.is_closed_socket());
-        let config = Arc::new(config);
         Self {
             authorizer,
             forward_auth,
@@ -194,6 +185,19 @@ fn proxy_routes(config: &Config) -> Routes {
         has_pages: true,
         signs_in: config.ui.sign_in,
         public: config.public_paths.clone(),
+    }
+}
+
+fn request_writer(config: &Config) -> RequestWriter {
+    let Config { litellm, public_url, .. } = config;
+    RequestWriter {
+        key_header: litellm.key_header.clone(),
+        keep_authorization: litellm.keep_authorization.clone(),
+        sign_in_cookies: config.sign_in_cookies.clone(),
+        public_scheme: public_url.as_ref().map_or("http", PublicUrl::scheme),
+        upstream_host: upstream_host(&litellm.url),
+        root_path: litellm.root_path.clone(),
+        cookie_key: litellm.master_key.as_ref().map(CookieKey::of_master_key),
     }
 }
 

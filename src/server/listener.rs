@@ -83,31 +83,30 @@ pub fn bind(listen: &Listen, workers: usize) -> Result<Sockets, StartError> {
 }
 
 fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
-    let open = |address: SocketAddr| {
+    let open = |address: SocketAddr, shares_port: bool| {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
-        if workers > 1 {
+        if shares_port {
             socket.set_reuseport(true)?;
         }
         socket.bind(address)?;
         Ok::<_, io::Error>(socket)
     };
-    if workers > 1 && address.port() != 0 {
+    let shares_port = workers > 1;
+    if shares_port && address.port() != 0 {
         // With SO_REUSEPORT a second vestibule would share the port unseen; without it a taken one is refused.
-        let probe = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        probe.set_reuseaddr(true)?;
-        probe.bind(address)?;
+        open(address, false)?;
     }
-    let first = open(address)?;
+    let first = open(address, shares_port)?;
     let address = first.local_addr()?;
     let mut each = vec![Socket::Tcp(first)];
     for _ in 1..workers {
-        each.push(Socket::Tcp(open(address)?));
+        each.push(Socket::Tcp(open(address, shares_port)?));
     }
     Ok(Sockets { address: address.to_string(), each })
 }
 
-/// The socket gets its mode before it gets its name: at no time can somebody else connect.
+/// The socket gets its mode before it gets its name: at no time can another user connect.
 fn bind_unix(path: &Path, mode: u32, workers: usize) -> io::Result<Sockets> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
         && std_unix::UnixStream::connect(path).is_err()
@@ -127,10 +126,7 @@ fn bind_unix(path: &Path, mode: u32, workers: usize) -> io::Result<Sockets> {
         return Err(error);
     }
     listener.set_nonblocking(true)?;
-    let mut each = Vec::new();
-    for _ in 0..workers {
-        each.push(Socket::Unix(listener.try_clone()?));
-    }
+    let each = (0..workers).map(|_| listener.try_clone().map(Socket::Unix)).collect::<io::Result<_>>()?;
     Ok(Sockets { address: format!("unix:{}", path.display()), each })
 }
 

@@ -11,9 +11,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::either::Either;
 
 use super::listener::{Accepted, Acceptor, Listener};
 
@@ -36,36 +36,28 @@ impl PlainServer {
     pub async fn serve<A, F, B>(self, listener: TcpListener, answer: A)
     where
         A: Fn(PlainRequest) -> F + Clone + Send + 'static,
-        F: Future<Output = Response<B>> + Send,
+        F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let mut acceptor = Acceptor::new(Listener::Tcp(listener), Arc::new(Semaphore::new(self.connections_max)));
         while let Some((stream, _, place)) = acceptor.next().await {
+            let stream = match stream {
+                Accepted::Tcp(stream) => Either::Left(stream),
+                Accepted::Unix(stream) => Either::Right(stream),
+            };
             let answer = answer.clone();
+            let service = service_fn(move |request| {
+                let answered = answer(request);
+                async { Ok::<_, Infallible>(answered.await) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
+            let connection = http.serve_connection(TokioIo::new(stream), service);
             tokio::spawn(async move {
-                match stream {
-                    Accepted::Tcp(stream) => self.connection(stream, answer).await,
-                    Accepted::Unix(stream) => self.connection(stream, answer).await,
-                }
+                // A client that goes away is no fault of this server.
+                let _ = connection.await;
                 drop(place);
             });
         }
-    }
-
-    async fn connection<S, A, F, B>(self, stream: S, answer: A)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-        A: Fn(PlainRequest) -> F,
-        F: Future<Output = Response<B>>,
-        B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
-    {
-        let service = service_fn(move |request| {
-            let answered = answer(request);
-            async { Ok::<_, Infallible>(answered.await) }
-        });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
-        // A client that goes away is no fault of this server.
-        let _ = http.serve_connection(TokioIo::new(stream), service).await;
     }
 }

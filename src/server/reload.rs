@@ -74,7 +74,7 @@ impl Reloader {
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
         let handle = StoreHandle::new(&config, metrics.clone());
         let (settings, fixed, files) = (config.store_settings(), config.needs_restart(), config.files.clone());
-        let app = watch::Sender::new(Arc::new(App::new(config, &handle, None)));
+        let app = watch::Sender::new(Arc::new(App::new(Arc::new(config), &handle, None)));
         let store = watch::Sender::new(handle);
         Ok(Self { source, settings, fixed, files, app, store, readiness, metrics, hangup })
     }
@@ -158,7 +158,7 @@ impl Reloader {
         self.fixed.keep_listeners(&mut config);
         self.readiness.set_grace(config.session.offline_grace);
         self.files.clone_from(&config.files);
-        let app = App::new(config, &self.store.borrow(), Some(&self.app.borrow()));
+        let app = App::new(Arc::new(config), &self.store.borrow(), Some(&self.app.borrow()));
         self.app.send_replace(Arc::new(app));
         Ok(())
     }

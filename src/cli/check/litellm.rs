@@ -19,12 +19,7 @@ pub(super) async fn ask(config: &Config) -> Vec<Diagnostic> {
         Ok(live) => live,
         Err(error) => {
             let remedy = "see `litellm.url`: is it LiteLLM's address as seen from this machine, and does it run?";
-            return vec![Diagnostic::new(
-                DiagnosticState::Problem,
-                "litellm",
-                format!("does not answer: {}", chain(&error)),
-                remedy,
-            )];
+            return vec![Diagnostic::problem("litellm", format!("does not answer: {}", chain(&error)), remedy)];
         }
     };
     let mut diagnostics = vec![probe::live(&live, &address)];
@@ -34,8 +29,7 @@ pub(super) async fn ask(config: &Config) -> Vec<Diagnostic> {
     }
     match questions(&client, config).await {
         Ok(further) => diagnostics.extend(further),
-        Err(error) => diagnostics.push(Diagnostic::new(
-            DiagnosticState::Problem,
+        Err(error) => diagnostics.push(Diagnostic::problem(
             "litellm",
             format!("answers once and then not: {}", chain(&error)),
             "see LiteLLM's log; it may be overloaded, or starting",
@@ -47,10 +41,10 @@ pub(super) async fn ask(config: &Config) -> Vec<Diagnostic> {
 
 async fn questions(client: &LitellmClient, config: &Config) -> Result<Vec<Diagnostic>, CallError> {
     let ready = get(client, probe::READY, None).await?;
-    let details = match client.master_key() {
-        Some(key) => Some(get(client, probe::DETAILS, Some(key)).await?),
-        None => None,
-    };
+    let mut details = None;
+    if let Some(key) = client.master_key() {
+        details = Some(get(client, probe::DETAILS, Some(key)).await?);
+    }
     let mut diagnostics = vec![probe::version(&ready, details.as_ref()), probe::ready(&ready)];
     // A key of LiteLLM's form that nobody can have: 32 random bytes.
     let stranger = secret::fresh().and_then(|secret| KeyHeaders::new(&format!("sk-{}", secret.expose_secret())));

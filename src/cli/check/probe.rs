@@ -89,12 +89,7 @@ pub(super) async fn probe(
         }
         Some(Err(_)) => {
             let remedy = "give what the browser sends behind `Cookie:`, in one line";
-            return vec![Diagnostic::new(
-                DiagnosticState::Problem,
-                ABOUT,
-                "the cookie is none that a header can hold",
-                remedy,
-            )];
+            return vec![problem("the cookie is none that a header can hold", remedy)];
         }
     };
     let random = secret::fresh().map(|secret| secret.expose_secret().chars().take(12).collect::<String>());
@@ -127,7 +122,7 @@ fn away(address: &str, why: &str) -> Diagnostic {
 }
 
 fn problem(message: impl Into<String>, remedy: &str) -> Diagnostic {
-    Diagnostic::new(DiagnosticState::Problem, ABOUT, message, remedy)
+    Diagnostic::problem(ABOUT, message, remedy)
 }
 
 fn unknown(message: impl Into<String>, remedy: &str) -> Diagnostic {

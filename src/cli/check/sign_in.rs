@@ -22,42 +22,32 @@ pub(super) async fn ask(config: &Config) -> Option<Diagnostic> {
     let site = proxy_site(config);
     let info = RequestInfo::read(&head, false, &site);
     let source = AssertionSource::new(config.source.clone(), config.public_url.as_ref());
-    let answer = match source.try_out(&info).await? {
+    let (status, headers) = match source.try_out(&info).await? {
         Ok(answer) => answer,
         Err(error) => {
             let remedy = "see `identity.check.url`: is it the sign-in proxy's address as seen from this machine, and does it run?";
             let message = format!("could not be asked: {}", chain(&error));
-            return Some(Diagnostic::new(DiagnosticState::Problem, ABOUT, message, remedy));
+            return Some(Diagnostic::problem(ABOUT, message, remedy));
         }
     };
-    let (status, headers) = answer;
     let says_somebody = config.identity.reads.values().any(|rule| headers.contains_key(&rule.name));
     Some(match SignInVerdict::of(status) {
         SignInVerdict::Passes if says_somebody => {
             let remedy =
                 "whatever answers there says somebody of everybody: it is no sign-in proxy's endpoint for being asked";
-            Diagnostic::new(DiagnosticState::Problem, ABOUT, format!("{url} says who it is without a sign-in"), remedy)
+            Diagnostic::problem(ABOUT, format!("{url} says who it is without a sign-in"), remedy)
         }
         SignInVerdict::Passes => {
             let remedy = "requests without a person are refused here all the same; is it the right path, without an exemption from sign-in?";
-            Diagnostic::new(
-                DiagnosticState::Warning,
-                ABOUT,
-                format!("{url} lets a request pass without a sign-in"),
-                remedy,
-            )
+            let message = format!("{url} lets a request pass without a sign-in");
+            Diagnostic::new(DiagnosticState::Warning, ABOUT, message, remedy)
         }
         SignInVerdict::Unauthenticated | SignInVerdict::Forbidden => {
             Diagnostic::ok(ABOUT, format!("{url} knows nobody without a sign-in ({status})"))
         }
         SignInVerdict::Neither => {
             let remedy = "vestibule would answer 503 to everybody: see `identity.check.url`, above all its path";
-            Diagnostic::new(
-                DiagnosticState::Problem,
-                ABOUT,
-                format!("{url} answers {status}, which is neither yes nor no"),
-                remedy,
-            )
+            Diagnostic::problem(ABOUT, format!("{url} answers {status}, which is neither yes nor no"), remedy)
         }
     })
 }

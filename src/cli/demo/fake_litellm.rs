@@ -1,23 +1,20 @@
-//! A fake LiteLLM, on loopback: it takes the keys that are in the store's table and no others, says whom it
-//! takes the caller for, and calls itself a stand-in wherever it says anything.
+//! A fake LiteLLM, on loopback: it accepts the keys that are in the store's table and no others, answers
+//! with the user that it takes the client for, and calls itself a stand-in in every answer.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
-use http_body::{Body, Frame};
+use http_body::Frame;
+use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::watch::{DemoEvent, Events};
+use super::watch::{self, DemoEvent};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY, key_in};
 use crate::server::plain::{PlainRequest, PlainServer};
 use crate::store::sqlite::{Holder, Sqlite};
@@ -30,7 +27,7 @@ const WORD_EVERY: Duration = Duration::from_millis(30);
 const QUESTION_BYTES_MAX: usize = 1024 * 1024;
 /// Time for a request's head, and between requests: longer than vestibule keeps an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Open connections: more than somebody who tries things out needs.
+/// Open connections: more than are needed to try things out.
 const CONNECTIONS_MAX: usize = 1024;
 
 /// One request as it arrived here.
@@ -48,20 +45,16 @@ pub(super) struct Arrival {
 
 /// The fake LiteLLM.
 pub(super) struct FakeLitellm {
-    store: Arc<Sqlite>,
-    events: Events,
+    pub(super) store: Arc<Sqlite>,
+    pub(super) events: mpsc::Sender<DemoEvent>,
 }
 
-/// An answer's body: its pieces, as they are sent in.
-struct Pieces(mpsc::Receiver<Bytes>);
+/// An answer's body.
+type Pieces = Channel<Bytes>;
 
 // === impl FakeLitellm ===
 
 impl FakeLitellm {
-    pub(super) fn new(store: Arc<Sqlite>, events: Events) -> Self {
-        Self { store, events }
-    }
-
     /// Serves for as long as it is polled.
     pub(super) async fn serve(self, listener: TcpListener) {
         let stand_in = Arc::new(self);
@@ -81,12 +74,15 @@ impl FakeLitellm {
             None => None,
         };
         let holder = holder.filter(|holder| !holder.blocked && holder.left_seconds > 0.0);
-        self.events.send(DemoEvent::Arrived(Arrival {
-            request_id: by_vestibule(&head.headers),
-            line: format!("{} {}", head.method, head.uri.path()),
-            headers: shown(&head.headers),
-            holder: holder.clone(),
-        }));
+        watch::tell(
+            &self.events,
+            DemoEvent::Arrived(Arrival {
+                request_id: by_vestibule(&head.headers),
+                line: format!("{} {}", head.method, head.uri.path()),
+                headers: shown(&head.headers),
+                holder: holder.clone(),
+            }),
+        );
         let Some(holder) = holder else { return refuse(key.as_deref()) };
         let words = format!("you are {} ({}), by the key {}", holder.user_id, holder.role, holder.key_name);
         match (&head.method, head.uri.path()) {
@@ -153,7 +149,7 @@ fn completion(text: &str) -> Response<Pieces> {
 
 /// Word by word, as server-sent events.
 fn stream(text: &str) -> Response<Pieces> {
-    let (pieces, body) = mpsc::channel(1);
+    let (mut pieces, body) = Pieces::new(1);
     let words: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
     tokio::spawn(async move {
         let chunk = |delta: &Value, finish: Option<&str>| {
@@ -165,25 +161,25 @@ fn stream(text: &str) -> Response<Pieces> {
         };
         for word in words {
             // A caller that went away wants no more words.
-            if pieces.send(chunk(&json!({ "content": word }), None)).await.is_err() {
+            if pieces.send_data(chunk(&json!({ "content": word }), None)).await.is_err() {
                 return;
             }
             tokio::time::sleep(WORD_EVERY).await;
         }
         for last in [chunk(&json!({}), Some("stop")), Bytes::from_static(b"data: [DONE]\n\n")] {
-            if pieces.send(last).await.is_err() {
+            if pieces.send_data(last).await.is_err() {
                 return;
             }
         }
     });
-    with_type("text/event-stream", Response::new(Pieces(body)))
+    with_type("text/event-stream", Response::new(body))
 }
 
 fn json_answer(status: StatusCode, answer: &Value) -> Response<Pieces> {
-    let (pieces, body) = mpsc::channel(1);
+    let (mut pieces, body) = Pieces::new(1);
     // The one piece has a place.
-    let _ = pieces.try_send(Bytes::from(format!("{answer}\n")));
-    let mut response = with_type("application/json", Response::new(Pieces(body)));
+    let _ = pieces.try_send(Frame::data(Bytes::from(format!("{answer}\n"))));
+    let mut response = with_type("application/json", Response::new(body));
     *response.status_mut() = status;
     response
 }
@@ -192,21 +188,4 @@ fn with_type(kind: &'static str, mut response: Response<Pieces>) -> Response<Pie
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(header::SERVER, HeaderValue::from_static("vestibule-demo-stand-in"));
     response
-}
-
-/// Listens beside the other address, on a free port.
-pub(super) async fn listen(beside: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind((beside.ip(), 0)).await
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
-    }
 }

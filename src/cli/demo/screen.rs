@@ -1,4 +1,4 @@
-//! How the demo looks: 80 columns, colour where the terminal shows it and nobody said `NO_COLOR`, plain in a pipe.
+//! How the demo looks: 80 columns, colour where the terminal shows it and `NO_COLOR` is not set, plain in a pipe.
 
 use std::io::Write;
 
@@ -76,7 +76,7 @@ impl Screen {
         }
     }
 
-    /// What somebody can try.
+    /// What the user can try.
     pub(super) fn tries(&mut self, tries: &[Try]) {
         self.line(&format!("\n{}", paint(BOLD, "Now you, in another terminal:")));
         for one in tries {
@@ -98,7 +98,7 @@ impl Screen {
 
 fn put(text: &str) {
     let mut out = anstream::stdout().lock();
-    // Whoever closes the pipe has seen enough; the service goes on.
+    // A reader that closes the pipe has seen enough; the service goes on.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
@@ -106,7 +106,7 @@ pub(super) fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Without what a terminal would take for an order: some of the text is a caller's.
+/// Without control characters, which a terminal would obey: some of the text is a client's.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

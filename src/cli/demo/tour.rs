@@ -38,7 +38,7 @@ pub(super) struct Tour {
     /// Where vestibule listens.
     pub(super) door: SocketAddr,
     /// Where the stand-in for LiteLLM listens.
-    pub(super) house: SocketAddr,
+    pub(super) litellm: SocketAddr,
     pub(super) demo_config: DemoConfig,
     /// The rules' lines.
     pub(super) lines: Vec<Option<usize>>,
@@ -91,7 +91,7 @@ impl Tour {
         screen.line(&format!("  you ─► {oauth} ────► {here} ──────► {llm}"));
         let door = self.door.to_string();
         let below =
-            [["this program,", "the real one", "a stand-in"], ["then you by curl", &door, &self.house.to_string()]]
+            [["this program,", "the real one", "a stand-in"], ["then you by curl", &door, &self.litellm.to_string()]]
                 .map(|[oauth, here, llm]| format!("         {oauth:<18}{here:<18}{llm}"));
         for line in below {
             screen.line(&paint(DIM, &line));
@@ -133,7 +133,7 @@ impl Tour {
                     return Err(DemoError::Answer(why.to_owned()));
                 }
                 Some(DemoEvent::Warned(line)) => warn(screen, &line),
-                // Somebody was faster than the tour.
+                // Another request than the tour's.
                 Some(DemoEvent::Admitted(_) | DemoEvent::Arrived(_) | DemoEvent::Ended(_)) => {}
                 None => return Err(DemoError::Answer("nothing was told of it".to_owned())),
             }
@@ -263,7 +263,7 @@ fn warn(screen: &mut Screen, line: &Line) {
     screen.line(&paint(YELLOW, &plain(&told)));
 }
 
-/// As an OAuth proxy sends it on for a user who is signed in.
+/// Sends the request as an OAuth proxy does for a user who is signed in.
 async fn send(door: SocketAddr, headers: HeaderMap) -> Result<(StatusCode, ClientBody), CallError> {
     let question = serde_json::json!({
         "model": MODEL, "stream": true, "messages": [{ "role": "user", "content": "Who am I?" }]

@@ -1,4 +1,4 @@
-//! What somebody can try: `curl` lines that stand by themselves, each with what it will show. `tests/it/demo.rs` runs them.
+//! What the user can try: `curl` lines that stand by themselves, each with what it will show. `tests/it/demo.rs` runs them.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ pub(super) struct Try {
 }
 
 /// All of them, in the order of the telling.
-pub(super) fn all(door: SocketAddr, house: SocketAddr, demo_config: &DemoConfig) -> Vec<Try> {
+pub(super) fn all(door: SocketAddr, litellm: SocketAddr, demo_config: &DemoConfig) -> Vec<Try> {
     let models = format!("{}/v1/models", url(door));
     let proof = format!("{PROOF_HEADER}: {}", demo_config.proof.expose_secret());
     let groups = |name: &str| format!("X-Forwarded-Groups: {name}");
@@ -58,7 +58,7 @@ pub(super) fn all(door: SocketAddr, house: SocketAddr, demo_config: &DemoConfig)
         one("A key of one's own and nobody signed in: 401 no_identity", curl("-i", &models, &[&[&own_key]])),
         one(
             "The same key straight to the stand-in: no such row, LiteLLM's 401",
-            curl("-i", &format!("{}/v1/models", url(house)), &[&[&own_key]]),
+            curl("-i", &format!("{}/v1/models", url(litellm)), &[&[&own_key]]),
         ),
     ]
 }

@@ -33,19 +33,19 @@ pub(super) enum DemoEvent {
 #[derive(Debug, Default)]
 pub(super) struct Line(BTreeMap<&'static str, String>);
 
-/// Where events go in.
-#[derive(Debug, Clone)]
-pub(super) struct Events(mpsc::Sender<DemoEvent>);
-
 /// Starts to watch this process. Where events come out is the second.
-pub(super) fn start() -> Result<(Events, mpsc::Receiver<DemoEvent>), TryInitError> {
+pub(super) fn start() -> Result<(mpsc::Sender<DemoEvent>, mpsc::Receiver<DemoEvent>), TryInitError> {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
-    let sender = Events(sender);
     tracing_subscriber::registry().with(Watch(sender.clone())).try_init()?;
     Ok((sender, events))
 }
 
-struct Watch(Events);
+/// Sends an event without waiting. Only in a flood is there no room for it: then it is not shown.
+pub(super) fn tell(events: &mpsc::Sender<DemoEvent>, event: DemoEvent) {
+    let _ = events.try_send(event);
+}
+
+struct Watch(mpsc::Sender<DemoEvent>);
 
 impl<S: Subscriber> Layer<S> for Watch {
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
@@ -55,21 +55,12 @@ impl<S: Subscriber> Layer<S> for Watch {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         let mut line = Line::default();
         event.record(&mut line);
-        self.0.send(match (event.metadata().target(), line.get("message")) {
+        let shown = match (event.metadata().target(), line.get("message")) {
             (ACCESS, Some("admitted")) => DemoEvent::Admitted(line),
             (ACCESS, _) => DemoEvent::Ended(line),
             _ => DemoEvent::Warned(line),
-        });
-    }
-}
-
-// === impl Events ===
-
-impl Events {
-    /// Whoever tells never waits.
-    pub(super) fn send(&self, event: DemoEvent) {
-        // Only in a flood is there no place: then some are not shown.
-        let _ = self.0.try_send(event);
+        };
+        tell(&self.0, shown);
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{AccountRules, Config, Litellm, Terms};
-use crate::secret::{self, SessionKind, SessionSecrets};
+use crate::config::{Config, Terms};
+use crate::secret::{self, SessionKind};
 use crate::store::audit::Denial;
 use crate::store::postgres::planned_user_id;
 use crate::store::{OpenedSession, Store, StoreError, StoreFuture, SweepReport, UserProfile};
 
-/// Who came, and what a new row of theirs would hold.
+/// The user, and what a new row of theirs would hold.
 #[derive(Debug, Clone)]
 pub(super) struct PlannedUser {
     pub(super) user_id: String,
@@ -16,39 +16,26 @@ pub(super) struct PlannedUser {
     pub(super) terms: Terms,
 }
 
-/// A store that knows nobody yet: everybody is new, has no conflict and no block.
-#[derive(Clone)]
+/// A store without accounts: every user is new, without a conflict or a block.
 pub(super) struct DryRunStore {
-    account: AccountRules,
-    litellm: Arc<Litellm>,
-    secrets: SessionSecrets,
-    life: std::time::Duration,
-    planned: Arc<Mutex<Option<PlannedUser>>>,
+    pub(super) config: Arc<Config>,
+    pub(super) planned: Mutex<Option<PlannedUser>>,
 }
 
 // === impl DryRunStore ===
 
 impl DryRunStore {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
-            account: config.account.clone(),
-            litellm: Arc::new(config.litellm.clone()),
-            secrets: config.session.secrets.clone(),
-            life: config.session.life,
-            planned: Arc::default(),
-        }
-    }
-
-    /// What would have been written, where the way led as far.
+    /// What would have been written, where the request came that far.
     pub(super) fn planned(&self) -> Option<PlannedUser> {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn plan(&self, person: &UserProfile, terms: &Terms) -> Result<OpenedSession, StoreError> {
-        let user_id = planned_user_id(person, &self.account, &self.litellm)?;
+        let Config { account, litellm, session, .. } = &*self.config;
+        let user_id = planned_user_id(person, account, litellm)?;
         // A key of the right form over a nonce that is thrown away: it opens nothing.
         let nonce = secret::nonce().unwrap_or_default();
-        let key = self.secrets.session_key(self.secrets.current().as_str(), SessionKind::Api, "explain", &nonce);
+        let key = session.secrets.session_key(session.secrets.current().as_str(), SessionKind::Api, "explain", &nonce);
         let key = key.ok_or_else(|| StoreError::NotReady("there is no session secret".to_owned()))?;
         let planned = PlannedUser { user_id: user_id.clone(), person: person.clone(), terms: terms.clone() };
         *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
@@ -58,7 +45,7 @@ impl DryRunStore {
             lowered_ago: None,
             session_id: "explain".to_owned(),
             key,
-            expires_in: self.life,
+            expires_in: session.life,
             role: None,
             ui: Vec::new(),
         })

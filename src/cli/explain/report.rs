@@ -12,40 +12,26 @@ use crate::cli::table::facts;
 use crate::refusal::Refusal;
 use crate::telemetry::logs::chain;
 
-/// How it went on.
-pub(super) enum Decision {
-    /// It may pass, and this is sent to LiteLLM; `None` where vestibule answers itself.
-    Admitted { passage: &'static str, rule: Option<usize>, sent: Option<Box<Parts>> },
-    /// It may not.
-    Refused(Refusal),
+/// What may pass.
+pub(super) struct Admitted {
+    pub(super) passage: &'static str,
+    pub(super) rule: Option<usize>,
+    /// What is sent to LiteLLM; `None` where vestibule answers itself.
+    pub(super) sent: Option<Parts>,
 }
 
 /// The whole of it.
 pub(super) struct ExplainReport {
-    stages: Stages,
-    head: Parts,
-    given: Vec<HeaderName>,
-    planned: Option<PlannedUser>,
-    decision: Decision,
+    pub(super) stages: Stages,
+    pub(super) head: Parts,
+    pub(super) given: Vec<HeaderName>,
+    pub(super) planned: Option<PlannedUser>,
+    pub(super) decision: Result<Admitted, Refusal>,
 }
 
 // === impl ExplainReport ===
 
 impl ExplainReport {
-    pub(super) fn new(
-        stages: Stages,
-        head: Parts,
-        given: Vec<HeaderName>,
-        planned: Option<PlannedUser>,
-        decision: Decision,
-    ) -> Self {
-        Self { stages, head, given, planned, decision }
-    }
-
-    pub(super) fn is_admitted(&self) -> bool {
-        matches!(self.decision, Decision::Admitted { .. })
-    }
-
     /// What would stand in a new row, column by column.
     fn row(&self) -> Vec<(&'static str, String)> {
         let Some(PlannedUser { user_id, person, terms }) = &self.planned else { return Vec::new() };
@@ -63,9 +49,9 @@ impl ExplainReport {
         row
     }
 
-    /// What goes up, with keys by their names.
+    /// What is sent to LiteLLM, with keys by their names.
     fn sent(&self) -> Vec<(String, String)> {
-        let Decision::Admitted { passage, sent: Some(sent), .. } = &self.decision else { return Vec::new() };
+        let Ok(Admitted { passage, sent: Some(sent), .. }) = &self.decision else { return Vec::new() };
         let key = if *passage == "own_key" { "the caller's own key" } else { "the person's session key" };
         let shown = |(name, value): (&HeaderName, &http::HeaderValue)| {
             let text = String::from_utf8_lossy(value.as_bytes()).replace(char::is_control, "?");
@@ -79,19 +65,18 @@ impl ExplainReport {
         sent.headers.iter().map(shown).collect()
     }
 
-    /// Names that came and do not go up.
+    /// Names that came and are not sent on.
     fn removed(&self) -> Vec<String> {
-        let Decision::Admitted { sent: Some(sent), .. } = &self.decision else { return Vec::new() };
+        let Ok(Admitted { sent: Some(sent), .. }) = &self.decision else { return Vec::new() };
         self.head.headers.keys().filter(|name| !sent.headers.contains_key(*name)).map(ToString::to_string).collect()
     }
 
     fn rule(&self) -> Option<String> {
-        match &self.decision {
-            Decision::Admitted { rule: Some(at), .. } => {
+        match self.decision.as_ref().ok()? {
+            Admitted { rule: Some(at), .. } => {
                 self.stages.rules.get(*at).map(|(place, when)| format!("{place}: {when}"))
             }
-            Decision::Admitted { passage: "as", .. } => Some("no rule matches: `default_role`".to_owned()),
-            Decision::Admitted { .. } | Decision::Refused(_) => None,
+            Admitted { passage, .. } => (*passage == "as").then(|| "no rule matches: `default_role`".to_owned()),
         }
     }
 
@@ -107,74 +92,57 @@ impl ExplainReport {
             Err(why_not) => ("trusted", format!("no: {why_not}")),
         });
         for (name, header, value) in &self.stages.identity {
-            if let (Some(header), Some(value)) = (header, value) {
-                rows.push((name, format!("{value} (from `{header}`)")));
-            }
+            rows.extend(value.as_ref().map(|value| (*name, format!("{value} (from `{header}`)"))));
         }
         rows.extend(self.rule().map(|rule| ("rule", rule)));
         rows.extend(self.planned.as_ref().map(|planned| ("role", planned.terms.role.as_str().to_owned())));
         let mut text = facts(&rows);
-        match &self.decision {
-            Decision::Refused(refusal) => text.push_str(&refused(refusal)),
-            Decision::Admitted { passage, sent, .. } => {
-                if self.planned.is_some() {
-                    text.push_str(
-                        "\nWritten for a new person, into LiteLLM's user table, with a session key beside it:\n",
-                    );
-                    text.push_str(&indented(&facts(&self.row())));
-                }
-                match sent {
-                    Some(sent) => {
-                        let _ = write!(text, "\nSent to LiteLLM: {} {}\n", sent.method, sent.uri);
-                        let lines: Vec<String> =
-                            self.sent().iter().map(|(name, value)| format!("{name}: {value}")).collect();
-                        text.push_str(&indented(&lines.join("\n")));
-                        if !self.removed().is_empty() {
-                            let _ = writeln!(text, "Not sent on: {}", self.removed().join(", "));
-                        }
-                    }
-                    None => text.push_str("\nNothing is sent to LiteLLM: vestibule answers this path itself.\n"),
-                }
-                let what = match *passage {
-                    "public" => "admitted, as a path that needs no identity: no credential goes with it",
-                    "own_key" => "admitted with the caller's own key, which LiteLLM judges",
-                    _ => "admitted, unless the database knows of a block or a conflict",
-                };
-                let _ = writeln!(text, "\n{what}");
-            }
+        let Admitted { passage, sent, .. } = match &self.decision {
+            Ok(admitted) => admitted,
+            Err(refusal) => return text + &refused(refusal),
+        };
+        if self.planned.is_some() {
+            text.push_str("\nWritten for a new person, into LiteLLM's user table, with a session key beside it:\n");
+            text.push_str(&indented(&facts(&self.row())));
         }
-        text
+        if let Some(sent) = sent {
+            let _ = writeln!(text, "\nSent to LiteLLM: {} {}", sent.method, sent.uri);
+            for (name, value) in self.sent() {
+                let _ = writeln!(text, "  {name}: {value}");
+            }
+            if !self.removed().is_empty() {
+                let _ = writeln!(text, "Not sent on: {}", self.removed().join(", "));
+            }
+        } else {
+            text.push_str("\nNothing is sent to LiteLLM: vestibule answers this path itself.\n");
+        }
+        text + match *passage {
+            "public" => "\nadmitted, as a path that needs no identity: no credential goes with it\n",
+            "own_key" => "\nadmitted with the caller's own key, which LiteLLM judges\n",
+            _ => "\nadmitted, unless the database knows of a block or a conflict\n",
+        }
     }
 
     /// For scripts.
     pub(super) fn document(&self) -> Value {
-        let identity: Map<String, Value> = self
-            .stages
-            .identity
-            .iter()
-            .filter_map(|(name, header, value)| {
-                Some(((*name).to_owned(), json!({ "header": header.as_ref()?, "value": value })))
-            })
+        let identity = self.stages.identity.iter();
+        let identity: Map<String, Value> = identity
+            .map(|(name, header, value)| ((*name).to_owned(), json!({ "header": header, "value": value })))
             .collect();
-        let (passage, refusal) = match &self.decision {
-            Decision::Admitted { passage, .. } => (Some(*passage), None),
-            Decision::Refused(refusal) => (None, Some(refusal)),
-        };
         let row: Map<String, Value> =
             self.row().into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
-        let sent: Vec<Value> = self.sent().into_iter().map(|(name, text)| json!([name, text])).collect();
         json!({
-            "admitted": self.is_admitted(),
-            "refusal": refusal.map(document),
+            "admitted": self.decision.is_ok(),
+            "refusal": self.decision.as_ref().err().map(document),
             "peer": self.stages.peer,
             "trusted": self.stages.trust.is_ok(),
             "why": match &self.stages.trust { Ok(words) | Err(words) => words },
             "identity": identity,
             "rule": self.rule(),
             "role": self.planned.as_ref().map(|planned| planned.terms.role.as_str()),
-            "passage": passage,
+            "passage": self.decision.as_ref().ok().map(|admitted| admitted.passage),
             "written": row,
-            "sent": sent,
+            "sent": self.sent(),
             "not_sent": self.removed(),
         })
     }

@@ -14,8 +14,8 @@ pub(super) struct Stages {
     pub(super) peer: String,
     /// Why it is, or why it is not.
     pub(super) trust: Result<String, String>,
-    /// Attribute, header, and what was read; `None` for what is not read.
-    pub(super) identity: Vec<(&'static str, Option<String>, Option<String>)>,
+    /// Of each attribute that is read its header, and the value.
+    pub(super) identity: Vec<(&'static str, String, Option<String>)>,
     /// For each rule its place in the file, and what it says.
     pub(super) rules: Vec<(String, String)>,
 }
@@ -29,11 +29,10 @@ impl Stages {
         let reader = IdentityReader::new(config.identity.clone());
         let trusted = trust.check(peer, info);
         let person = trusted.as_ref().ok().and_then(|proxy| reader.read(proxy, &info.identity_values()).ok());
-        let identity = Attribute::ALL.into_iter().map(|attribute| {
-            let header = config.identity.reads.get(&attribute).map(|rule| rule.name.to_string());
-            let person = person.as_ref().map(Identity::person);
-            let value = header.as_ref().and(person).and_then(|person| value(attribute, person));
-            (attribute.name(), header, value)
+        let person = person.as_ref().map(Identity::person);
+        let identity = Attribute::ALL.into_iter().filter_map(|attribute| {
+            let header = config.identity.reads.get(&attribute)?.name.to_string();
+            Some((attribute.name(), header, person.and_then(|person| value(attribute, person))))
         });
         let rules = config.rules.rules.iter().enumerate().map(|(at, rule)| {
             let place = match (file, rule.line) {

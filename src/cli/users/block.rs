@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cli::confirm::{ChangePlan, Confirmation};
-use crate::cli::context::{CommandContext, Configured, Failure, answer, answer_json, say};
+use crate::cli::confirm::{ChangeFlags, ChangePlan};
+use crate::cli::context::{CommandContext, Configured, Exit, say};
 use crate::cli::invalidate::{call_litellm, invalidate};
 use crate::cli::resolve_user::resolve_user;
 use crate::cli::table::{count, shown};
@@ -24,7 +24,7 @@ use crate::store::admin::{Account, RevocationReport, UnblockReport};
 #[command(after_help = "Example: vestibule users block alice@example.com --reason 'left on Friday'")]
 pub(super) struct BlockUser {
     #[command(flatten)]
-    configured: Configured,
+    pub(super) configured: Configured,
     /// A `user_id`, an e-mail, or ISSUER and SUBJECT
     #[arg(required = true, num_args = 1..=2)]
     who: Vec<String>,
@@ -32,10 +32,7 @@ pub(super) struct BlockUser {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
-    confirmation: Confirmation,
-    /// One JSON document
-    #[arg(long)]
-    json: bool,
+    flags: ChangeFlags,
 }
 
 /// Lets somebody in again: undoes what `block` did, and no more.
@@ -46,45 +43,31 @@ pub(super) struct BlockUser {
 #[command(after_help = "Example: vestibule users unblock alice@example.com")]
 pub(super) struct UnblockUser {
     #[command(flatten)]
-    configured: Configured,
+    pub(super) configured: Configured,
     /// A `user_id`, an e-mail, or ISSUER and SUBJECT
     #[arg(required = true, num_args = 1..=2)]
     who: Vec<String>,
     #[command(flatten)]
-    confirmation: Confirmation,
-    /// One JSON document
-    #[arg(long)]
-    json: bool,
+    flags: ChangeFlags,
 }
 
 // === impl BlockUser ===
 
 impl BlockUser {
-    pub(super) fn run(&self) -> ExitCode {
-        self.configured.run(async |context| self.change(context).await)
-    }
-
-    async fn change(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    pub(super) async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let account = resolve_user(context, &self.who).await?;
         let reason = self.reason.as_deref();
         let would = context.store.block(&account, reason, &context.change_options(true)).await??;
-        if let Err(code) = self.confirmation.ask(&plan(&account, &would)) {
-            if self.json && self.confirmation.dry_run {
-                answer_json(&document(&account, &would, false, "not_needed"));
-            }
-            return Ok(code);
-        }
+        self.flags.ask(&plan(&account, &would), || document(&account, &would))?;
         let done = context.store.block(&account, reason, &context.change_options(false)).await??;
         let invalidation = invalidate(context, &done, Some(&account.user_id)).await;
-        if self.json {
-            answer_json(&document(&account, &done, true, invalidation.as_str()));
-        } else {
-            answer(&format!(
+        self.flags.answer_changed(document(&account, &done), Some(&invalidation), || {
+            format!(
                 "{} is blocked. Every vestibule goes by it within {} (`account.refresh`).\n",
                 shown(&account.user_id),
                 written(context.config.account.refresh)
-            ));
-        }
+            )
+        });
         Ok(invalidation.exit_code())
     }
 }
@@ -111,61 +94,48 @@ fn named(account: &Account) -> String {
     format!("`{}` ({} {}), account {account_id}", shown(user_id), shown(issuer), shown(subject))
 }
 
-fn document(account: &Account, ended: &RevocationReport, is_changed: bool, litellm: &str) -> serde_json::Value {
+fn document(account: &Account, ended: &RevocationReport) -> Value {
     json!({
-        "changed": is_changed,
+        "changed": false,
         "user_id": account.user_id,
         "account_id": account.account_id,
         "was_blocked": ended.was_blocked,
         "sessions_ended": ended.sessions,
         "keys_blocked": ended.blocked.0.len(),
         "switched_off_in_litellm": ended.switches_off,
-        "litellm": litellm,
+        "litellm": "not_needed",
     })
 }
 
 // === impl UnblockUser ===
 
 impl UnblockUser {
-    pub(super) fn run(&self) -> ExitCode {
-        self.configured.run(async |context| self.change(context).await)
-    }
-
-    async fn change(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    pub(super) async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let account = resolve_user(context, &self.who).await?;
         let would = context.store.unblock(&account, &context.change_options(true)).await??;
         if !would.was_blocked {
             say(&format!("`{}` is not blocked by vestibule: nothing was changed.\n", shown(&account.user_id)));
             self.hint(&account, &would);
-            if self.json {
-                answer_json(&lifted_document(&account, &would, false, "not_needed"));
-            }
+            self.flags.answer_unchanged(|| lifted_document(&account, &would));
             return Ok(ExitCode::SUCCESS);
         }
-        if let Err(code) = self.confirmation.ask(&lifted_plan(&account, &would)) {
-            if self.json && self.confirmation.dry_run {
-                answer_json(&lifted_document(&account, &would, false, "not_needed"));
-            }
-            return Ok(code);
-        }
+        self.flags.ask(&lifted_plan(&account, &would), || lifted_document(&account, &would))?;
         let done = context.store.unblock(&account, &context.change_options(false)).await??;
         let calls = if done.in_litellm { vec![api::touch_user(&account.user_id)] } else { Vec::new() };
         let invalidation = call_litellm(context, &calls).await;
-        if self.json {
-            answer_json(&lifted_document(&account, &done, true, invalidation.as_str()));
-        } else {
-            answer(&format!(
+        self.flags.answer_changed(lifted_document(&account, &done), Some(&invalidation), || {
+            format!(
                 "{} may come in again. Every vestibule goes by it within {} (`account.refresh`).\n",
                 shown(&account.user_id),
                 written(context.config.account.refresh)
-            ));
-        }
+            )
+        });
         self.hint(&account, &done);
         Ok(invalidation.exit_code())
     }
 
     fn hint(&self, account: &Account, lifted: &UnblockReport) {
-        if lifted.still_off && !self.confirmation.dry_run {
+        if lifted.still_off && !self.flags.confirmation.dry_run {
             say(
                 "warning: LiteLLM's user row says `metadata.scim_active: false`, which vestibule did not set: the person stays \
                  refused\n  = help: switch it on where it was switched off\n",
@@ -192,15 +162,15 @@ fn lifted_plan(account: &Account, would: &UnblockReport) -> ChangePlan {
     plan
 }
 
-fn lifted_document(account: &Account, lifted: &UnblockReport, is_changed: bool, litellm: &str) -> serde_json::Value {
+fn lifted_document(account: &Account, lifted: &UnblockReport) -> Value {
     json!({
-        "changed": is_changed,
+        "changed": false,
         "user_id": account.user_id,
         "account_id": account.account_id,
         "was_blocked": lifted.was_blocked,
         "keys_unblocked": lifted.keys,
         "switched_on_in_litellm": lifted.switches_on,
         "still_switched_off_in_litellm": lifted.still_off,
-        "litellm": litellm,
+        "litellm": "not_needed",
     })
 }

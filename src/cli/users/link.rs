@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cli::confirm::{ChangePlan, Confirmation};
-use crate::cli::context::{CommandContext, Configured, Failure, answer, answer_json};
+use crate::cli::confirm::{ChangeFlags, ChangePlan};
+use crate::cli::context::{CommandContext, Configured, Exit};
 use crate::cli::invalidate::invalidate;
 use crate::cli::resolve_user::resolve_user;
 use crate::cli::table::{or_dash, shown};
@@ -22,7 +22,7 @@ use crate::store::admin::{Account, LinkReport, RevocationReport};
 #[command(after_help = "Example: vestibule users link default 00u1ab2cd alice-admin")]
 pub(super) struct LinkUser {
     #[command(flatten)]
-    configured: Configured,
+    pub(super) configured: Configured,
     /// The sign-in source (`identity.issuer`)
     issuer: String,
     /// The person's id there
@@ -30,10 +30,7 @@ pub(super) struct LinkUser {
     /// LiteLLM's `user_id`
     user_id: String,
     #[command(flatten)]
-    confirmation: Confirmation,
-    /// One JSON document
-    #[arg(long)]
-    json: bool,
+    flags: ChangeFlags,
 }
 
 /// Gives an account to another issuer and subject: somebody whose id at the sign-in source has changed keeps user, spend and
@@ -48,39 +45,25 @@ pub(super) struct LinkUser {
 )]
 pub(super) struct MoveAccount {
     #[command(flatten)]
-    configured: Configured,
+    pub(super) configured: Configured,
     /// WHO (a `user_id`, an e-mail, or ISSUER and SUBJECT), then the new ISSUER and SUBJECT
     #[arg(required = true, num_args = 3..=4, value_name = "WORD")]
     words: Vec<String>,
     #[command(flatten)]
-    confirmation: Confirmation,
-    /// One JSON document
-    #[arg(long)]
-    json: bool,
+    flags: ChangeFlags,
 }
 
 // === impl LinkUser ===
 
 impl LinkUser {
-    pub(super) fn run(&self) -> ExitCode {
-        self.configured.run(async |context| self.change(context).await)
-    }
-
-    async fn change(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    pub(super) async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let Self { issuer, subject, user_id, .. } = self;
         let would = context.store.link(issuer, subject, user_id, &context.change_options(true)).await??;
-        if let Err(code) = self.confirmation.ask(&self.plan(context, &would)) {
-            if self.json && self.confirmation.dry_run {
-                answer_json(&self.document(&would, false));
-            }
-            return Ok(code);
-        }
+        self.flags.ask(&self.plan(context, &would), || self.document(&would, None))?;
         let done = context.store.link(issuer, subject, user_id, &context.change_options(false)).await??;
-        if self.json {
-            answer_json(&self.document(&done, true));
-        } else {
-            answer(&format!("{} {} is {} from now on.\n", shown(issuer), shown(subject), shown(user_id)));
-        }
+        self.flags.answer_changed(self.document(&done, Some(&done.account_id)), None, || {
+            format!("{} {} is {} from now on.\n", shown(issuer), shown(subject), shown(user_id))
+        });
         Ok(ExitCode::SUCCESS)
     }
 
@@ -108,14 +91,14 @@ impl LinkUser {
         plan
     }
 
-    fn document(&self, linked: &LinkReport, is_changed: bool) -> serde_json::Value {
+    /// The id of a dry run's account would be another one each time: it is left out.
+    fn document(&self, linked: &LinkReport, account_id: Option<&str>) -> Value {
         json!({
-            "changed": is_changed,
+            "changed": false,
             "issuer": self.issuer,
             "subject": self.subject,
             "user_id": self.user_id,
-            // Of a dry run it would be another one each time.
-            "account_id": is_changed.then_some(&linked.account_id),
+            "account_id": account_id,
             "email": linked.email,
             "role": linked.role,
             "switched_off_in_litellm": linked.switched_off,
@@ -126,29 +109,29 @@ impl LinkUser {
 // === impl MoveAccount ===
 
 impl MoveAccount {
-    pub(super) fn run(&self) -> ExitCode {
-        self.configured.run(async |context| self.change(context).await)
-    }
-
-    async fn change(&self, context: &CommandContext) -> Result<ExitCode, Failure> {
+    pub(super) async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
         let [who @ .., issuer, subject] = self.words.as_slice() else {
-            return Err(Failure::from("whom, and to which issuer and subject?".to_owned()));
+            return Err(Exit::failure("whom, and to which issuer and subject?"));
         };
         let account = resolve_user(context, who).await?;
+        let document = |ended: &RevocationReport| {
+            json!({
+                "changed": false,
+                "user_id": account.user_id,
+                "account_id": account.account_id,
+                "from": { "issuer": account.issuer, "subject": account.subject },
+                "to": { "issuer": issuer, "subject": subject },
+                "sessions_ended": ended.sessions,
+                "litellm": "not_needed",
+            })
+        };
         let would = context.store.move_account(&account, issuer, subject, &context.change_options(true)).await??;
-        if let Err(code) = self.confirmation.ask(&move_plan(context, &account, issuer, subject, &would)) {
-            if self.json && self.confirmation.dry_run {
-                answer_json(&move_document(&account, issuer, subject, &would, false, "not_needed"));
-            }
-            return Ok(code);
-        }
+        self.flags.ask(&move_plan(context, &account, issuer, subject, &would), || document(&would))?;
         let done = context.store.move_account(&account, issuer, subject, &context.change_options(false)).await??;
         let invalidation = invalidate(context, &done, None).await;
-        if self.json {
-            answer_json(&move_document(&account, issuer, subject, &done, true, invalidation.as_str()));
-        } else {
-            answer(&format!("{} is {} {} from now on.\n", shown(&account.user_id), shown(issuer), shown(subject)));
-        }
+        self.flags.answer_changed(document(&done), Some(&invalidation), || {
+            format!("{} is {} {} from now on.\n", shown(&account.user_id), shown(issuer), shown(subject))
+        });
         Ok(invalidation.exit_code())
     }
 }
@@ -179,23 +162,4 @@ fn foreign(context: &CommandContext, issuer: &str, plan: &mut ChangePlan) {
             shown(issuer)
         ));
     }
-}
-
-fn move_document(
-    account: &Account,
-    issuer: &str,
-    subject: &str,
-    ended: &RevocationReport,
-    is_changed: bool,
-    litellm: &str,
-) -> serde_json::Value {
-    json!({
-        "changed": is_changed,
-        "user_id": account.user_id,
-        "account_id": account.account_id,
-        "from": { "issuer": account.issuer, "subject": account.subject },
-        "to": { "issuer": issuer, "subject": subject },
-        "sessions_ended": ended.sessions,
-        "litellm": litellm,
-    })
 }
