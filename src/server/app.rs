@@ -172,20 +172,16 @@ pub fn proxy_site(config: &Config) -> Site {
     let Config { identity, trust, forward_auth, litellm, limits, .. } = config;
     let trusts = [Some(trust), forward_auth.as_ref().map(|forward_auth| &forward_auth.trust)];
     let proofs = trusts.into_iter().flatten().filter_map(|trust| trust.secret_header.as_ref());
-    Site::new(identity, proofs, litellm, proxy_routes(config), limits.target_bytes)
-}
-
-/// The paths that mean something to the proxy.
-fn proxy_routes(config: &Config) -> Routes {
-    let root_path = config.litellm.root_path.clone();
-    Routes {
+    let root_path = litellm.root_path.clone();
+    let routes = Routes {
         own_prefixes: own_prefixes(&config.own_prefix, config.public_url.as_ref(), &root_path),
         closed: routes::closed(&root_path, config.ui.native_sign_in),
         root_path,
         has_pages: true,
         signs_in: config.ui.sign_in,
         public: config.public_paths.clone(),
-    }
+    };
+    Site::new(identity, proofs, litellm, routes, limits.target_bytes)
 }
 
 fn request_writer(config: &Config) -> RequestWriter {

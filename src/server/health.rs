@@ -28,11 +28,17 @@ pub struct Readiness {
 struct ReadinessState {
     grace: Duration,
     last_contact: Option<Instant>,
-    trouble: Option<String>,
-    /// The trouble as it was last logged, causes included.
-    logged: Option<String>,
-    is_fatal: bool,
+    trouble: Option<Trouble>,
     is_draining: bool,
+}
+
+/// Why the store is not ready.
+struct Trouble {
+    shown: String,
+    /// As it was logged, causes included.
+    logged: String,
+    /// Users in memory are not served either.
+    is_fatal: bool,
 }
 
 /// What `/readyz` answers.
@@ -40,7 +46,7 @@ struct ReadinessState {
 pub enum ReadinessStatus {
     /// All is well.
     Ready,
-    /// Known people are served; this is why no more.
+    /// Known users are served; this is why no others.
     Degraded(String),
     /// Not now.
     NotReady(String),
@@ -61,12 +67,12 @@ impl Readiness {
             return ReadinessStatus::NotReady("draining".into());
         }
         match (state.last_contact, &state.trouble) {
-            (None, trouble) => ReadinessStatus::NotReady(trouble.clone().unwrap_or_else(|| "starting".into())),
+            (None, None) => ReadinessStatus::NotReady("starting".into()),
             (Some(_), None) => ReadinessStatus::Ready,
-            (Some(at), Some(trouble)) if !state.is_fatal && at.elapsed() < state.grace => {
-                ReadinessStatus::Degraded(trouble.clone())
+            (Some(at), Some(Trouble { shown, is_fatal: false, .. })) if at.elapsed() < state.grace => {
+                ReadinessStatus::Degraded(shown.clone())
             }
-            (Some(_), Some(trouble)) => ReadinessStatus::NotReady(trouble.clone()),
+            (_, Some(trouble)) => ReadinessStatus::NotReady(trouble.shown.clone()),
         }
     }
 
@@ -84,20 +90,16 @@ impl Readiness {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.last_contact = Some(Instant::now());
         state.trouble = None;
-        state.logged = None;
-        state.is_fatal = false;
     }
 
     /// Returns whether this trouble is new.
     fn trouble(&self, error: &StoreError) -> bool {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let is_away = matches!(error, StoreError::Unavailable(_));
-        let trouble = if is_away { "database".to_owned() } else { error.to_string() };
+        let shown = if is_away { "database".to_owned() } else { error.to_string() };
         let logged = chain(error);
-        let is_new = state.logged.as_ref() != Some(&logged);
-        state.logged = Some(logged);
-        state.trouble = Some(trouble);
-        state.is_fatal = !is_away;
+        let is_new = state.trouble.as_ref().is_none_or(|before| before.logged != logged);
+        state.trouble = Some(Trouble { shown, logged, is_fatal: !is_away });
         is_new
     }
 }

@@ -1,6 +1,6 @@
 //! Another configuration without a restart: on SIGHUP, and when the file or a file of a secret changes. What is wrong
 //! changes nothing: it is logged and counted, and what runs goes on. A store that is not ready yet is tried again by
-//! itself, because nobody will touch the file again for it.
+//! itself, because the file will not change again for it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::StartError;
 use super::app::{App, StoreHandle};
 use super::health::Readiness;
-use crate::config::{Config, ConfigSource, NeedsRestart, StoreSettings, load};
+use crate::config::{Config, ConfigSource, NeedsRestart, load};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
@@ -30,10 +30,8 @@ const RETRY_MAX: Duration = Duration::from_mins(1);
 /// Makes an [`App`] of each configuration, and hands it to the workers.
 pub struct Reloader {
     source: ConfigSource,
-    /// What made the store, and what only a restart can change.
-    settings: StoreSettings,
+    /// What only a restart can change, as the process was started.
     fixed: NeedsRestart,
-    files: Vec<PathBuf>,
     app: watch::Sender<Arc<App>>,
     store: watch::Sender<StoreHandle>,
     readiness: Arc<Readiness>,
@@ -73,10 +71,10 @@ impl Reloader {
     ) -> Result<Self, StartError> {
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
         let handle = StoreHandle::new(&config, metrics.clone());
-        let (settings, fixed, files) = (config.store_settings(), config.needs_restart(), config.files.clone());
+        let fixed = config.needs_restart();
         let app = watch::Sender::new(Arc::new(App::new(Arc::new(config), &handle, None)));
         let store = watch::Sender::new(handle);
-        Ok(Self { source, settings, fixed, files, app, store, readiness, metrics, hangup })
+        Ok(Self { source, fixed, app, store, readiness, metrics, hangup })
     }
 
     /// What workers serve with.
@@ -89,11 +87,16 @@ impl Reloader {
         self.store.subscribe()
     }
 
+    /// The configuration that runs.
+    fn config(&self) -> Arc<Config> {
+        self.app.borrow().config.clone()
+    }
+
     /// Reloads for as long as it is polled.
     pub async fn watch(mut self) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut loaded = stamps(&self.files);
+        let mut loaded = stamps(&self.config().files);
         let mut seen = loaded.clone();
         let mut retry: Option<Retry> = None;
         loop {
@@ -101,23 +104,23 @@ impl Reloader {
                 asked = self.hangup.recv() => asked.is_some(),
                 _ = ticks.tick() => false,
             };
-            let now = stamps(&self.files);
+            let before = self.config();
+            let now = stamps(&before.files);
             // A file that is being written is left alone until it has been the same for two looks.
             let is_settled = now == seen && now != loaded;
             seen.clone_from(&now);
             let is_due = retry.as_ref().is_some_and(|retry| retry.at <= Instant::now());
             if is_asked || is_settled || is_due {
-                let files = self.files.clone();
                 let wait = retry.filter(|_| is_due).map_or(RETRY_MIN, |retry| (retry.wait * 2).min(RETRY_MAX));
                 retry = self.reload(wait).await;
                 // As they were before they were read: what changed meanwhile is read again.
-                loaded = if self.files == files { now } else { stamps(&self.files) };
+                loaded = if self.config().files == before.files { now } else { stamps(&self.config().files) };
                 seen.clone_from(&loaded);
             }
         }
     }
 
-    /// Returns when it is to be tried again, where that can help without anybody's doing.
+    /// Returns when it is to be tried again, where that can help without a change of the files.
     async fn reload(&mut self, wait: Duration) -> Option<Retry> {
         let outcome = self.try_reload().await;
         self.metrics.reload(outcome.is_ok());
@@ -143,12 +146,10 @@ impl Reloader {
         for warning in warnings {
             tracing::warn!(%warning, "the configuration");
         }
-        let settings = config.store_settings();
-        if settings != self.settings {
+        if config.store_settings() != self.config().store_settings() {
             let handle = StoreHandle::new(&config, self.metrics.clone());
             let prepared = timeout(PREPARE_TIMEOUT, handle.store.prepare()).await;
             prepared.map_err(|_| ReloadError::StoreLate)?.map_err(ReloadError::Store)?;
-            self.settings = settings;
             self.store.send_replace(handle);
         }
         let changed = self.fixed.changed(&config.needs_restart());
@@ -157,7 +158,6 @@ impl Reloader {
         }
         self.fixed.keep_listeners(&mut config);
         self.readiness.set_grace(config.session.offline_grace);
-        self.files.clone_from(&config.files);
         let app = App::new(Arc::new(config), &self.store.borrow(), Some(&self.app.borrow()));
         self.app.send_replace(Arc::new(app));
         Ok(())

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Shutdown;
 use super::app::App;
@@ -79,7 +80,7 @@ impl Worker {
                 let listen = |(role, socket): (ListenerKind, Socket)| socket.listen().map(|listener| (role, listener));
                 match sockets.into_iter().map(listen).collect::<io::Result<Vec<_>>>() {
                     Ok(listeners) => {
-                        // Nobody waits for the word any more only when the start has failed elsewhere.
+                        // The receiver is gone only when the start has failed elsewhere.
                         let _ = tell.send(Ok(()));
                         self.accept_all(listeners).await;
                     }
@@ -118,23 +119,34 @@ impl Worker {
                 next = acceptor.next() => next,
             };
             let Some((stream, peer, place)) = next else { break };
-            self.spawn(&serving, &face, stream, peer, place);
+            let connection = Connection {
+                face: face.clone(),
+                peer: Arc::new(peer),
+                seat: Seat::new(self.metrics.clone(), place),
+                stop: self.ending.stop.clone(),
+            };
+            let server = serving.server.clone();
+            match stream {
+                Accepted::Tcp(stream) => self.ending.running.spawn(connection.serve(server, stream)),
+                Accepted::Unix(stream) => self.ending.running.spawn(connection.serve(server, stream)),
+            };
         }
     }
 
     /// Puts together what this worker serves with.
     fn serving(&self, role: ListenerKind, app: &App) -> Serving {
         let (face, sweeping) = match role {
-            ListenerKind::Proxy => {
-                let (proxy, sweeping) = self.proxy(app);
-                (Face::Proxy(proxy), Some(sweeping))
-            }
+            ListenerKind::Proxy => self.proxy(app),
             ListenerKind::ForwardAuth => (Face::ForwardAuth(app.forward_auth.clone()), None),
         };
-        Serving { face: Arc::new(face), server: Server::new((&app.config.limits).into(), trailers(app)), sweeping }
+        Serving {
+            face: Arc::new(face),
+            server: Server::new((&app.config.limits).into(), trailers(app)),
+            _sweeping: sweeping,
+        }
     }
 
-    fn proxy(&self, app: &App) -> (Proxy, AbortHandle) {
+    fn proxy(&self, app: &App) -> (Face, Option<AbortOnDropHandle<()>>) {
         let Config { limits, litellm, .. } = &*app.config;
         let counters = ClientCounters {
             connects: self.metrics.upstream_connects.clone(),
@@ -142,7 +154,7 @@ impl Worker {
         };
         let upstream = Client::new(litellm.url.clone(), limits.into(), counters, trailers(app));
         let every = limits.upstream_idle_timeout.max(Duration::from_millis(100));
-        let sweeping = tokio::spawn(upstream.clone().sweep_forever(every)).abort_handle();
+        let sweeping = AbortOnDropHandle::new(tokio::spawn(upstream.clone().sweep_forever(every)));
         let proxy = Proxy {
             authorizer: app.authorizer.clone(),
             writer: app.writer.clone(),
@@ -153,28 +165,7 @@ impl Worker {
             tunnels: self.ending.running.clone(),
             body_bytes: limits.body_bytes,
         };
-        (proxy, sweeping)
-    }
-
-    fn spawn(
-        &self,
-        serving: &Serving,
-        face: &Arc<ArcSwap<Face>>,
-        stream: Accepted,
-        peer: Peer,
-        place: OwnedSemaphorePermit,
-    ) {
-        let connection = Connection {
-            face: face.clone(),
-            peer: Arc::new(peer),
-            seat: Seat::new(self.metrics.clone(), place),
-            stop: self.ending.stop.clone(),
-        };
-        let server = serving.server.clone();
-        match stream {
-            Accepted::Tcp(stream) => self.ending.running.spawn(connection.serve(server, stream)),
-            Accepted::Unix(stream) => self.ending.running.spawn(connection.serve(server, stream)),
-        };
+        (Face::Proxy(proxy), Some(sweeping))
     }
 }
 
@@ -214,7 +205,8 @@ impl From<&Limits> for ClientLimits {
 struct Serving {
     face: Arc<Face>,
     server: Server,
-    sweeping: Option<AbortHandle>,
+    /// Closes the proxy's idle connections to LiteLLM.
+    _sweeping: Option<AbortOnDropHandle<()>>,
 }
 
 /// What answers on a listener.
@@ -235,17 +227,11 @@ impl Face {
     }
 }
 
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.sweeping.iter().for_each(AbortHandle::abort);
-    }
-}
-
 struct Connection {
     face: Arc<ArcSwap<Face>>,
     peer: Arc<Peer>,
     seat: Seat,
-    stop: tokio_util::sync::CancellationToken,
+    stop: CancellationToken,
 }
 
 /// A connection's place, counted as long as it is held.
