@@ -1,5 +1,5 @@
-//! Sign-out: the browser's session and its key end, LiteLLM is told, the cookies go, and the browser goes on to the sign-in
-//! proxy's own sign-out, since whoever is still signed in there would be straight back.
+//! Sign-out: the browser's session and its key end, LiteLLM is told, the cookies go, and the browser goes on to the OAuth
+//! proxy's own sign-out, since a user who is still signed in there would be straight back.
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -20,7 +20,7 @@ use crate::store::admin::KeyTokens;
 // === impl AdminUi ===
 
 impl AdminUi {
-    /// The page for it. A visit that another site led to only shows a button: nobody is to be signed out by a link.
+    /// The page for it. A visit that another site led to only shows a button: a link alone must not sign a user out.
     pub(super) async fn sign_out(
         &self,
         info: &RequestInfo<'_>,
@@ -58,31 +58,37 @@ impl AdminUi {
     /// waits for it.
     async fn end(&self, info: &RequestInfo<'_>, session: &Session) -> Result<(), Refusal> {
         let sessions = &self.sessions;
-        let mut leaving = Leaving::default();
-        leaving.add(session);
+        let (mut ids, mut tokens) = (Vec::new(), Vec::new());
+        let mut leave = |session: &Session| {
+            ids.extend(session.browser_id().map(str::to_owned));
+            tokens.extend(session.browser_token());
+        };
+        leave(session);
+        let mut over = Vec::new();
         for claimed in cookies::values(info.all(Known::Cookie), UI_COOKIE).filter_map(Claimed::read) {
             match sessions.shown(session, &claimed.key) {
-                Shown::Living(living) => leaving.add(&living),
+                Shown::Living(living) => leave(&living),
                 // Not known here: made, or ended, at another replica.
-                Shown::Over(id) => leaving.ids.push(id),
+                Shown::Over(id) => over.push(id),
                 Shown::Foreign => {}
             }
         }
         if self.config.logout.api_session == AtLogout::End {
-            leaving.ids.push(session.api_session_id().to_owned());
+            over.push(session.api_session_id().to_owned());
         }
-        if leaving.ids.is_empty() {
+        ids.append(&mut over);
+        if ids.is_empty() {
             return Ok(());
         }
         let (sessions, session, litellm) = (sessions.clone(), session.clone(), self.litellm.clone());
         let tells = litellm.master_key().is_some();
         let work = async move {
-            let mut ended = sessions.sign_out(&session, leaving.ids, tells).await?;
+            let mut ended = sessions.sign_out(&session, ids, tells).await?;
             if !tells {
                 return Ok(());
             }
             // An earlier try may have ended a session and been cut off before LiteLLM was told.
-            ended.0.extend(leaving.tokens);
+            ended.0.extend(tokens);
             ended.0.sort();
             ended.0.dedup();
             if tell(&litellm, &ended).await
@@ -114,22 +120,6 @@ impl AdminUi {
              sign out there too.</p>\n<p><a class=\"button\" href=\"{back}\">Sign in again</a></p>\n"
         );
         page("Signed out", &body)
-    }
-}
-
-/// What somebody leaves behind.
-#[derive(Default)]
-struct Leaving {
-    /// Our ids of the sessions.
-    ids: Vec<String>,
-    /// LiteLLM's names of those keys that are known here.
-    tokens: Vec<String>,
-}
-
-impl Leaving {
-    fn add(&mut self, session: &Session) {
-        self.ids.extend(session.browser_id().map(str::to_owned));
-        self.tokens.extend(session.browser_token());
     }
 }
 

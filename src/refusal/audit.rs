@@ -27,11 +27,7 @@ const BATCH_MAX: usize = 100;
 /// Where refusals are noted.
 #[derive(Clone)]
 pub struct DenialAudit {
-    shared: Arc<DenialQueue>,
-}
-
-struct DenialQueue {
-    told: Cache<u64, Instant>,
+    told: Arc<Cache<u64, Instant>>,
     hasher: RandomState,
     queue: mpsc::Sender<Denial>,
     metrics: Arc<Metrics>,
@@ -40,8 +36,8 @@ struct DenialQueue {
 /// A queue of denials, and its other end for [`write`].
 pub fn denial_audit(metrics: Arc<Metrics>) -> (DenialAudit, mpsc::Receiver<Denial>) {
     let (queue, denials) = mpsc::channel(QUEUE_MAX);
-    let shared = DenialQueue { told: Cache::new(TOLD_MAX), hasher: RandomState::new(), queue, metrics };
-    (DenialAudit { shared: Arc::new(shared) }, denials)
+    let told = Arc::new(Cache::new(TOLD_MAX));
+    (DenialAudit { told, hasher: RandomState::new(), queue, metrics }, denials)
 }
 
 /// Writes what is noted, until the last [`DenialAudit`] of the queue is gone.
@@ -62,16 +58,15 @@ impl DenialAudit {
     /// Notes a refusal that says something of a user. It never waits.
     pub fn note(&self, refusal: &Refusal) {
         let Some(person) = refusal.person().filter(|_| refusal.code().is_about_the_person()) else { return };
-        let DenialQueue { told, hasher, queue, metrics } = &*self.shared;
         let code = refusal.code().as_str();
-        let key = hasher.hash_one((person, code));
-        if told.get(&key).is_some_and(|at| at.elapsed() < TOLD_FOR) {
+        let key = self.hasher.hash_one((person, code));
+        if self.told.get(&key).is_some_and(|at| at.elapsed() < TOLD_FOR) {
             return;
         }
-        told.insert(key, Instant::now());
+        self.told.insert(key, Instant::now());
         let denial = Denial { issuer: person.issuer.to_string(), subject: person.subject.clone(), code };
-        if queue.try_send(denial).is_err() {
-            metrics.audit_dropped.inc();
+        if self.queue.try_send(denial).is_err() {
+            self.metrics.audit_dropped.inc();
         }
     }
 }
