@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use super::context::{CommandContext, Configured, Exit, answer, answer_json, say};
+use super::context::{CommandContext, CommandResult, Configured, answer, answer_json, say};
 use super::resolve_user::resolve_some;
 use super::table::{or_dash, shown, table};
 use crate::config;
@@ -49,7 +49,7 @@ pub(super) struct AuditArgs {
     json: bool,
 }
 
-pub(super) fn run(arguments: &AuditArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &AuditArgs) -> CommandResult {
     arguments.configured.run(async |context| arguments.show(context).await)
 }
 
@@ -60,7 +60,7 @@ fn since(text: &str) -> Result<Duration, String> {
 // === impl AuditArgs ===
 
 impl AuditArgs {
-    async fn show(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    async fn show(&self, context: &CommandContext) -> CommandResult {
         let account = resolve_some(context, &self.who).await?;
         let named = |event: &EventKind| self.event.iter().any(|name| name == event.as_str());
         let mut filter = AuditFilter {

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::EXIT_CONFIG;
-use super::context::{Exit, answer_as, runtime};
+use super::context::{CommandResult, Exit, answer_as, runtime};
 use super::flags::Flags;
 use super::table::count;
 use crate::config::document::read_file;
@@ -68,7 +68,7 @@ struct CheckReport {
     diagnostics: Vec<Diagnostic>,
 }
 
-pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &CheckArgs) -> CommandResult {
     process::keep_memory_private();
     let source = arguments.flags.source()?;
     let report = match load(&source) {

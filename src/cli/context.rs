@@ -39,6 +39,9 @@ pub(super) struct CommandContext {
     pub(super) store: Postgres,
 }
 
+/// How a command ends.
+pub(super) type CommandResult = Result<ExitCode, Exit>;
+
 /// A command ends before its work is done: what is said of it, and the exit code.
 pub(super) struct Exit {
     said: String,
@@ -77,10 +80,7 @@ impl Configured {
     }
 
     /// Runs a command on the store, whatever the version of our tables.
-    pub(super) fn run_early(
-        &self,
-        work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Exit>,
-    ) -> Result<ExitCode, Exit> {
+    pub(super) fn run_early(&self, work: impl AsyncFnOnce(&CommandContext) -> CommandResult) -> CommandResult {
         process::keep_memory_private();
         let (config, _) = loaded(&self.source()?)?;
         // On a terminal the command's own words are enough; elsewhere its lines go where the service's go. The last ones are
@@ -99,10 +99,7 @@ impl Configured {
     }
 
     /// Runs a command on the store, once our tables are of this program's version.
-    pub(super) fn run(
-        &self,
-        work: impl AsyncFnOnce(&CommandContext) -> Result<ExitCode, Exit>,
-    ) -> Result<ExitCode, Exit> {
+    pub(super) fn run(&self, work: impl AsyncFnOnce(&CommandContext) -> CommandResult) -> CommandResult {
         self.run_early(async |context| {
             let versions = context.store.versions().await?;
             if versions.had < versions.wanted {

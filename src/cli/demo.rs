@@ -17,10 +17,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::context::{Exit, answer, runtime};
+use super::context::{CommandResult, answer, runtime};
 use crate::config::Problems;
 use crate::secret;
 use crate::server::{self, StartError, process};
@@ -30,7 +29,6 @@ use config::DemoConfig;
 use fake_litellm::FakeLitellm;
 use screen::Screen;
 use tour::Tour;
-use watch::DemoEvent;
 
 /// Where LiteLLM listens by default, for the configuration that is only printed.
 const LITELLM: &str = "http://127.0.0.1:4000";
@@ -68,7 +66,7 @@ enum DemoError {
     Answer(String),
 }
 
-pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &DemoArgs) -> CommandResult {
     let began = Instant::now();
     if arguments.print_config {
         answer(&config::text(arguments.listen, LITELLM));
@@ -91,23 +89,32 @@ async fn demo(listen: SocketAddr, began: Instant) -> Result<(), DemoError> {
     let (running, address) = server::start(config, store.clone())?;
     let id = secret::row_id().ok_or(DemoError::Randomness)?;
     let door = address.parse().map_err(|_| DemoError::Answer(format!("it listens on `{address}`")))?;
-    let tour = Tour { id, door, litellm: litellm_address, demo_config, lines, store, began };
-    let mut screen = Screen::default();
+    let mut tour = Tour {
+        screen: Screen::default(),
+        happening,
+        id,
+        door,
+        litellm: litellm_address,
+        demo_config,
+        lines,
+        store,
+        began,
+    };
     tokio::select! {
         ended = running.until_the_end() => ended?,
-        fault = show(&tour, &mut screen, happening) => return Err(fault),
+        fault = show(&mut tour) => return Err(fault),
     }
-    screen.ended();
+    tour.screen.ended();
     Ok(())
 }
 
 /// The tour, then every request that comes; it ends by a fault alone.
-async fn show(tour: &Tour, screen: &mut Screen, mut happening: mpsc::Receiver<DemoEvent>) -> DemoError {
-    if let Err(fault) = tour.lead(screen, &mut happening).await {
+async fn show(tour: &mut Tour) -> DemoError {
+    if let Err(fault) = tour.lead().await {
         return fault;
     }
-    screen.tries(&tries::all(tour.door, tour.litellm, &tour.demo_config));
-    tour.follow(screen, &mut happening).await
+    tour.screen.tries(&tries::all(tour.door, tour.litellm, &tour.demo_config));
+    tour.follow().await
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

@@ -5,7 +5,7 @@ mod report;
 mod stages;
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{Method, Request, Uri};
 use secrecy::ExposeSecret;
 
-use super::context::{Exit, answer_as, loaded, runtime};
+use super::context::{CommandResult, Exit, answer_as, loaded, runtime};
 use super::flags::Flags;
 use crate::config::{Config, IdentitySource, Listen};
 use crate::identity::peer::Peer;
@@ -65,7 +65,7 @@ pub(super) struct ExplainArgs {
     json: bool,
 }
 
-pub(super) fn run(arguments: &ExplainArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &ExplainArgs) -> CommandResult {
     process::keep_memory_private();
     let source = arguments.flags.source()?;
     let (config, _) = loaded(&source)?;
@@ -86,12 +86,12 @@ impl ExplainArgs {
         let (head, given) = self.head(&config)?;
         let stages = Stages::of(&config, file, &peer, &RequestInfo::read(&head, false, &proxy_site(&config)));
         runtime()?.block_on(async {
-            let dry_run = Arc::new(DryRunStore { config: config.clone(), planned: Mutex::default() });
+            let dry_run = Arc::new(DryRunStore { config: config.clone(), planned: OnceLock::new() });
             let store = StoreHandle::of(dry_run.clone(), &config, Arc::default());
             let app = App::new(config, &store, None);
             let info = RequestInfo::read(&head, false, &app.authorizer.site);
             let decision = decide(&app, &peer, &info).await;
-            let planned = dry_run.planned();
+            let planned = dry_run.planned.get().cloned();
             Ok(ExplainReport { stages, head, given, planned, decision })
         })
     }
@@ -132,15 +132,24 @@ impl ExplainArgs {
             head.headers.append(name, value.map_err(|_| no_request("a header's value has control signs"))?);
         }
         let mut given = Vec::new();
-        if !head.headers.contains_key(header::HOST) {
-            let host = config.public_url.as_ref().map_or("localhost", |url| url.authority.as_str());
-            if let Ok(host) = HeaderValue::from_str(host) {
-                head.headers.insert(header::HOST, host);
-                given.push(header::HOST);
+        let mut give = |name: &HeaderName, value: &str| {
+            if !head.headers.contains_key(name)
+                && let Ok(mut value) = HeaderValue::from_str(value)
+            {
+                value.set_sensitive(*name != header::HOST);
+                head.headers.insert(name.clone(), value);
+                given.push(name.clone());
             }
+        };
+        give(&header::HOST, config.public_url.as_ref().map_or("localhost", |url| url.authority.as_str()));
+        let trust = Some(&config.trust).filter(|_| !self.without_proof);
+        let proof = trust.and_then(|trust| trust.secret_header.as_ref());
+        if let Some((name, value)) = proof.and_then(|proof| Some((&proof.name, proof.values.first()?))) {
+            give(name, value.expose_secret());
         }
-        if !self.without_proof {
-            given.extend(prove(config, &mut head));
+        if let Some(password) = trust.and_then(|trust| trust.basic_auth_password.as_ref()) {
+            let encoded = STANDARD.encode(format!("explain:{}", password.expose_secret()));
+            give(&header::AUTHORIZATION, &format!("Basic {encoded}"));
         }
         Ok((head, given))
     }
@@ -155,28 +164,4 @@ async fn decide(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Admitt
     let write = || app.writer.write(Outgoing { info, credential, is_trusted, peer }, ());
     let sent = info.route().is_forwarded().then(write).transpose()?;
     Ok(Admitted { passage: credential.as_str(), rule, sent: sent.map(|request| request.into_parts().0) })
-}
-
-/// Puts in what the sign-in proxy proves itself with, where it was not typed.
-fn prove(config: &Config, head: &mut Parts) -> Vec<HeaderName> {
-    let mut given = Vec::new();
-    let mut put = |name: &HeaderName, value: &str| {
-        if !head.headers.contains_key(name)
-            && let Ok(mut value) = HeaderValue::from_str(value)
-        {
-            value.set_sensitive(true);
-            head.headers.insert(name.clone(), value);
-            given.push(name.clone());
-        }
-    };
-    if let Some(proof) = &config.trust.secret_header
-        && let Some(value) = proof.values.first()
-    {
-        put(&proof.name, value.expose_secret());
-    }
-    if let Some(password) = &config.trust.basic_auth_password {
-        let encoded = STANDARD.encode(format!("explain:{}", password.expose_secret()));
-        put(&header::AUTHORIZATION, &format!("Basic {encoded}"));
-    }
-    given
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderMap;
 
-use super::context::{Configured, Exit, answer, runtime};
+use super::context::{CommandResult, Configured, Exit, answer, runtime};
 use crate::config::admin;
 use crate::http::client::{CallError, ClientResponse, ClientSettings, HttpClient, Transport};
 use crate::telemetry::logs::chain;
@@ -36,7 +36,7 @@ pub(super) struct HealthcheckArgs {
     live: bool,
 }
 
-pub(super) fn run(arguments: &HealthcheckArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &HealthcheckArgs) -> CommandResult {
     let configured = || {
         admin(&arguments.configured.source_or_none()?).ok_or_else(|| {
         Exit::failure(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::confirm::{ChangePlan, Confirmation};
-use super::context::{CommandContext, Configured, Exit, answer};
+use super::context::{CommandContext, CommandResult, Configured, answer};
 
 /// Makes vestibule's own tables, or brings them to this program's version. LiteLLM's are left alone.
 ///
@@ -23,14 +23,14 @@ pub(super) struct MigrateArgs {
     confirmation: Confirmation,
 }
 
-pub(super) fn run(arguments: &MigrateArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &MigrateArgs) -> CommandResult {
     arguments.configured.run_early(async |context| arguments.migrate(context).await)
 }
 
 // === impl MigrateArgs ===
 
 impl MigrateArgs {
-    async fn migrate(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    async fn migrate(&self, context: &CommandContext) -> CommandResult {
         let versions = context.store.versions().await?;
         if self.print {
             answer(&context.store.script(&versions));

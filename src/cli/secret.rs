@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::context::{CommandContext, Configured, Exit, answer, answer_as, say};
+use super::context::{CommandContext, CommandResult, Configured, Exit, answer, answer_as, say};
 use super::table::{or_dash, table};
 use crate::secret;
 
@@ -58,7 +58,7 @@ struct SecretIds {
     json: bool,
 }
 
-pub(super) fn run(arguments: &SecretArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &SecretArgs) -> CommandResult {
     match &arguments.command {
         SecretCommand::New => {
             let secret = secret::fresh().ok_or_else(|| Exit::failure("the system has no randomness to give"))?;
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &SecretArgs) -> Result<ExitCode, Exit> {
 // === impl SecretIds ===
 
 impl SecretIds {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    async fn run(&self, context: &CommandContext) -> CommandResult {
         let in_use = context.store.secrets_in_use().await?;
         let secrets = &context.config.session.secrets;
         let used = |id: &str| in_use.iter().find(|used| used.secret_id == id);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::context::{Exit, loaded, say};
+use super::context::{CommandResult, loaded, say};
 use super::flags::Flags;
 use crate::config::LogFormat;
 use crate::server;
@@ -36,7 +36,7 @@ pub(super) struct ServeArgs {
     flags: Flags,
 }
 
-pub(super) fn run(arguments: &ServeArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &ServeArgs) -> CommandResult {
     let source = arguments.flags.source()?;
     let (config, warnings) = loaded(&source)?;
     for warning in &warnings {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::confirm::{ChangeFlags, ChangePlan};
-use super::context::{CommandContext, Configured, Exit, answer_as, say};
+use super::context::{CommandContext, CommandResult, Configured, Exit, answer_as, say};
 use super::invalidate::invalidate;
 use super::resolve_user::{resolve_some, resolve_user};
 use super::table::{count, shown, table};
@@ -68,7 +68,7 @@ struct RevokeSessions {
     flags: ChangeFlags,
 }
 
-pub(super) fn run(arguments: &SessionsArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &SessionsArgs) -> CommandResult {
     match &arguments.command {
         SessionsCommand::List(list) => list.configured.run(async |context| list.run(context).await),
         SessionsCommand::Revoke(revoke) => revoke.configured.run(async |context| revoke.run(context).await),
@@ -94,7 +94,7 @@ pub(super) fn listed(sessions: &[SessionRecord]) -> String {
 // === impl ListSessions ===
 
 impl ListSessions {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    async fn run(&self, context: &CommandContext) -> CommandResult {
         let account = resolve_some(context, &self.who).await?;
         let living = context.store.sessions(account.as_ref().map(|account| account.account_id.as_str())).await?;
         answer_as(self.json, &living, || listed(&living));
@@ -105,7 +105,7 @@ impl ListSessions {
 // === impl RevokeSessions ===
 
 impl RevokeSessions {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    async fn run(&self, context: &CommandContext) -> CommandResult {
         let (which, would) = self.which(context).await?;
         if would.is_empty() {
             say("There is no living session: nothing was changed.\n");

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::context::{CommandContext, Configured, Exit, answer, answer_as, answer_json};
+use super::context::{CommandContext, CommandResult, Configured, answer, answer_as, answer_json};
 use super::resolve_user::resolve_user;
 use super::sessions;
 use super::table::{facts, or_dash, table};
@@ -74,7 +74,7 @@ struct ShowUser {
     json: bool,
 }
 
-pub(super) fn run(arguments: &UsersArgs) -> Result<ExitCode, Exit> {
+pub(super) fn run(arguments: &UsersArgs) -> CommandResult {
     match &arguments.command {
         UsersCommand::List(list) => list.configured.run(async |context| list.run(context).await),
         UsersCommand::Show(show) => show.configured.run(async |context| show.run(context).await),
@@ -94,7 +94,7 @@ fn role(text: &str) -> Result<Role, String> {
 // === impl ListUsers ===
 
 impl ListUsers {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    async fn run(&self, context: &CommandContext) -> CommandResult {
         let filter = AccountFilter {
             issuer: self.issuer.clone(),
             blocked: self.blocked,
@@ -123,7 +123,7 @@ impl ListUsers {
 // === impl ShowUser ===
 
 impl ShowUser {
-    async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    async fn run(&self, context: &CommandContext) -> CommandResult {
         let account = resolve_user(context, &self.who).await?;
         let living = context.store.sessions(Some(&account.account_id)).await?;
         if self.json {

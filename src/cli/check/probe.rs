@@ -19,7 +19,7 @@ use crate::secret;
 use crate::telemetry::logs::chain;
 
 const ABOUT: &str = "probe";
-/// Time for a visit: gateways wait some seconds for those whom they ask.
+/// Time for a visit: gateways wait some seconds for the service that they ask.
 const VISIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -28,7 +28,7 @@ const MODELS: &str = "/v1/models";
 /// A path on which it says whose key it was.
 const INFO: &str = "/user/info";
 
-/// Refusals of a forgery as such: whoever answers so has not believed it.
+/// Refusals of a forgery as such: they show that it was not believed.
 const FORM: [Code; 5] =
     [Code::AliasedHeader, Code::NominatedHeader, Code::RepeatedHeader, Code::UnremovedHeader, Code::CallerKey];
 /// Refusals of a path by a listener that has no endpoint for gateways: it looks at the path before all else.
@@ -37,18 +37,18 @@ const ELSEWHERE: [Code; 2] = [Code::UnknownPath, Code::BadTarget];
 /// Header lines that a visit has besides the usual ones.
 type HeaderLines = [(HeaderName, String)];
 
-/// Somebody outside, with or without somebody's sign-in.
+/// A client outside, with or without a user's sign-in.
 struct Probe<'a> {
     config: &'a Config,
     client: HttpClient,
     /// `https://HOST[:PORT][/PREFIX]`, without a `/` at its end.
     base: Uri,
     cookie: Option<HeaderValue>,
-    /// A name that nobody has.
+    /// A name that no user has.
     nonce: String,
 }
 
-/// Whom vestibule takes a visitor for.
+/// The user that vestibule takes the visitor for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Taken {
     subject: String,
@@ -73,28 +73,10 @@ pub(super) async fn probe(
     authorities: Option<&Path>,
     cookie: Option<&SecretString>,
 ) -> Vec<Diagnostic> {
-    let Some(base) = public_address(address) else {
-        return vec![away(address, "it is no address such as `https://llm.example.com`")];
+    let probe = match Probe::new(config, address, authorities, cookie) {
+        Ok(probe) => probe,
+        Err(diagnostic) => return vec![diagnostic],
     };
-    let authorities = match authorities.map_or_else(|| Ok(Authorities::public()), Authorities::read) {
-        Ok(authorities) => authorities,
-        Err(error) => return vec![away(address, &chain(&error))],
-    };
-    let client = client(&base, authorities);
-    let cookie = match cookie.map(|cookie| HeaderValue::try_from(cookie.expose_secret().trim())) {
-        None => None,
-        Some(Ok(mut cookie)) => {
-            cookie.set_sensitive(true);
-            Some(cookie)
-        }
-        Some(Err(_)) => {
-            let remedy = "give what the browser sends behind `Cookie:`, in one line";
-            return vec![problem("the cookie is none that a header can hold", remedy)];
-        }
-    };
-    let random = secret::fresh().map(|secret| secret.expose_secret().chars().take(12).collect::<String>());
-    let nonce = format!("vestibule-probe-{}", random.unwrap_or_default());
-    let probe = Probe { config, client, base, cookie, nonce };
     let mut diagnostics = Vec::new();
     if let Err(error) = probe.all(&mut diagnostics).await {
         diagnostics.push(away(address, &format!("it could not be asked: {}", chain(&error))));
@@ -108,12 +90,6 @@ fn public_address(text: &str) -> Option<Uri> {
     let is_http = base.scheme() == Some(&Scheme::HTTP) || base.scheme() == Some(&Scheme::HTTPS);
     let is_host = base.authority().is_some_and(|host| !host.as_str().contains('@'));
     (is_http && is_host && base.query().is_none()).then_some(base)
-}
-
-/// Each visit is on a connection of its own: a gateway can judge connections too.
-fn client(base: &Uri, authorities: Authorities) -> HttpClient {
-    let server = base.authority().map_or_else(String::new, Authority::to_string);
-    HttpClient::new(ClientSettings::single(server, Transport::Tls(authorities), VISIT_TIMEOUT, ANSWER_BYTES_MAX))
 }
 
 fn away(address: &str, why: &str) -> Diagnostic {
@@ -131,7 +107,34 @@ fn unknown(message: impl Into<String>, remedy: &str) -> Diagnostic {
 
 // === impl Probe ===
 
-impl Probe<'_> {
+impl<'a> Probe<'a> {
+    fn new(
+        config: &'a Config,
+        address: &str,
+        authorities: Option<&Path>,
+        cookie: Option<&SecretString>,
+    ) -> Result<Self, Diagnostic> {
+        let no_address = || away(address, "it is no address such as `https://llm.example.com`");
+        let base = public_address(address).ok_or_else(no_address)?;
+        let authorities = authorities.map_or_else(|| Ok(Authorities::public()), Authorities::read);
+        let transport = Transport::Tls(authorities.map_err(|error| away(address, &chain(&error)))?);
+        let server = base.authority().map_or_else(String::new, Authority::to_string);
+        let no_cookie = |_| {
+            let remedy = "give what the browser sends behind `Cookie:`, in one line";
+            problem("the cookie is none that a header can hold", remedy)
+        };
+        let cookie = cookie.map(|cookie| HeaderValue::try_from(cookie.expose_secret().trim()));
+        let mut cookie = cookie.transpose().map_err(no_cookie)?;
+        if let Some(cookie) = &mut cookie {
+            cookie.set_sensitive(true);
+        }
+        let random = secret::fresh().map(|secret| secret.expose_secret().chars().take(12).collect::<String>());
+        let nonce = format!("vestibule-probe-{}", random.unwrap_or_default());
+        // Each visit is on a connection of its own: a gateway can judge connections too.
+        let client = HttpClient::new(ClientSettings::single(server, transport, VISIT_TIMEOUT, ANSWER_BYTES_MAX));
+        Ok(Self { config, client, base, cookie, nonce })
+    }
+
     /// What was found stays found when a later visit fails.
     async fn all(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<(), CallError> {
         diagnostics.push(self.stranger().await?);
@@ -271,15 +274,10 @@ impl Probe<'_> {
 
     /// A request that a browser marks as another site's.
     async fn cross_site(&self) -> Result<Diagnostic, CallError> {
-        let line = |name: &'static str, value: &str| (HeaderName::from_static(name), value.to_owned());
-        for lines in [
-            vec![
-                line("sec-fetch-site", "cross-site"),
-                line("sec-fetch-mode", "no-cors"),
-                line("sec-fetch-dest", "image"),
-            ],
-            vec![line("origin", "https://vestibule-probe.invalid")],
-        ] {
+        let fetched = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
+        for marks in [&fetched[..], &[("origin", "https://vestibule-probe.invalid")]] {
+            let line = |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), (*value).to_owned());
+            let lines: Vec<_> = marks.iter().map(line).collect();
             if self.visit(MODELS, &lines, true).await?.status.is_success() {
                 let message = format!("another site's request passes in a signed-in person's name{}", names(&lines));
                 let remedy =
@@ -306,7 +304,7 @@ impl Probe<'_> {
         Ok(Diagnostic::ok(ABOUT, "LiteLLM goes by no key that a client sends in a header"))
     }
 
-    /// Each header that is read, and its twin with `_`, with a name that nobody has; then all of them at once.
+    /// Each header that is read, and its twin with `_`, with a name that no user has; then all of them at once.
     fn forgeries(&self) -> Vec<Vec<(HeaderName, String)>> {
         let value = |is_email: bool| {
             if is_email { format!("{}@example.invalid", self.nonce) } else { self.nonce.clone() }
@@ -380,7 +378,7 @@ fn is_one_of(codes: &[Code], code: &str) -> bool {
     codes.iter().any(|other| other.as_str() == code)
 }
 
-/// Who it is by the answer of our own page.
+/// The user by the answer of our own page.
 fn taken(answer: &ClientResponse) -> Option<Taken> {
     let said: Value = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())?;
     let subject = said.get("subject")?.as_str()?.to_owned();

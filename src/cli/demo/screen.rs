@@ -4,8 +4,6 @@ use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::tries::Try;
-
 /// Columns.
 const WIDTH: usize = 80;
 /// What is set in.
@@ -77,11 +75,11 @@ impl Screen {
     }
 
     /// What the user can try.
-    pub(super) fn tries(&mut self, tries: &[Try]) {
+    pub(super) fn tries(&mut self, tries: &[(&str, String)]) {
         self.line(&format!("\n{}", paint(BOLD, "Now you, in another terminal:")));
-        for one in tries {
-            self.line(&format!("\n  {}", paint(PLAIN, &format!("# {}", one.says))));
-            for line in one.command.lines() {
+        for (says, command) in tries {
+            self.line(&format!("\n  {}", paint(PLAIN, &format!("# {says}"))));
+            for line in command.lines() {
                 self.line(&format!("  {}", paint(CYAN, line)));
             }
         }

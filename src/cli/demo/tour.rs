@@ -35,6 +35,8 @@ const PATH: &str = "/v1/chat/completions";
 
 /// What the tour is led through.
 pub(super) struct Tour {
+    pub(super) screen: Screen,
+    pub(super) happening: mpsc::Receiver<DemoEvent>,
     /// Where vestibule listens.
     pub(super) door: SocketAddr,
     /// Where the stand-in for LiteLLM listens.
@@ -53,34 +55,31 @@ pub(super) struct Tour {
 
 impl Tour {
     /// Sends the demo's own request and tells what becomes of it.
-    pub(super) async fn lead(
-        &self,
-        screen: &mut Screen,
-        happening: &mut mpsc::Receiver<DemoEvent>,
-    ) -> Result<(), DemoError> {
-        self.banner(screen);
-        self.request(screen);
+    pub(super) async fn lead(&mut self) -> Result<(), DemoError> {
+        self.banner();
+        self.request();
         let sending = tokio::spawn(send(self.door, self.headers()));
-        let arrival = self.way(screen, happening).await?;
-        self.rows(screen, &arrival).await?;
-        Self::outgoing(screen, &arrival);
+        let arrival = self.way().await?;
+        self.rows(&arrival).await?;
+        self.outgoing(&arrival);
         let (status, body) = timeout(PATIENCE, sending).await.map_err(late)?.map_err(late)?.map_err(late)?;
         if status != StatusCode::OK {
             return Err(DemoError::Answer(status.to_string()));
         }
-        screen.step(5, "The answer, as it arrives");
+        self.screen.step(5, "The answer, as it arrives");
         let (mut words, mut column, mut first) = (Words::of(body), 0, None);
         while let Some(word) = timeout(PATIENCE, words.next()).await.map_err(late)?? {
             first.get_or_insert_with(|| self.began.elapsed());
-            screen.word(&word, &mut column);
+            self.screen.word(&word, &mut column);
         }
-        screen.end_words();
+        self.screen.end_words();
         let first = first.ok_or_else(|| DemoError::Answer("it had no words".to_owned()))?;
-        screen.item(DIM, &format!("(its first word {} ms after this program was started)", first.as_millis()));
+        self.screen.item(DIM, &format!("(its first word {} ms after this program was started)", first.as_millis()));
         Ok(())
     }
 
-    fn banner(&self, screen: &mut Screen) {
+    fn banner(&mut self) {
+        let screen = &mut self.screen;
         screen.line(&paint(BOLD, "vestibule demo"));
         screen.line("");
         screen.line("Your OAuth proxy knows who is calling; LiteLLM does not. vestibule stands");
@@ -102,7 +101,8 @@ impl Tour {
     }
 
     /// Step 1.
-    fn request(&self, screen: &mut Screen) {
+    fn request(&mut self) {
+        let screen = &mut self.screen;
         screen.step(1, "What came in, as an OAuth proxy sends it on for Alice");
         screen.item(BOLD, &format!("POST {PATH}"));
         screen.field(PROOF_HEADER, PLAIN, self.demo_config.proof.expose_secret());
@@ -121,10 +121,10 @@ impl Tour {
     }
 
     /// Step 2, told when the gate has decided; then waits until the request has reached the stand-in.
-    async fn way(&self, screen: &mut Screen, happening: &mut mpsc::Receiver<DemoEvent>) -> Result<Arrival, DemoError> {
+    async fn way(&mut self) -> Result<Arrival, DemoError> {
         loop {
-            match timeout(PATIENCE, happening.recv()).await.map_err(late)? {
-                Some(DemoEvent::Admitted(line)) if self.is_own(&line) => self.rule(screen, &line),
+            match timeout(PATIENCE, self.happening.recv()).await.map_err(late)? {
+                Some(DemoEvent::Admitted(line)) if self.is_own(&line) => self.rule(&line),
                 Some(DemoEvent::Arrived(arrival)) if arrival.request_id.as_ref() == Some(&self.id) => {
                     return Ok(arrival);
                 }
@@ -132,7 +132,7 @@ impl Tour {
                     let why = line.get("refusal").or(line.get("cause")).unwrap_or_default();
                     return Err(DemoError::Answer(why.to_owned()));
                 }
-                Some(DemoEvent::Warned(line)) => warn(screen, &line),
+                Some(DemoEvent::Warned(line)) => warn(&mut self.screen, &line),
                 // Another request than the tour's.
                 Some(DemoEvent::Admitted(_) | DemoEvent::Arrived(_) | DemoEvent::Ended(_)) => {}
                 None => return Err(DemoError::Answer("nothing was told of it".to_owned())),
@@ -140,10 +140,10 @@ impl Tour {
         }
     }
 
-    fn rule(&self, screen: &mut Screen, line: &Line) {
-        screen.step(2, "The rule that matched, in the demo's configuration");
+    fn rule(&mut self, line: &Line) {
+        self.screen.step(2, "The rule that matched, in the demo's configuration");
         let Some(at) = self.rule_line(line) else { return };
-        let config = self.demo_config.text.lines().enumerate();
+        let (screen, config) = (&mut self.screen, self.demo_config.text.lines().enumerate());
         // A rule and its role.
         for (number, text) in config.skip(at.saturating_sub(1)).take(2) {
             screen.item(CYAN, &format!("line {}  {text}", number + 1));
@@ -152,7 +152,8 @@ impl Tour {
     }
 
     /// Step 3.
-    async fn rows(&self, screen: &mut Screen, arrival: &Arrival) -> Result<(), DemoError> {
+    async fn rows(&mut self, arrival: &Arrival) -> Result<(), DemoError> {
+        let screen = &mut self.screen;
         screen.step(3, "What was written, in one transaction: nobody knew her before");
         let Some(holder) = &arrival.holder else {
             return Err(DemoError::Answer("the stand-in did not know the key".to_owned()));
@@ -173,7 +174,8 @@ impl Tour {
     }
 
     /// Step 4.
-    fn outgoing(screen: &mut Screen, arrival: &Arrival) {
+    fn outgoing(&mut self, arrival: &Arrival) {
+        let screen = &mut self.screen;
         screen.step(4, "What went on to LiteLLM: a key of Alice's own, and no claim about her");
         screen.item(BOLD, &arrival.line);
         for (name, value) in &arrival.headers {
@@ -191,12 +193,12 @@ impl Tour {
     }
 
     /// Shows every request that comes; it ends when nothing can come any more.
-    pub(super) async fn follow(&self, screen: &mut Screen, happening: &mut mpsc::Receiver<DemoEvent>) -> DemoError {
+    pub(super) async fn follow(&mut self) -> DemoError {
         let mut arrivals: VecDeque<Arrival> = VecDeque::new();
-        while let Some(event) = happening.recv().await {
+        while let Some(event) = self.happening.recv().await {
             match event {
                 DemoEvent::Admitted(_) => {}
-                DemoEvent::Arrived(arrival) if arrival.request_id.is_none() => straight(screen, &arrival),
+                DemoEvent::Arrived(arrival) if arrival.request_id.is_none() => straight(&mut self.screen, &arrival),
                 DemoEvent::Arrived(arrival) => {
                     if arrivals.len() >= ARRIVALS_MAX {
                         arrivals.pop_front();
@@ -208,30 +210,30 @@ impl Tour {
                 DemoEvent::Ended(line) => {
                     let id = line.get("request_id");
                     let at = arrivals.iter().position(|arrival| arrival.request_id.as_deref() == id);
-                    self.ended(screen, &line, at.and_then(|at| arrivals.remove(at)).as_ref());
+                    self.ended(&line, at.and_then(|at| arrivals.remove(at)).as_ref());
                 }
-                DemoEvent::Warned(line) => warn(screen, &line),
+                DemoEvent::Warned(line) => warn(&mut self.screen, &line),
             }
         }
         DemoError::Answer("nothing can be told any more".to_owned())
     }
 
-    fn ended(&self, screen: &mut Screen, line: &Line, arrival: Option<&Arrival>) {
+    fn ended(&mut self, line: &Line, arrival: Option<&Arrival>) {
         let of = |name| plain(line.get(name).unwrap_or("-"));
         let begin = format!("{} {}", of("method"), of("path"));
         let code = Code::ALL.iter().find(|code| Some(code.as_str()) == line.get("refusal"));
         if let Some(code) = code {
             let told = format!("{} {}", code.status().as_u16(), code.as_str());
-            screen.line(&format!("{} {begin}  {}", paint(YELLOW, "✗"), paint(YELLOW, &told)));
-            screen.item(DIM, code.message());
+            self.screen.line(&format!("{} {begin}  {}", paint(YELLOW, "✗"), paint(YELLOW, &told)));
+            self.screen.item(DIM, code.message());
             return;
         }
         let rule = self.rule_line(line).map_or_else(String::new, |at| format!(", by the rule at line {at}"));
         let status = format!("{} in {} ms", of("status"), of("total_ms"));
-        screen.line(&format!("{} {begin}  {}{rule}  {status}", paint(GREEN, "✓"), paint(BOLD, &of("person"))));
+        self.screen.line(&format!("{} {begin}  {}{rule}  {status}", paint(GREEN, "✓"), paint(BOLD, &of("person"))));
         if let Some(holder) = arrival.and_then(|arrival| arrival.holder.as_ref()) {
             let Holder { key_name, user_id, role, .. } = holder;
-            screen.item(DIM, &format!("the stand-in got {key_name}: {user_id}, {role}"));
+            self.screen.item(DIM, &format!("the stand-in got {key_name}: {user_id}, {role}"));
         }
     }
 

@@ -7,16 +7,8 @@ use secrecy::ExposeSecret;
 use super::config::{DemoConfig, PROOF_HEADER};
 use super::fake_litellm::MODEL;
 
-/// One thing to try.
-pub(super) struct Try {
-    /// What it shows.
-    pub(super) says: &'static str,
-    /// The command, over several lines.
-    pub(super) command: String,
-}
-
-/// All of them, in the order of the telling.
-pub(super) fn all(door: SocketAddr, litellm: SocketAddr, demo_config: &DemoConfig) -> Vec<Try> {
+/// All of them, in the order of the telling: what each shows, and the command, over several lines.
+pub(super) fn all(door: SocketAddr, litellm: SocketAddr, demo_config: &DemoConfig) -> Vec<(&'static str, String)> {
     let models = format!("{}/v1/models", url(door));
     let proof = format!("{PROOF_HEADER}: {}", demo_config.proof.expose_secret());
     let groups = |name: &str| format!("X-Forwarded-Groups: {name}");
@@ -25,29 +17,28 @@ pub(super) fn all(door: SocketAddr, litellm: SocketAddr, demo_config: &DemoConfi
     let question = format!("{{\"model\": \"{MODEL}\", \"stream\": true, \"messages\": []}}");
     let chat = format!("{}/v1/chat/completions", url(door));
     let asked = format!(" \\\n  -d '{question}'");
-    let one = |says, command| Try { says, command };
     vec![
-        one(
+        (
             "Bob, of llm-users, asks for a stream: an internal_user with a key of his own",
             curl("-N", &chat, &[&[&proof], &[&user("bob"), &groups("llm-users")]]) + &asked,
         ),
-        one(
+        (
             "Carol, of llm-admins: another rule, so she is proxy_admin",
             curl("", &models, &[&[&proof], &[&user("carol"), &groups("llm-admins")]]),
         ),
-        one(
+        (
             "Dave, of no group that a rule names: 403 no_role",
             curl("-i", &models, &[&[&proof], &[&user("dave"), &groups("guests")]]),
         ),
-        one(
+        (
             "\"I am Carol\", without the OAuth proxy's proof: 403 bad_proof",
             curl("-i", &models, &[&[&user("carol"), &groups("llm-admins")]]),
         ),
-        one(
+        (
             "Carol's name in a spelling that some servers fold: 400 aliased_header",
             curl("-i", &models, &[&[&proof], &[&user("bob"), "X_Forwarded_User: carol"]]),
         ),
-        one(
+        (
             "Bob with a key and a claim of his own: both are taken out, he stays Bob",
             curl(
                 "",
@@ -55,8 +46,8 @@ pub(super) fn all(door: SocketAddr, litellm: SocketAddr, demo_config: &DemoConfi
                 &[&[&proof], &[&user("bob"), &groups("llm-users")], &[&own_key], &["X-Litellm-User-Role: proxy_admin"]],
             ),
         ),
-        one("A key of one's own and nobody signed in: 401 no_identity", curl("-i", &models, &[&[&own_key]])),
-        one(
+        ("A key of one's own and nobody signed in: 401 no_identity", curl("-i", &models, &[&[&own_key]])),
+        (
             "The same key straight to the stand-in: no such row, LiteLLM's 401",
             curl("-i", &format!("{}/v1/models", url(litellm)), &[&[&own_key]]),
         ),

@@ -1,6 +1,6 @@
 //! A dry-run store: `explain` goes the request's whole way with it, and nothing is written or asked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::{Config, Terms};
 use crate::secret::{self, SessionKind};
@@ -19,17 +19,13 @@ pub(super) struct PlannedUser {
 /// A store without accounts: every user is new, without a conflict or a block.
 pub(super) struct DryRunStore {
     pub(super) config: Arc<Config>,
-    pub(super) planned: Mutex<Option<PlannedUser>>,
+    /// What would have been written, where the request came that far.
+    pub(super) planned: OnceLock<PlannedUser>,
 }
 
 // === impl DryRunStore ===
 
 impl DryRunStore {
-    /// What would have been written, where the request came that far.
-    pub(super) fn planned(&self) -> Option<PlannedUser> {
-        self.planned.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn plan(&self, person: &UserProfile, terms: &Terms) -> Result<OpenedSession, StoreError> {
         let Config { account, litellm, session, .. } = &*self.config;
         let user_id = planned_user_id(person, account, litellm)?;
@@ -38,7 +34,8 @@ impl DryRunStore {
         let key = session.secrets.session_key(session.secrets.current().as_str(), SessionKind::Api, "explain", &nonce);
         let key = key.ok_or_else(|| StoreError::NotReady("there is no session secret".to_owned()))?;
         let planned = PlannedUser { user_id: user_id.clone(), person: person.clone(), terms: terms.clone() };
-        *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
+        // One request opens one session; another would be the same user's.
+        let _ = self.planned.set(planned);
         Ok(OpenedSession {
             account_id: "explain".to_owned(),
             user_id,

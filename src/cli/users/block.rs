@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::confirm::{ChangeFlags, ChangePlan};
-use crate::cli::context::{CommandContext, Configured, Exit, say};
+use crate::cli::context::{CommandContext, CommandResult, Configured, say};
 use crate::cli::invalidate::{call_litellm, invalidate};
 use crate::cli::resolve_user::resolve_user;
 use crate::cli::table::{count, shown};
@@ -54,7 +54,7 @@ pub(super) struct UnblockUser {
 // === impl BlockUser ===
 
 impl BlockUser {
-    pub(super) async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    pub(super) async fn run(&self, context: &CommandContext) -> CommandResult {
         let account = resolve_user(context, &self.who).await?;
         let reason = self.reason.as_deref();
         let would = context.store.block(&account, reason, &context.change_options(true)).await??;
@@ -110,7 +110,7 @@ fn document(account: &Account, ended: &RevocationReport) -> Value {
 // === impl UnblockUser ===
 
 impl UnblockUser {
-    pub(super) async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    pub(super) async fn run(&self, context: &CommandContext) -> CommandResult {
         let account = resolve_user(context, &self.who).await?;
         let would = context.store.unblock(&account, &context.change_options(true)).await??;
         if !would.was_blocked {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::confirm::{ChangeFlags, ChangePlan};
-use crate::cli::context::{CommandContext, Configured, Exit};
+use crate::cli::context::{CommandContext, CommandResult, Configured, Exit};
 use crate::cli::invalidate::invalidate;
 use crate::cli::resolve_user::resolve_user;
 use crate::cli::table::{or_dash, shown};
@@ -56,7 +56,7 @@ pub(super) struct MoveAccount {
 // === impl LinkUser ===
 
 impl LinkUser {
-    pub(super) async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    pub(super) async fn run(&self, context: &CommandContext) -> CommandResult {
         let Self { issuer, subject, user_id, .. } = self;
         let would = context.store.link(issuer, subject, user_id, &context.change_options(true)).await??;
         self.flags.ask(&self.plan(context, &would), || self.document(&would, None))?;
@@ -109,7 +109,7 @@ impl LinkUser {
 // === impl MoveAccount ===
 
 impl MoveAccount {
-    pub(super) async fn run(&self, context: &CommandContext) -> Result<ExitCode, Exit> {
+    pub(super) async fn run(&self, context: &CommandContext) -> CommandResult {
         let [who @ .., issuer, subject] = self.words.as_slice() else {
             return Err(Exit::failure("whom, and to which issuer and subject?"));
         };
