@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::litellm::client::LitellmClient;
+use crate::litellm::credentials::UI_COOKIE;
 use crate::litellm::ui;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{OwnPage, RequestInfo, Route};
@@ -137,8 +138,7 @@ impl AdminUi {
     fn cookie(&self, value: &str, path: &str, is_over: bool) -> Option<HeaderValue> {
         let secure = if self.config.public_url.as_ref().is_some_and(|url| url.https) { "; Secure" } else { "" };
         let age = if is_over { "; Max-Age=0" } else { "" };
-        let text =
-            format!("{}={value}; Path={path}; SameSite=Lax{secure}{age}", crate::litellm::credentials::UI_COOKIE);
+        let text = format!("{UI_COOKIE}={value}; Path={path}; SameSite=Lax{secure}{age}");
         let mut value = HeaderValue::try_from(text).ok()?;
         value.set_sensitive(true);
         Some(value)

@@ -22,9 +22,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A wrong command line, as clap has it; and a change that nobody agreed to.
+/// A wrong command line, as clap has it; and a change that was not agreed to.
 const EXIT_USAGE: u8 = 2;
-/// `EX_NOUSER` of sysexits.h: nobody is known by that name.
+/// `EX_NOUSER` of sysexits.h: no user is known by that name.
 const EXIT_NO_USER: u8 = 67;
 /// `EX_CONFIG` of sysexits.h: the configuration has a problem, and nothing was started.
 const EXIT_CONFIG: u8 = 78;

@@ -9,7 +9,7 @@ pub enum DiagnosticState {
     Ok,
     /// It can't be learnt from here.
     Unknown,
-    /// It works, but somebody should look.
+    /// It works, but the operator should look.
     Warning,
     /// It does not work, or is not safe.
     Problem,

@@ -1,4 +1,4 @@
-//! Every way to say no: a stable code, a status, a sentence for the caller, a cause for the log.
+//! Every way to say no: a stable code, a status, a sentence for the client, a cause for the log.
 
 pub mod audit;
 
@@ -24,7 +24,7 @@ pub struct Refusal {
     person: Option<Box<Whose>>,
 }
 
-/// Whom a refusal turned away.
+/// The user that a refusal turned away.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Whose {
     /// The sign-in source.
@@ -53,7 +53,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => StatusCode::$status,)+ }
             }
 
-            /// The sentence that the caller sees.
+            /// The sentence that the client sees.
             pub fn message(self) -> &'static str {
                 match self { $(Self::$variant => $message,)+ }
             }
@@ -218,7 +218,7 @@ codes! {
 // === impl Code ===
 
 impl Code {
-    /// Whether it says something of the person, for the audit, and not of their request or of the moment.
+    /// Whether it says something of the user, for the audit, and not of their request or of the moment.
     pub fn is_about_the_person(self) -> bool {
         matches!(
             self,
@@ -267,7 +267,7 @@ impl Refusal {
         self
     }
 
-    /// When the caller may try again. Rounded up to a second on the wire.
+    /// When the client may try again. Rounded up to a second on the wire.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
@@ -281,14 +281,14 @@ impl Refusal {
         self
     }
 
-    /// Whom it turns away.
+    /// The user that it turns away.
     #[must_use]
     pub fn of(mut self, issuer: &Arc<str>, subject: &str) -> Self {
         self.person = Some(Box::new(Whose { issuer: issuer.clone(), subject: subject.to_owned() }));
         self
     }
 
-    /// Whom it turns away, where somebody was recognised.
+    /// The user that it turns away, where one was recognised.
     pub fn person(&self) -> Option<&Whose> {
         self.person.as_deref()
     }
@@ -298,7 +298,7 @@ impl Refusal {
         self.code
     }
 
-    /// When the caller may try again.
+    /// When the client may try again.
     pub fn wait(&self) -> Option<Duration> {
         self.retry_after
     }

@@ -17,7 +17,7 @@ const KEY_LABEL: &str = "vestibule/key/1";
 const PERSON_LABEL: &str = "vestibule/person/1";
 const PLACEHOLDER_LABEL: &str = "vestibule/placeholder/1";
 const COOKIE_LABEL: &str = "vestibule/cookie/1";
-/// How a placeholder begins: like a key, so that it passes wherever LiteLLM's pages look at one.
+/// How a placeholder begins: like a key, so that it passes every look that LiteLLM's pages take at one.
 pub const PLACEHOLDER_PREFIX: &str = "sk-vst-";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -121,19 +121,14 @@ impl SessionSecrets {
     /// What a browser holds in place of a session's key. Only the account it was made for can use it, and it says nothing of
     /// the key.
     pub fn placeholder(&self, account_id: &str, session_id: &str) -> String {
-        let mut text = format!("{PLACEHOLDER_PREFIX}{session_id}-");
-        base62(placeholder_mac(&self.current.1, account_id, session_id).as_ref(), &mut text);
-        text
+        format!("{PLACEHOLDER_PREFIX}{session_id}-{}", seal(&self.current.1, account_id, session_id))
     }
 
     /// The session that a placeholder stands for, where it was made for this account with one of our secrets.
     pub fn session_of<'t>(&self, account_id: &str, placeholder: &'t str) -> Option<&'t str> {
-        let (session_id, seal) = placeholder.strip_prefix(PLACEHOLDER_PREFIX)?.split_once('-')?;
-        let is_sealed = self.all().any(|(_, key)| {
-            let mut wanted = String::new();
-            base62(placeholder_mac(key, account_id, session_id).as_ref(), &mut wanted);
-            equal(seal.as_bytes(), wanted.as_bytes())
-        });
+        let (session_id, given) = placeholder.strip_prefix(PLACEHOLDER_PREFIX)?.split_once('-')?;
+        let is_sealed =
+            self.all().any(|(_, key)| equal(given.as_bytes(), seal(key, account_id, session_id).as_bytes()));
         is_sealed.then_some(session_id)
     }
 
@@ -218,8 +213,11 @@ impl SessionKind {
     }
 }
 
-fn placeholder_mac(key: &hmac::Key, account_id: &str, session_id: &str) -> hmac::Tag {
-    mac(key, &[PLACEHOLDER_LABEL, account_id, session_id].map(str::as_bytes))
+/// What shows that a placeholder was made here.
+fn seal(key: &hmac::Key, account_id: &str, session_id: &str) -> String {
+    let mut text = String::new();
+    base62(mac(key, &[PLACEHOLDER_LABEL, account_id, session_id].map(str::as_bytes)).as_ref(), &mut text);
+    text
 }
 
 /// Over parts, each with its length before it, so that no two lists of parts are one text.

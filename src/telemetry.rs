@@ -1,4 +1,4 @@
-//! What vestibule says of itself: log lines and metrics. No person is ever in a label.
+//! What vestibule says of itself: log lines and metrics. No user is ever in a label.
 
 pub mod access_log;
 pub mod logs;

@@ -1,7 +1,7 @@
 //! Which site made a browser send a request: the user's own, one of vestibule's pages, or another.
 //!
-//! The OAuth proxy's cookie leads to a key, so whatever another site's page can make a browser send would be done in its
-//! user's name. Browsers say where a request comes from: `Sec-Fetch-Site` (Fetch Metadata; over https and on loopback),
+//! The OAuth proxy's cookie leads to a key, so anything that another site's page can make a browser send would be
+//! done in its user's name. Browsers say where a request comes from: `Sec-Fetch-Site` (Fetch Metadata; over https and on loopback),
 //! `Origin` (RFC 6454; not with plain GETs), and `Referer`. None of the three can be set by a page's script.
 
 use http::Method;
@@ -57,14 +57,13 @@ impl CrossSitePolicy {
         if site.is_some() || !(has_cookie || is_browser) {
             return Ok(());
         }
+        let is_plain_http = self.public_url.as_ref().is_some_and(|public| !public.https);
         match one(Known::Referer)? {
             Some(referer) if self.is_own(referer, info, is_trusted) => Ok(()),
             Some(_) => Err(foreign(Known::Referer)),
             // Over http a browser that says nothing was told to by the page that sends it. Over https all of them say
             // `Sec-Fetch-Site`: this is a program by a browser's name, as it may be without a cookie.
-            None if self.is_plain_http() && has_cookie && is_browser && !is_part_of_ui(info) => {
-                Err(foreign(Known::Referer))
-            }
+            None if is_plain_http && has_cookie && is_browser && !is_part_of_ui(info) => Err(foreign(Known::Referer)),
             None => Ok(()),
         }
     }
@@ -84,10 +83,6 @@ impl CrossSitePolicy {
             Some(site) => site == "same-origin" || site == "none",
             None => one(Known::Referer).is_some_and(|referer| self.is_own(referer, info, is_trusted)),
         }
-    }
-
-    fn is_plain_http(&self) -> bool {
-        self.public_url.as_ref().is_some_and(|public| !public.https)
     }
 
     fn allows(&self, origin: &HeaderValue) -> bool {
@@ -140,7 +135,7 @@ fn foreign(known: Known) -> Refusal {
     Refusal::from(Code::CrossSite).about(known.name())
 }
 
-/// Scheme and authority of an address; `null` and whatever has another scheme have none.
+/// Scheme and authority of an address; `null` and addresses of another scheme have none.
 fn split(address: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = address.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
     let authority = rest.split(['/', '?', '#']).next().filter(|authority| !authority.contains('@'))?;

@@ -16,8 +16,8 @@ use crate::request_info::{Known, RequestInfo, Route};
 use crate::secret::PLACEHOLDER_PREFIX;
 use crate::session::{Session, Shown};
 
-/// LiteLLM's own mark of a page that somebody has just signed in to. A browser that comes back with it and still without a
-/// cookie takes none: it is not sent round in circles.
+/// LiteLLM's own mark of a page that a user has just signed in to. A browser that comes back with it and still without a
+/// cookie takes none: it is not redirected without end.
 const ARRIVED: &str = "login=success";
 /// A page that is opened with less than this of its session left gets a new one, so that it does not end during work.
 const PAGE_LEFT_MIN: Duration = Duration::from_mins(30);
@@ -25,19 +25,19 @@ const PAGE_LEFT_MIN: Duration = Duration::from_mins(30);
 /// What a browser is to keep.
 pub struct SignedIn {
     cookie: Option<HeaderValue>,
-    /// What is left in the browser may be somebody else's.
+    /// What is left in the browser may be another user's.
     is_new_here: bool,
 }
 
 /// What the cookies that came say.
 struct Found {
-    /// A living session of the person's.
+    /// A living session of the user's.
     living: Option<Session>,
     /// All that the page could read says the same as a new cookie would.
     is_right: bool,
-    /// All of them are the person's.
+    /// All of them are the user's.
     is_theirs: bool,
-    /// A placeholder of the person's that is not known here.
+    /// A placeholder of the user's that is not known here.
     over: Option<String>,
 }
 
@@ -62,7 +62,8 @@ impl AdminUi {
             signed_in = Some(SignedIn { cookie, is_new_here: !found.is_theirs });
         }
         let is_shown = info.route() == Route::UiPage;
-        if is_shown && (signed_in.is_none() || has_arrived(info)) {
+        let has_arrived = info.query().is_some_and(|query| query.split('&').any(|pair| pair == ARRIVED));
+        if is_shown && (signed_in.is_none() || has_arrived) {
             return Ok(UiAction::Forward(ResponseEdits::Page(signed_in)));
         }
         let to = if is_shown {
@@ -129,7 +130,7 @@ impl AdminUi {
         self.cookie(&claims(browsing, key, header, root_path, exp).sign(&self.signature), "/", false)
     }
 
-    /// Where somebody wanted to go who was sent to sign in.
+    /// Where a browser that was sent to sign in is to go.
     pub(super) fn wanted(&self, info: &RequestInfo<'_>) -> String {
         let query = info.query().unwrap_or_default();
         let named = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -173,7 +174,7 @@ impl SignedIn {
         admin_ui.forget_twin(headers);
         headers.extend(self.cookie.map(|cookie| (header::SET_COOKIE, cookie)));
         if self.is_new_here {
-            // Whatever a page of somebody else's left in the browser's storage. Browsers do it over https and on loopback.
+            // What another user's page left in the browser's storage. Browsers do it over https and on loopback.
             headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"storage\""));
         }
     }
@@ -182,10 +183,6 @@ impl SignedIn {
 /// Seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn has_arrived(info: &RequestInfo<'_>) -> bool {
-    info.query().is_some_and(|query| query.split('&').any(|pair| pair == ARRIVED))
 }
 
 /// A path of this very host, as every browser reads it: nothing that could be another host's name, or another header.

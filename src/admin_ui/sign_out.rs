@@ -9,13 +9,12 @@ use super::{AdminUi, html, json_answer, page, see_other};
 use crate::config::AtLogout;
 use crate::http::cookies;
 use crate::litellm::api;
-use crate::litellm::client::{LitellmClient, Untold};
+use crate::litellm::client::Untold;
 use crate::litellm::credentials::UI_COOKIE;
 use crate::litellm::ui::Claimed;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{Known, OwnPage, RequestInfo};
 use crate::session::{Session, Shown};
-use crate::store::admin::KeyTokens;
 
 // === impl AdminUi ===
 
@@ -54,29 +53,23 @@ impl AdminUi {
         Ok(response)
     }
 
-    /// Ends what this browser holds of the person's sessions. Once begun it is done to the end, whether or not the client
+    /// Ends what this browser holds of the user's sessions. Once begun it is done to the end, whether or not the client
     /// waits for it.
     async fn end(&self, info: &RequestInfo<'_>, session: &Session) -> Result<(), Refusal> {
         let sessions = &self.sessions;
-        let (mut ids, mut tokens) = (Vec::new(), Vec::new());
-        let mut leave = |session: &Session| {
-            ids.extend(session.browser_id().map(str::to_owned));
-            tokens.extend(session.browser_token());
-        };
-        leave(session);
-        let mut over = Vec::new();
+        let (mut leaving, mut ids) = (vec![session.clone()], Vec::new());
         for claimed in cookies::values(info.all(Known::Cookie), UI_COOKIE).filter_map(Claimed::read) {
             match sessions.shown(session, &claimed.key) {
-                Shown::Living(living) => leave(&living),
+                Shown::Living(living) => leaving.push(living),
                 // Not known here: made, or ended, at another replica.
-                Shown::Over(id) => over.push(id),
+                Shown::Over(id) => ids.push(id),
                 Shown::Foreign => {}
             }
         }
         if self.config.logout.api_session == AtLogout::End {
-            over.push(session.api_session_id().to_owned());
+            ids.push(session.api_session_id().to_owned());
         }
-        ids.append(&mut over);
+        ids.extend(leaving.iter().filter_map(|session| session.browser_id().map(str::to_owned)));
         if ids.is_empty() {
             return Ok(());
         }
@@ -88,16 +81,15 @@ impl AdminUi {
                 return Ok(());
             }
             // An earlier try may have ended a session and been cut off before LiteLLM was told.
-            ended.0.extend(tokens);
+            ended.0.extend(leaving.iter().filter_map(Session::browser_token));
             ended.0.sort();
             ended.0.dedup();
-            if tell(&litellm, &ended).await
-                && let Err(refusal) = sessions.remove_ended(&session, ended).await
-            {
-                tracing::debug!(
-                    code = refusal.code().as_str(),
-                    "what is left of ended sessions goes with the next sweep"
-                );
+            // Where LiteLLM does not answer, it may take them until its cache ends; vestibule does not.
+            if let Err(Untold { cause, .. }) = litellm.tell(&api::delete_keys(&ended.0)).await {
+                tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
+            } else if let Err(refusal) = sessions.remove_ended(&session, ended).await {
+                let code = refusal.code().as_str();
+                tracing::debug!(code, "what is left of ended sessions goes with the next sweep");
             }
             Ok(())
         };
@@ -121,13 +113,4 @@ impl AdminUi {
         );
         page("Signed out", &body)
     }
-}
-
-/// Has LiteLLM forget keys at once. Where it does not answer, it may take them until its cache ends; vestibule does not.
-async fn tell(litellm: &LitellmClient, keys: &KeyTokens) -> bool {
-    let told = litellm.tell(&api::delete_keys(&keys.0)).await;
-    if let Err(Untold { cause, .. }) = &told {
-        tracing::warn!(cause, "LiteLLM was not told of a sign-out: it may take the key until its cache ends");
-    }
-    told.is_ok()
 }

@@ -1,5 +1,5 @@
-//! Who somebody is here, by which headers and which rule, and how long their session and budget go on. Nothing of it is
-//! secret; it is shown to the person alone.
+//! Who the user is here, by which headers and which rule, and how long their session and budget go on. Nothing of it is
+//! secret; it is shown to the user alone.
 
 use std::time::Duration;
 
@@ -32,14 +32,14 @@ struct Whoami<'a> {
     email: Option<&'a str>,
     name: Option<&'a str>,
     groups: &'a [String],
-    /// Attribute → the header that said it; of the sign-in proxy's answer, where that is asked, the one that could.
+    /// Attribute → the header that said it; of the OAuth proxy's answer, where that is asked, the one that could.
     read_from: std::collections::BTreeMap<&'static str, &'a str>,
     /// Seconds until the key ends, unless it is renewed.
     session_ends_in: u64,
     budget: Option<Budget>,
 }
 
-/// The person's own budget, in USD.
+/// The user's own budget, in USD.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Budget {
     spent: f64,
@@ -84,9 +84,9 @@ impl AdminUi {
         Ok(if info.wants_html() { self.page(&whoami) } else { json_answer(&whoami) })
     }
 
-    /// As LiteLLM tells the person themselves; `None` where it does not.
+    /// As LiteLLM tells the user themselves; `None` where it does not.
     async fn budget(&self, session: &Session) -> Option<Budget> {
-        // Without the id LiteLLM tells administrators of everybody.
+        // Without the id LiteLLM tells administrators of all users.
         let path = format!("/user/info?user_id={}", utf8_percent_encode(session.user_id(), NON_ALPHANUMERIC));
         match timeout(BUDGET_TIMEOUT, self.litellm.get(&path, Some(session.key()))).await {
             Ok(Ok((200, body))) => Budget::read(&body),

@@ -164,10 +164,7 @@ fn problem(problem: &Problem) -> Value {
         Severity::Error => DiagnosticState::Problem,
         Severity::Warning => DiagnosticState::Warning,
     };
-    let file = match &problem.origin {
-        Origin::File(name) => Some(name),
-        Origin::Environment(_) | Origin::Flag(_) => None,
-    };
+    let file = if let Origin::File(name) = &problem.origin { Some(name) } else { None };
     json!({
         "state": state.as_str(),
         "about": "configuration",

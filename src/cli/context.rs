@@ -73,24 +73,21 @@ impl Configured {
 
     /// The same, where no configuration at all will do.
     pub(super) fn source_or_none(&self) -> Result<ConfigSource, Exit> {
-        match (&self.config, self.set.is_empty()) {
-            (None, true) => Ok(ConfigSource { environment: environment(), ..ConfigSource::default() }),
-            _ => self.source(),
+        if self.config.is_some() || !self.set.is_empty() {
+            return self.source();
         }
+        Ok(ConfigSource { environment: environment(), ..ConfigSource::default() })
     }
 
-    /// Runs a command on the store, whatever the version of our tables.
+    /// Runs a command on the store, with our tables of any version or none.
     pub(super) fn run_early(&self, work: impl AsyncFnOnce(&CommandContext) -> CommandResult) -> CommandResult {
         process::keep_memory_private();
         let (config, _) = loaded(&self.source()?)?;
         // On a terminal the command's own words are enough; elsewhere its lines go where the service's go. The last ones are
         // written when it is dropped.
         let as_text = config.log.format == LogFormat::Text;
-        let _log = if io::stderr().is_terminal() {
-            None
-        } else {
-            Some(logs::start("warn,vestibule::audit=info", Some(as_text))?)
-        };
+        let log = || logs::start("warn,vestibule::audit=info", Some(as_text));
+        let _log = (!io::stderr().is_terminal()).then(log).transpose()?;
         runtime()?.block_on(async {
             let store = Postgres::connect(&config.database, &config.litellm, &config.account, &config.session)
                 .with_audit(config.audit.retention, config.log.person_in_clear);

@@ -26,7 +26,6 @@ use crate::server::{self, StartError, process};
 use crate::store::StoreError;
 use crate::store::sqlite::Sqlite;
 use config::DemoConfig;
-use fake_litellm::FakeLitellm;
 use screen::Screen;
 use tour::Tour;
 
@@ -84,7 +83,7 @@ async fn demo(listen: SocketAddr, began: Instant) -> Result<(), DemoError> {
     let demo_config = DemoConfig::fresh(listen, &format!("http://{litellm_address}")).ok_or(DemoError::Randomness)?;
     let config = demo_config.load()?;
     let store = Arc::new(Sqlite::in_memory(&config.litellm, &config.account, &config.session).await?);
-    tokio::spawn(FakeLitellm { store: store.clone(), events }.serve(litellm));
+    tokio::spawn(fake_litellm::serve(litellm, store.clone(), events));
     let lines = config.rules.rules.iter().map(|rule| rule.line).collect();
     let (running, address) = server::start(config, store.clone())?;
     let id = secret::row_id().ok_or(DemoError::Randomness)?;

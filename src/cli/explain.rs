@@ -1,4 +1,4 @@
-//! `vestibule explain`: a request goes the whole way of the real gate and the real rewriter, with a dry-run store.
+//! `vestibule explain`: the real decision over a request and the real rewriting of it, with a dry-run store.
 
 mod dry_run;
 mod report;
@@ -99,15 +99,13 @@ impl ExplainArgs {
     /// The peer that was named, or the first one that the rules of trust name.
     fn peer(&self, config: &Config) -> Result<Peer, Exit> {
         let Some(text) = &self.peer else {
-            return Ok(match &config.listen {
-                Listen::Unix { .. } => {
-                    let own = || rustix::process::geteuid().as_raw();
-                    Peer::Unix { uid: config.trust.uids.first().copied().unwrap_or_else(own) }
-                }
-                Listen::Tcp(_) => {
-                    let first = config.trust.peers.first().map(ipnet::IpNet::addr);
-                    Peer::tcp((first.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()), 0).into())
-                }
+            let trust = &config.trust;
+            return Ok(if let Listen::Unix { .. } = config.listen {
+                let own = || rustix::process::geteuid().as_raw();
+                Peer::Unix { uid: trust.uids.first().copied().unwrap_or_else(own) }
+            } else {
+                let first = trust.peers.first().map_or(std::net::Ipv4Addr::LOCALHOST.into(), ipnet::IpNet::addr);
+                Peer::tcp((first, 0).into())
             });
         };
         let uid = text.strip_prefix("unix:").and_then(|uid| uid.parse().ok()).map(|uid| Peer::Unix { uid });

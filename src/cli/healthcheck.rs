@@ -1,5 +1,6 @@
 //! `vestibule healthcheck`.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,13 +63,12 @@ pub(super) fn run(arguments: &HealthcheckArgs) -> CommandResult {
         Err(CallError::Timeout(..)) => {
             Err(Exit::failure(format!("{address} does not answer within {} s", TIMEOUT.as_secs())))
         }
-        Err(error) => Err(Exit::failure(format!("nothing that answers at {address}: {}", cause(&error)))),
+        Err(error) => {
+            // The client's own words name the address once more.
+            let cause = error.source().map_or_else(|| "it is not HTTP".to_owned(), |cause| chain(&cause));
+            Err(Exit::failure(format!("nothing that answers at {address}: {cause}")))
+        }
     }
-}
-
-/// The client's own words name the address once more.
-fn cause(error: &CallError) -> String {
-    std::error::Error::source(error).map_or_else(|| "it is not HTTP".to_owned(), |cause| chain(&cause))
 }
 
 /// Where a port that listens on every address is reached from the same machine.

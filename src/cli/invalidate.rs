@@ -37,10 +37,7 @@ impl Invalidation {
 
     /// A change that LiteLLM was not told of is not wholly done.
     pub(super) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Failed => ExitCode::FAILURE,
-            Self::NotNeeded | Self::Done | Self::NoKey => ExitCode::SUCCESS,
-        }
+        if matches!(self, Self::Failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }
 

@@ -130,16 +130,14 @@ impl ShowUser {
             answer_json(&json!({ "account": account, "sessions": living }));
             return Ok(ExitCode::SUCCESS);
         }
+        let role = if account.in_litellm { or_dash(account.role.as_deref()) } else { "(no row in LiteLLM)".to_owned() };
         let mut rows = vec![
             ("user_id", account.user_id.clone()),
             ("issuer", account.issuer.clone()),
             ("subject", account.subject.clone()),
             ("email", or_dash(account.email.as_deref())),
             ("name", or_dash(account.name.as_deref())),
-            (
-                "role",
-                if account.in_litellm { or_dash(account.role.as_deref()) } else { "(no row in LiteLLM)".to_owned() },
-            ),
+            ("role", role),
             ("mapped role", or_dash(account.mapped_role.as_deref())),
             ("blocked", kept_out(&account).to_owned()),
         ];
@@ -160,7 +158,7 @@ impl ShowUser {
     }
 }
 
-/// Whether somebody is kept out, and by whom.
+/// Whether a user is kept out, and by which block.
 fn kept_out(account: &Account) -> &'static str {
     if account.blocked {
         "yes"

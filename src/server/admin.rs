@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::StartError;
 use super::health::{Readiness, ReadinessStatus};
-use super::plain::{PlainRequest, PlainServer};
+use super::plain::{self, PlainRequest};
 use crate::telemetry::metrics::Metrics;
 
 /// Time for a probe's head.
@@ -30,10 +30,10 @@ pub async fn listen(
     let failed = |source| StartError::Listen { address: address.to_string(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let server = PlainServer { header_timeout: HEADER_TIMEOUT, connections_max: CONNECTIONS_MAX };
-    tokio::spawn(server.serve(listener, move |request: PlainRequest| {
+    let answer = move |request: PlainRequest| {
         std::future::ready(answer(request.method(), request.uri().path(), &metrics, &readiness))
-    }));
+    };
+    tokio::spawn(plain::serve(listener, HEADER_TIMEOUT, CONNECTIONS_MAX, answer));
     Ok(bound)
 }
 

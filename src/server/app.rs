@@ -137,6 +137,7 @@ impl App {
         });
         let gateways = config.forward_auth.as_ref();
         // Where there are none any more, their listener may still be open until a restart: it trusts no peer.
+        let no_trust = || TrustRules { peers: vec![], uids: vec![], secret_header: None, basic_auth_password: None };
         let gateway_trust = gateways.map_or_else(no_trust, |gateways| gateways.trust.clone());
         let is_closed_socket = gateways.is_some_and(|gateways| gateways.listen.is_closed_socket());
         let sign_in = gateways.and_then(|gateways| gateways.sign_in.clone()).zip(public_url.clone());
@@ -197,27 +198,20 @@ fn request_writer(config: &Config) -> RequestWriter {
     }
 }
 
-fn no_trust() -> TrustRules {
-    TrustRules { peers: vec![], uids: vec![], secret_header: None, basic_auth_password: None }
-}
-
 /// The kinds of gateway that may ask, with what each forwards by itself.
 fn kinds(forward_auth: &ForwardAuth) -> Vec<(Gateway, UnstrippedHeaders)> {
     let ForwardAuth { trust, gateways, removes, overwrites, .. } = forward_auth;
-    let of = |gateway: Gateway| {
+    let of = |&gateway: &Gateway| {
         // The proof stands on the question alone; Traefik has no other way than to set it on the request itself.
         let proof = trust.secret_header.iter().filter(|_| gateway != Gateway::Traefik).map(|proof| &proof.name);
         let handled = removes.iter().chain(overwrites).chain(proof).cloned().collect();
         (gateway, UnstrippedHeaders { handled, removes_what_it_is_told: gateway == Gateway::Envoy })
     };
-    gateways.iter().map(|gateway| of(*gateway)).collect()
+    gateways.iter().map(of).collect()
 }
 
 /// What a Host header calls LiteLLM.
 fn upstream_host(url: &UpstreamUrl) -> HeaderValue {
-    let named = match url {
-        UpstreamUrl::Tcp { .. } => HeaderValue::try_from(url.to_string()).ok(),
-        UpstreamUrl::Unix(_) => None,
-    };
-    named.unwrap_or(HeaderValue::from_static("localhost"))
+    let named = matches!(url, UpstreamUrl::Tcp { .. }).then(|| HeaderValue::try_from(url.to_string()).ok());
+    named.flatten().unwrap_or(HeaderValue::from_static("localhost"))
 }

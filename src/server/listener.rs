@@ -73,13 +73,11 @@ pub fn by_worker<R: Copy>(listeners: Vec<(R, Sockets)>) -> Vec<Vec<(R, Socket)>>
 
 /// Binds one socket a worker, so that a taken address is known before anything runs.
 pub fn bind(listen: &Listen, workers: usize) -> Result<Sockets, StartError> {
-    let failed = |address: String| move |source| StartError::Listen { address, source };
-    match listen {
-        Listen::Tcp(address) => bind_tcp(*address, workers).map_err(failed(address.to_string())),
-        Listen::Unix { path, mode } => {
-            bind_unix(path, *mode, workers).map_err(failed(format!("unix:{}", path.display())))
-        }
-    }
+    let (address, bound) = match listen {
+        Listen::Tcp(address) => (address.to_string(), bind_tcp(*address, workers)),
+        Listen::Unix { path, mode } => (format!("unix:{}", path.display()), bind_unix(path, *mode, workers)),
+    };
+    bound.map_err(|source| StartError::Listen { address, source })
 }
 
 fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {

@@ -165,11 +165,9 @@ impl Reloader {
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    files
-        .iter()
-        .map(|path| {
-            let found = fs::metadata(path).ok()?;
-            Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
-        })
-        .collect()
+    let stamp = |path: &PathBuf| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    };
+    files.iter().map(stamp).collect()
 }

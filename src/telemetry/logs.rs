@@ -46,7 +46,7 @@ pub struct Log {
     sink: Arc<Sink>,
 }
 
-/// Where lines wait for the log's thread, in the order of their coming.
+/// Where lines wait for the log's thread, in the order in which they were logged.
 #[derive(Default)]
 pub(super) struct Sink {
     waiting: Mutex<Waiting>,

@@ -1,4 +1,4 @@
-//! Counters in the OpenMetrics text form. Label values come from closed sets; no person, path or address is among them.
+//! Counters in the OpenMetrics text form. Label values come from closed sets; no user, path or address is among them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -20,7 +20,7 @@ pub enum Outcome {
     Forwarded,
     /// vestibule answered by itself.
     Answered,
-    /// vestibule said no.
+    /// vestibule refused.
     Refused,
     /// A websocket was opened.
     Tunnelled,
@@ -28,7 +28,7 @@ pub enum Outcome {
     Abandoned,
 }
 
-/// How a request found its person's slot.
+/// How a request found its user's slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotState {
     /// Known and new enough: nothing was asked, nothing waited for.
@@ -78,7 +78,7 @@ pub struct Metrics {
     pub upstream_cuts: Counter,
     /// Seconds until LiteLLM's answer began.
     pub upstream_first_byte: Seconds,
-    /// Sign-ins of one person that disagree within one refresh.
+    /// Sign-ins of one user that disagree within one refresh.
     pub role_flaps: Counter,
     /// 1 while the last contact with the database succeeded.
     pub database_up: Gauge<i64, AtomicI64>,
@@ -128,10 +128,10 @@ impl Metrics {
     /// Fresh counters under their names, and that of the log. They stand on the page in the order of their registration.
     pub fn new(lines_dropped: Counter) -> Self {
         let mut page = Registry::with_prefix("vestibule");
-        let requests: Family<Label, Counter> = registered(&mut page, "requests", "Requests by how they ended");
-        let refusals = registered(&mut page, "refusals", "Refusals by code");
+        let requests: Family<Label, Counter> = metric(&mut page, "requests", "Requests by how they ended");
+        let refusals = metric(&mut page, "refusals", "Refusals by code");
         let slots: Family<Label, Counter> =
-            registered(&mut page, "slots", "Requests by how they found their person's slot");
+            metric(&mut page, "slots", "Requests by how they found their person's slot");
         let of = |family: &Family<Label, Counter>, name, value| family.get_or_create(&[(name, value)]).clone();
         let mut metrics = Self {
             forwarded: of(&requests, "outcome", "forwarded"),
@@ -143,23 +143,19 @@ impl Metrics {
             slot_fresh: of(&slots, "state", "fresh"),
             slot_stale: of(&slots, "state", "stale"),
             slot_waited: of(&slots, "state", "waited"),
-            opens: registered(&mut page, "registry_opens", "Reads and writes of the registry by result"),
-            connections: registered(&mut page, "connections", "Open downstream connections"),
-            in_flight: registered(&mut page, "in_flight", "Requests in flight"),
-            upstream_connects: registered(&mut page, "upstream_connects", "Connections made to LiteLLM"),
-            upstream_retries: registered(&mut page, "upstream_retries", "Requests repeated on a new connection"),
-            upstream_cuts: registered(&mut page, "upstream_cuts", "Answers of LiteLLM that broke off"),
-            upstream_first_byte: registered(
-                &mut page,
-                "upstream_first_byte_seconds",
-                "Time until LiteLLM's answer began",
-            ),
-            role_flaps: registered(&mut page, "role_flaps", "Sign-ins of one person that disagree"),
-            database_up: registered(&mut page, "database_up", "1 while the last contact with the database succeeded"),
-            swept: registered(&mut page, "swept_sessions", "Session rows swept"),
-            audit_dropped: registered(&mut page, "audit_dropped", "Refusals that the audit has not got"),
-            reloads: registered(&mut page, "config_reloads", "Reloads of the configuration by result"),
-            reload_succeeded: registered(
+            opens: metric(&mut page, "registry_opens", "Reads and writes of the registry by result"),
+            connections: metric(&mut page, "connections", "Open downstream connections"),
+            in_flight: metric(&mut page, "in_flight", "Requests in flight"),
+            upstream_connects: metric(&mut page, "upstream_connects", "Connections made to LiteLLM"),
+            upstream_retries: metric(&mut page, "upstream_retries", "Requests repeated on a new connection"),
+            upstream_cuts: metric(&mut page, "upstream_cuts", "Answers of LiteLLM that broke off"),
+            upstream_first_byte: metric(&mut page, "upstream_first_byte_seconds", "Time until LiteLLM's answer began"),
+            role_flaps: metric(&mut page, "role_flaps", "Sign-ins of one person that disagree"),
+            database_up: metric(&mut page, "database_up", "1 while the last contact with the database succeeded"),
+            swept: metric(&mut page, "swept_sessions", "Session rows swept"),
+            audit_dropped: metric(&mut page, "audit_dropped", "Refusals that the audit has not got"),
+            reloads: metric(&mut page, "config_reloads", "Reloads of the configuration by result"),
+            reload_succeeded: metric(
                 &mut page,
                 "config_last_reload_succeeded",
                 "0 while the configuration on disk is not the one that runs",
@@ -223,7 +219,7 @@ impl Metrics {
 }
 
 /// A metric that starts at nothing, with its place on the page.
-fn registered<M: Metric + Clone + Default>(page: &mut Registry, name: &str, help: &str) -> M {
+fn metric<M: Metric + Clone + Default>(page: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     page.register(name, help, metric.clone());
     metric

@@ -24,7 +24,7 @@ pub(super) async fn ask(config: &Config) -> Vec<Diagnostic> {
     };
     let mut diagnostics = vec![probe::live(&live, &address)];
     if diagnostics.iter().any(|diagnostic| diagnostic.state == DiagnosticState::Problem) {
-        // Whoever answers there is not LiteLLM, and its other answers say nothing.
+        // What answers there is not LiteLLM, and its other answers say nothing.
         return diagnostics;
     }
     match questions(&client, config).await {
@@ -46,7 +46,7 @@ async fn questions(client: &LitellmClient, config: &Config) -> Result<Vec<Diagno
         details = Some(get(client, probe::DETAILS, Some(key)).await?);
     }
     let mut diagnostics = vec![probe::version(&ready, details.as_ref()), probe::ready(&ready)];
-    // A key of LiteLLM's form that nobody can have: 32 random bytes.
+    // A key of LiteLLM's form that no user can have: 32 random bytes.
     let stranger = secret::fresh().and_then(|secret| KeyHeaders::new(&format!("sk-{}", secret.expose_secret())));
     diagnostics.push(probe::stranger(&get(client, probe::KEY_INFO, stranger.as_ref()).await?));
     let mut dashboard = ProbeResponse::new(404, &[]);

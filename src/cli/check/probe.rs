@@ -200,7 +200,7 @@ impl<'a> Probe<'a> {
         Ok(Diagnostic::ok(ABOUT, "nobody comes in without a sign-in, whatever identity headers they send"))
     }
 
-    /// The endpoint for gateways, by whatever spelling, may not be asked from outside. Where it can be, it answers with a key,
+    /// The endpoint for gateways may not be asked from outside, in any spelling of its path. Where it can be, it answers with a key,
     /// or with a refusal of its own: on the other listener there is no such page.
     async fn endpoint(&self) -> Result<Diagnostic, CallError> {
         let own = &self.config.own_prefix;
@@ -288,7 +288,7 @@ impl<'a> Probe<'a> {
         Ok(Diagnostic::ok(ABOUT, "another site's requests are refused"))
     }
 
-    /// A key that a client sends may not be the one that LiteLLM goes by: the person's own is, or the request is refused.
+    /// A key that a client sends may not be the one that LiteLLM goes by: the user's own is, or the request is refused.
     async fn keys(&self) -> Result<Diagnostic, CallError> {
         let litellm = &self.config.litellm;
         for name in CREDENTIALS.iter().chain(&litellm.key_header).chain(&litellm.pass_through_key_headers) {

@@ -1,4 +1,4 @@
-//! What `check --connect` asks the sign-in proxy, where vestibule asks it who somebody is: about nobody.
+//! What `check --connect` asks the OAuth proxy, where vestibule asks it who a user is: a request without a sign-in.
 
 use http::{Request, header};
 
@@ -11,11 +11,11 @@ use crate::telemetry::logs::chain;
 
 const ABOUT: &str = "sign-in";
 
-/// A finding where there is somebody to ask.
+/// A finding, where the OAuth proxy is asked at all.
 pub(super) async fn ask(config: &Config) -> Option<Diagnostic> {
     let IdentitySource::Check(check) = &config.source else { return None };
     let host = config.public_url.as_ref().map_or("localhost", |url| url.authority.as_str());
-    // A cookie that nobody has: without any, requests are not asked about.
+    // A cookie that no browser has: without any, requests are not asked about.
     let request = Request::builder().uri("/v1/models").header(header::HOST, host);
     let (head, ()) = request.header(header::COOKIE, "vestibule-check=1").body(()).ok()?.into_parts();
     let url = &check.url;

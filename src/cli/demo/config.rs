@@ -1,4 +1,4 @@
-//! The demo's configuration: YAML as anybody would write it, and the two secrets that it names, made for this run.
+//! The demo's configuration: YAML as an operator would write it, and the two secrets that it names, made for this run.
 
 use std::net::SocketAddr;
 

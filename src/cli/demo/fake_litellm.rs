@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::watch::{self, DemoEvent};
 use crate::litellm::credentials::{CREDENTIALS, X_LITELLM_API_KEY, key_in};
-use crate::server::plain::{PlainRequest, PlainServer};
+use crate::server::plain::{self, PlainRequest};
 use crate::store::sqlite::{Holder, Sqlite};
 
 /// The one model that it says it has.
@@ -43,60 +43,48 @@ pub(super) struct Arrival {
     pub(super) holder: Option<Holder>,
 }
 
-/// The fake LiteLLM.
-pub(super) struct FakeLitellm {
-    pub(super) store: Arc<Sqlite>,
-    pub(super) events: mpsc::Sender<DemoEvent>,
-}
-
 /// An answer's body.
 type Pieces = Channel<Bytes>;
 
-// === impl FakeLitellm ===
+/// Serves for as long as it is polled.
+pub(super) async fn serve(listener: TcpListener, store: Arc<Sqlite>, events: mpsc::Sender<DemoEvent>) {
+    let answer = move |request| {
+        let (store, events) = (store.clone(), events.clone());
+        async move { answer(&store, &events, request).await }
+    };
+    plain::serve(listener, HEADER_TIMEOUT, CONNECTIONS_MAX, answer).await;
+}
 
-impl FakeLitellm {
-    /// Serves for as long as it is polled.
-    pub(super) async fn serve(self, listener: TcpListener) {
-        let stand_in = Arc::new(self);
-        let server = PlainServer { header_timeout: HEADER_TIMEOUT, connections_max: CONNECTIONS_MAX };
-        let answer = move |request| {
-            let stand_in = stand_in.clone();
-            async move { stand_in.answer(request).await }
-        };
-        server.serve(listener, answer).await;
-    }
-
-    async fn answer(&self, request: PlainRequest) -> Response<Pieces> {
-        let (head, body) = request.into_parts();
-        let key = key(&head.headers).map(str::to_owned);
-        let holder = match &key {
-            Some(key) => self.store.holder(key).await.ok().flatten(),
-            None => None,
-        };
-        let holder = holder.filter(|holder| !holder.blocked && holder.left_seconds > 0.0);
-        watch::tell(
-            &self.events,
-            DemoEvent::Arrived(Arrival {
-                request_id: by_vestibule(&head.headers),
-                line: format!("{} {}", head.method, head.uri.path()),
-                headers: shown(&head.headers),
-                holder: holder.clone(),
-            }),
-        );
-        let Some(holder) = holder else { return refuse(key.as_deref()) };
-        let words = format!("you are {} ({}), by the key {}", holder.user_id, holder.role, holder.key_name);
-        match (&head.method, head.uri.path()) {
-            (&Method::GET, "/v1/models" | "/models") => models(&words),
-            (&Method::POST, "/v1/chat/completions" | "/chat/completions") => {
-                let question = Limited::new(body, QUESTION_BYTES_MAX).collect().await;
-                let question = question.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                let question: Value = serde_json::from_slice(&question).unwrap_or_default();
-                let is_streamed = question.get("stream").and_then(Value::as_bool).unwrap_or(false);
-                let text = format!("Hello from the stand-in for LiteLLM: {words}. A real one would ask a model now.");
-                if is_streamed { stream(&text) } else { completion(&text) }
-            }
-            _ => json_answer(StatusCode::NOT_FOUND, &json!({ "detail": "Not Found (by the stand-in for LiteLLM)" })),
+async fn answer(store: &Sqlite, events: &mpsc::Sender<DemoEvent>, request: PlainRequest) -> Response<Pieces> {
+    let (head, body) = request.into_parts();
+    let key = key(&head.headers).map(str::to_owned);
+    let holder = match &key {
+        Some(key) => store.holder(key).await.ok().flatten(),
+        None => None,
+    };
+    let holder = holder.filter(|holder| !holder.blocked && holder.left_seconds > 0.0);
+    watch::tell(
+        events,
+        DemoEvent::Arrived(Arrival {
+            request_id: by_vestibule(&head.headers),
+            line: format!("{} {}", head.method, head.uri.path()),
+            headers: shown(&head.headers),
+            holder: holder.clone(),
+        }),
+    );
+    let Some(holder) = holder else { return refuse(key.as_deref()) };
+    let words = format!("you are {} ({}), by the key {}", holder.user_id, holder.role, holder.key_name);
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/v1/models" | "/models") => models(&words),
+        (&Method::POST, "/v1/chat/completions" | "/chat/completions") => {
+            let question = Limited::new(body, QUESTION_BYTES_MAX).collect().await;
+            let question = question.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let question: Value = serde_json::from_slice(&question).unwrap_or_default();
+            let is_streamed = question.get("stream").and_then(Value::as_bool).unwrap_or(false);
+            let text = format!("Hello from the stand-in for LiteLLM: {words}. A real one would ask a model now.");
+            if is_streamed { stream(&text) } else { completion(&text) }
         }
+        _ => json_answer(StatusCode::NOT_FOUND, &json!({ "detail": "Not Found (by the stand-in for LiteLLM)" })),
     }
 }
 

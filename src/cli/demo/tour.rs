@@ -67,7 +67,7 @@ impl Tour {
             return Err(DemoError::Answer(status.to_string()));
         }
         self.screen.step(5, "The answer, as it arrives");
-        let (mut words, mut column, mut first) = (Words::of(body), 0, None);
+        let (mut words, mut column, mut first) = (Words { body, rest: Vec::new() }, 0, None);
         while let Some(word) = timeout(PATIENCE, words.next()).await.map_err(late)?? {
             first.get_or_insert_with(|| self.began.elapsed());
             self.screen.word(&word, &mut column);
@@ -89,11 +89,10 @@ impl Tour {
         let (oauth, here, llm) = ("OAuth proxy", paint(BOLD, "vestibule"), "LiteLLM");
         screen.line(&format!("  you ─► {oauth} ────► {here} ──────► {llm}"));
         let door = self.door.to_string();
-        let below =
+        for [oauth, here, llm] in
             [["this program,", "the real one", "a stand-in"], ["then you by curl", &door, &self.litellm.to_string()]]
-                .map(|[oauth, here, llm]| format!("         {oauth:<18}{here:<18}{llm}"));
-        for line in below {
-            screen.line(&paint(DIM, &line));
+        {
+            screen.line(&paint(DIM, &format!("         {oauth:<18}{here:<18}{llm}")));
         }
         screen.line("");
         screen.line("It is a demo and nothing more: nobody signs in, no model answers, only this");
@@ -120,7 +119,7 @@ impl Tour {
         lines.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect()
     }
 
-    /// Step 2, told when the gate has decided; then waits until the request has reached the stand-in.
+    /// Step 2, told when the request is let in; then waits until the request has reached the stand-in.
     async fn way(&mut self) -> Result<Arrival, DemoError> {
         loop {
             match timeout(PATIENCE, self.happening.recv()).await.map_err(late)? {

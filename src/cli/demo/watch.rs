@@ -1,4 +1,4 @@
-//! What happens, as it is shown: the service's own log lines and the stand-in's arrivals, in the order of their coming.
+//! What happens, as it is shown: the service's own log lines and the stand-in's arrivals, in the order in which they happen.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ const ACCESS: &str = "vestibule::access";
 /// Something to show.
 #[derive(Debug)]
 pub(super) enum DemoEvent {
-    /// The gate let a request in.
+    /// A request was let in.
     Admitted(Line),
     /// The stand-in got a request.
     Arrived(Arrival),

@@ -4,17 +4,14 @@ use super::DemoError;
 use crate::http::client::ClientBody;
 
 pub(super) struct Words {
-    body: ClientBody,
-    rest: Vec<u8>,
+    pub(super) body: ClientBody,
+    /// What has arrived and is not told yet.
+    pub(super) rest: Vec<u8>,
 }
 
 // === impl Words ===
 
 impl Words {
-    pub(super) fn of(body: ClientBody) -> Self {
-        Self { body, rest: Vec::new() }
-    }
-
     /// The next; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<String>, DemoError> {
         loop {

@@ -1,10 +1,11 @@
 //! What `explain` tells: the stages in the order of the request's way, then the ending.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use http::HeaderName;
 use http::request::Parts;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::dry_run::PlannedUser;
 use super::stages::Stages;
@@ -126,22 +127,18 @@ impl ExplainReport {
     /// For scripts.
     pub(super) fn document(&self) -> Value {
         let identity = self.stages.identity.iter();
-        let identity: Map<String, Value> = identity
-            .map(|(name, header, value)| ((*name).to_owned(), json!({ "header": header, "value": value })))
-            .collect();
-        let row: Map<String, Value> =
-            self.row().into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+        let identity = identity.map(|(name, header, value)| (*name, json!({ "header": header, "value": value })));
         json!({
             "admitted": self.decision.is_ok(),
             "refusal": self.decision.as_ref().err().map(document),
             "peer": self.stages.peer,
             "trusted": self.stages.trust.is_ok(),
             "why": match &self.stages.trust { Ok(words) | Err(words) => words },
-            "identity": identity,
+            "identity": identity.collect::<BTreeMap<_, _>>(),
             "rule": self.rule(),
             "role": self.planned.as_ref().map(|planned| planned.terms.role.as_str()),
             "passage": self.decision.as_ref().ok().map(|admitted| admitted.passage),
-            "written": row,
+            "written": self.row().into_iter().collect::<BTreeMap<_, _>>(),
             "sent": self.sent(),
             "not_sent": self.removed(),
         })

@@ -1,4 +1,4 @@
-//! What is known before the gate is asked: each of its stages that needs nobody else, one by one.
+//! What is known before the whole decision is made: each of its stages that needs no other service, one by one.
 
 use crate::config::{Attribute, Config, Listen};
 use crate::identity::peer::Peer;
@@ -9,7 +9,7 @@ use crate::request_info::RequestInfo;
 use crate::store::UserProfile;
 use crate::telemetry::logs::chain;
 
-/// What is known before the gate is asked: why the peer is trusted, what the headers say, and where the rules stand.
+/// What is known before the whole decision is made: why the peer is trusted, what the headers say, and where the rules stand.
 pub(super) struct Stages {
     pub(super) peer: String,
     /// Why it is, or why it is not.
@@ -23,7 +23,7 @@ pub(super) struct Stages {
 // === impl Stages ===
 
 impl Stages {
-    /// Asks the gate's own stages, one by one.
+    /// Asks the decision's own stages, one by one.
     pub(super) fn of(config: &Config, file: Option<&str>, peer: &Peer, info: &RequestInfo<'_>) -> Self {
         let trust = PeerTrust::new(config.trust.clone(), matches!(config.listen, Listen::Unix { .. }));
         let reader = IdentityReader::new(config.identity.clone());
@@ -45,10 +45,7 @@ impl Stages {
             peer: peer.to_string(),
             identity: identity.collect(),
             rules: rules.collect(),
-            trust: match &trusted {
-                Ok(_) => Ok(why(config, peer)),
-                Err(refusal) => Err(why_not(config, refusal)),
-            },
+            trust: trusted.map(|_| why(config, peer)).map_err(|refusal| why_not(config, &refusal)),
         }
     }
 }
@@ -56,19 +53,14 @@ impl Stages {
 /// By which rules a peer is trusted, in words.
 fn why(config: &Config, peer: &Peer) -> String {
     let trust = &config.trust;
-    let mut held = Vec::new();
-    match peer {
-        Peer::Tcp { ip, .. } => {
-            held.extend(
-                trust.peers.iter().find(|range| range.contains(ip)).map(|range| format!("`trust.peers` has {range}")),
-            );
-        }
-        Peer::Unix { uid } if trust.uids.contains(uid) => held.push(format!("`trust.uids` has {uid}")),
-        Peer::Unix { .. } => held.push("the unix socket's mode says who may connect".to_owned()),
-    }
-    if let Some(proof) = &trust.secret_header {
-        held.push(format!("the proof in `{}` is right", proof.name));
-    }
+    let range = |ip| trust.peers.iter().find(|range| range.contains(ip));
+    let held = match peer {
+        Peer::Tcp { ip, .. } => range(ip).map(|range| format!("`trust.peers` has {range}")),
+        Peer::Unix { uid } if trust.uids.contains(uid) => Some(format!("`trust.uids` has {uid}")),
+        Peer::Unix { .. } => Some("the unix socket's mode says who may connect".to_owned()),
+    };
+    let mut held: Vec<String> = held.into_iter().collect();
+    held.extend(trust.secret_header.as_ref().map(|proof| format!("the proof in `{}` is right", proof.name)));
     if trust.basic_auth_password.is_some() {
         held.push("the basic-auth password is right".to_owned());
     }
