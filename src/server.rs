@@ -1,4 +1,4 @@
-//! Listening, serving, ending: threads, sockets and signals around the proxy.
+//! Start, serving and shutdown: threads, sockets and signals around the proxy.
 //!
 //! Each worker is a thread with a runtime, a listener and connections to LiteLLM of its own, so nothing on a request's way
 //! crosses threads. The store, the admin port, timers and signals live on one further runtime, the thread that calls
@@ -80,7 +80,7 @@ async fn serve(config: Config, source: ConfigSource, metrics: Arc<Metrics>) -> R
 }
 
 /// Serves on a store of the caller's and on the present runtime, without an admin port and without reload: what `demo`
-/// does, by the same workers, gate and health monitor. Also gives the address, with the port that the system chose.
+/// does, by the same workers and health checks. Also gives the address, with the port that the system chose.
 pub fn start(config: Config, store: Arc<dyn Store>) -> Result<(Running, String), StartError> {
     let readiness = Arc::new(Readiness::new(config.session.offline_grace));
     let sockets = listener::bind(&config.listen, config.workers)?;
@@ -98,7 +98,7 @@ pub struct Running {
     ending: Shutdown,
 }
 
-/// How the workers learn of the end, and how the end learns of them.
+/// How workers are told to stop, and what of them still runs.
 #[derive(Clone)]
 pub struct Shutdown {
     /// Cancelled when no new connection is taken and open ones finish what they are at.

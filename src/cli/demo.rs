@@ -1,6 +1,6 @@
 //! `vestibule demo`: the real service between two stand-ins, on this machine alone, with nothing kept.
 //!
-//! What `serve` runs is run here: the checked configuration, the gate, the workers. In LiteLLM's place is `fake_litellm`, in
+//! What `serve` runs is run here: the checked configuration, the proxy, the workers. In LiteLLM's place is `fake_litellm`, in
 //! Postgres' place the store in memory, in the OAuth proxy's place `tour` and then the `curl` lines that it prints.
 
 mod config;
@@ -87,12 +87,12 @@ async fn demo(listen: SocketAddr, began: Instant) -> Result<(), DemoError> {
     let lines = config.rules.rules.iter().map(|rule| rule.line).collect();
     let (running, address) = server::start(config, store.clone())?;
     let id = secret::row_id().ok_or(DemoError::Randomness)?;
-    let door = address.parse().map_err(|_| DemoError::Answer(format!("it listens on `{address}`")))?;
+    let vestibule = address.parse().map_err(|_| DemoError::Answer(format!("it listens on `{address}`")))?;
     let mut tour = Tour {
         screen: Screen::default(),
         happening,
         id,
-        door,
+        vestibule,
         litellm: litellm_address,
         demo_config,
         lines,
@@ -112,7 +112,7 @@ async fn show(tour: &mut Tour) -> DemoError {
     if let Err(fault) = tour.lead().await {
         return fault;
     }
-    tour.screen.tries(&tries::all(tour.door, tour.litellm, &tour.demo_config));
+    tour.screen.tries(&tries::all(tour.vestibule, tour.litellm, &tour.demo_config));
     tour.follow().await
 }
 

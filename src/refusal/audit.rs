@@ -33,7 +33,7 @@ pub struct DenialAudit {
     metrics: Arc<Metrics>,
 }
 
-/// A queue of denials, and its other end for [`write`].
+/// A queue of denials, and its other end for [`write_denials`].
 pub fn denial_audit(metrics: Arc<Metrics>) -> (DenialAudit, mpsc::Receiver<Denial>) {
     let (queue, denials) = mpsc::channel(QUEUE_MAX);
     let told = Arc::new(Cache::new(TOLD_MAX));
@@ -41,7 +41,7 @@ pub fn denial_audit(metrics: Arc<Metrics>) -> (DenialAudit, mpsc::Receiver<Denia
 }
 
 /// Writes what is noted, until the last [`DenialAudit`] of the queue is gone.
-pub async fn write(mut denials: mpsc::Receiver<Denial>, store: Arc<dyn Store>, metrics: Arc<Metrics>) {
+pub async fn write_denials(mut denials: mpsc::Receiver<Denial>, store: Arc<dyn Store>, metrics: Arc<Metrics>) {
     let mut batch = Vec::new();
     while denials.recv_many(&mut batch, BATCH_MAX).await > 0 {
         if let Err(error) = store.record_denials(&batch).await {

@@ -22,7 +22,7 @@ use crate::proxy::limits::InFlightLimit;
 use crate::proxy::sign_in_redirect::SignInRedirect;
 use crate::proxy::upstream_request::RequestWriter;
 use crate::proxy::{Authorizer, Rescue};
-use crate::refusal::audit::{self, DenialAudit, denial_audit};
+use crate::refusal::audit::{DenialAudit, denial_audit, write_denials};
 use crate::request_info::{Routes, Site, own_prefixes};
 use crate::secret::CookieKey;
 use crate::session::credential::SessionPolicy;
@@ -74,7 +74,7 @@ impl StoreHandle {
     pub fn of(store: Arc<dyn Store>, config: &Config, metrics: Arc<Metrics>) -> Self {
         let (audit, denials) = denial_audit(metrics.clone());
         // Another store after a reload has a queue of its own, and the old queue's writer ends with its last sender.
-        tokio::spawn(audit::write(denials, store.clone(), metrics.clone()));
+        tokio::spawn(write_denials(denials, store.clone(), metrics.clone()));
         let ages = Ages {
             refresh: config.account.refresh,
             offline_grace: config.session.offline_grace,

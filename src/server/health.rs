@@ -1,4 +1,4 @@
-//! What keeps the store ready: migrations at the start, a look now and then, the sweep; and what `/readyz` says of it.
+//! What keeps the store ready: migrations at the start, periodic checks, the sweep; and what `/readyz` answers.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::store::{Store, StoreError, SweepReport};
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 
-/// Between two looks while all is well.
+/// Between two checks while the store is ready.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// First and longest wait after a look that failed.
+/// First and longest wait after a check that failed.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Between two sweeps.
@@ -44,7 +44,7 @@ struct Trouble {
 /// What `/readyz` answers.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadinessStatus {
-    /// All is well.
+    /// Every request is served.
     Ready,
     /// Known users are served; this is why no others.
     Degraded(String),

@@ -19,7 +19,7 @@ use crate::telemetry::logs::chain;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// How long an accept loop rests when the system has no descriptor to give.
+/// How long an accept loop waits when the system has no descriptor to give.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// The sockets of all workers, bound and not listening yet.

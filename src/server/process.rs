@@ -1,4 +1,4 @@
-//! What the process asks of the system for itself, before anything is served.
+//! Limits of the process that are set before anything is served.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 

@@ -105,24 +105,24 @@ impl Worker {
     async fn accept(self, role: ListenerKind, listener: Listener) {
         let mut reloaded = self.app.clone();
         let mut serving = self.serving(role, &reloaded.borrow_and_update().clone());
-        let face = Arc::new(ArcSwap::new(serving.face.clone()));
+        let handler = Arc::new(ArcSwap::new(serving.handler.clone()));
         let mut acceptor = Acceptor::new(listener, self.connections.clone());
         loop {
             let next = tokio::select! {
                 () = self.ending.stop.cancelled() => break,
                 Ok(()) = reloaded.changed() => {
-                    // Connections that are open go on to the new face with their next request.
+                    // Connections that are open go on to the new handler with their next request.
                     serving = self.serving(role, &reloaded.borrow_and_update().clone());
-                    face.store(serving.face.clone());
+                    handler.store(serving.handler.clone());
                     continue;
                 }
                 next = acceptor.next() => next,
             };
             let Some((stream, peer, place)) = next else { break };
             let connection = Connection {
-                face: face.clone(),
+                handler: handler.clone(),
                 peer: Arc::new(peer),
-                seat: Seat::new(self.metrics.clone(), place),
+                permit: ConnectionPermit::new(self.metrics.clone(), place),
                 stop: self.ending.stop.clone(),
             };
             let server = serving.server.clone();
@@ -135,18 +135,18 @@ impl Worker {
 
     /// Puts together what this worker serves with.
     fn serving(&self, role: ListenerKind, app: &App) -> Serving {
-        let (face, sweeping) = match role {
+        let (handler, sweeping) = match role {
             ListenerKind::Proxy => self.proxy(app),
-            ListenerKind::ForwardAuth => (Face::ForwardAuth(app.forward_auth.clone()), None),
+            ListenerKind::ForwardAuth => (ListenerHandler::ForwardAuth(app.forward_auth.clone()), None),
         };
         Serving {
-            face: Arc::new(face),
+            handler: Arc::new(handler),
             server: Server::new((&app.config.limits).into(), trailers(app)),
             _sweeping: sweeping,
         }
     }
 
-    fn proxy(&self, app: &App) -> (Face, Option<AbortOnDropHandle<()>>) {
+    fn proxy(&self, app: &App) -> (ListenerHandler, Option<AbortOnDropHandle<()>>) {
         let Config { limits, litellm, .. } = &*app.config;
         let counters = ClientCounters {
             connects: self.metrics.upstream_connects.clone(),
@@ -165,7 +165,7 @@ impl Worker {
             tunnels: self.ending.running.clone(),
             body_bytes: limits.body_bytes,
         };
-        (Face::Proxy(proxy), Some(sweeping))
+        (ListenerHandler::Proxy(proxy), Some(sweeping))
     }
 }
 
@@ -203,21 +203,21 @@ impl From<&Limits> for ClientLimits {
 
 /// What a worker serves with until the next reload.
 struct Serving {
-    face: Arc<Face>,
+    handler: Arc<ListenerHandler>,
     server: Server,
     /// Closes the proxy's idle connections to LiteLLM.
     _sweeping: Option<AbortOnDropHandle<()>>,
 }
 
 /// What answers on a listener.
-enum Face {
+enum ListenerHandler {
     Proxy(Proxy),
     ForwardAuth(ForwardAuthTarget),
 }
 
-// === impl Face ===
+// === impl ListenerHandler ===
 
-impl Face {
+impl ListenerHandler {
     async fn serve(&self, peer: &Arc<Peer>, exchange: &Exchange, request: Request<Incoming>) -> Response<AnswerBody> {
         match self {
             Self::Proxy(proxy) => proxy.serve(peer, exchange, request).await,
@@ -228,28 +228,28 @@ impl Face {
 }
 
 struct Connection {
-    face: Arc<ArcSwap<Face>>,
+    handler: Arc<ArcSwap<ListenerHandler>>,
     peer: Arc<Peer>,
-    seat: Seat,
+    permit: ConnectionPermit,
     stop: CancellationToken,
 }
 
 /// A connection's place, counted as long as it is held.
-struct Seat {
+struct ConnectionPermit {
     metrics: Arc<Metrics>,
     _place: OwnedSemaphorePermit,
 }
 
-// === impl Seat ===
+// === impl ConnectionPermit ===
 
-impl Seat {
+impl ConnectionPermit {
     fn new(metrics: Arc<Metrics>, place: OwnedSemaphorePermit) -> Self {
         metrics.connections.inc();
         Self { metrics, _place: place }
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.metrics.connections.dec();
     }
@@ -259,11 +259,11 @@ impl Drop for Seat {
 
 impl Connection {
     async fn serve(self, server: Server, stream: impl Stream) {
-        let handler = |exchange: Exchange, request| {
-            let (face, peer) = (self.face.load_full(), self.peer.clone());
-            async move { face.serve(&peer, &exchange, request).await }
+        let answer = |exchange: Exchange, request| {
+            let (handler, peer) = (self.handler.load_full(), self.peer.clone());
+            async move { handler.serve(&peer, &exchange, request).await }
         };
-        if let Err(error) = server.serve(stream, self.seat, self.stop.cancelled(), handler).await {
+        if let Err(error) = server.serve(stream, self.permit, self.stop.cancelled(), answer).await {
             tracing::debug!(peer = %self.peer, cause = chain(&error), "a connection ended");
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct Tour {
     pub(super) screen: Screen,
     pub(super) happening: mpsc::Receiver<DemoEvent>,
     /// Where vestibule listens.
-    pub(super) door: SocketAddr,
+    pub(super) vestibule: SocketAddr,
     /// Where the stand-in for LiteLLM listens.
     pub(super) litellm: SocketAddr,
     pub(super) demo_config: DemoConfig,
@@ -58,7 +58,7 @@ impl Tour {
     pub(super) async fn lead(&mut self) -> Result<(), DemoError> {
         self.banner();
         self.request();
-        let sending = tokio::spawn(send(self.door, self.headers()));
+        let sending = tokio::spawn(send(self.vestibule, self.headers()));
         let arrival = self.way().await?;
         self.rows(&arrival).await?;
         self.outgoing(&arrival);
@@ -88,10 +88,11 @@ impl Tour {
         screen.line("");
         let (oauth, here, llm) = ("OAuth proxy", paint(BOLD, "vestibule"), "LiteLLM");
         screen.line(&format!("  you ─► {oauth} ────► {here} ──────► {llm}"));
-        let door = self.door.to_string();
-        for [oauth, here, llm] in
-            [["this program,", "the real one", "a stand-in"], ["then you by curl", &door, &self.litellm.to_string()]]
-        {
+        let vestibule = self.vestibule.to_string();
+        for [oauth, here, llm] in [
+            ["this program,", "the real one", "a stand-in"],
+            ["then you by curl", &vestibule, &self.litellm.to_string()],
+        ] {
             screen.line(&paint(DIM, &format!("         {oauth:<18}{here:<18}{llm}")));
         }
         screen.line("");
@@ -265,12 +266,12 @@ fn warn(screen: &mut Screen, line: &Line) {
 }
 
 /// Sends the request as an OAuth proxy does for a user who is signed in.
-async fn send(door: SocketAddr, headers: HeaderMap) -> Result<(StatusCode, ClientBody), CallError> {
+async fn send(vestibule: SocketAddr, headers: HeaderMap) -> Result<(StatusCode, ClientBody), CallError> {
     let question = serde_json::json!({
         "model": MODEL, "stream": true, "messages": [{ "role": "user", "content": "Who am I?" }]
     });
     let client = HttpClient::new(ClientSettings::single("vestibule".to_owned(), Transport::Tcp, PATIENCE, 0));
-    client.post_for_stream(format!("http://{door}{PATH}"), headers, question.to_string()).await
+    client.post_for_stream(format!("http://{vestibule}{PATH}"), headers, question.to_string()).await
 }
 
 fn late(error: impl std::error::Error + Send + Sync + 'static) -> DemoError {

@@ -8,14 +8,14 @@ use super::config::{DemoConfig, PROOF_HEADER};
 use super::fake_litellm::MODEL;
 
 /// All of them, in the order of the telling: what each shows, and the command, over several lines.
-pub(super) fn all(door: SocketAddr, litellm: SocketAddr, demo_config: &DemoConfig) -> Vec<(&'static str, String)> {
-    let models = format!("{}/v1/models", url(door));
+pub(super) fn all(vestibule: SocketAddr, litellm: SocketAddr, demo_config: &DemoConfig) -> Vec<(&'static str, String)> {
+    let models = format!("{}/v1/models", url(vestibule));
     let proof = format!("{PROOF_HEADER}: {}", demo_config.proof.expose_secret());
     let groups = |name: &str| format!("X-Forwarded-Groups: {name}");
     let user = |name: &str| format!("X-Forwarded-User: {name}");
     let own_key = "Authorization: Bearer sk-my-own-key".to_owned();
     let question = format!("{{\"model\": \"{MODEL}\", \"stream\": true, \"messages\": []}}");
-    let chat = format!("{}/v1/chat/completions", url(door));
+    let chat = format!("{}/v1/chat/completions", url(vestibule));
     let asked = format!(" \\\n  -d '{question}'");
     vec![
         (
