@@ -71,7 +71,8 @@ impl AdminUi {
         Self { config, sessions, cross_site, signature, litellm }
     }
 
-    /// Decides by the route. Only a user gets anything but the plain way to LiteLLM.
+    /// Decides by the route. Only a user gets anything but the plain way to LiteLLM. Pages are boxed: they are rare, and every
+    /// request's future would have room for them.
     pub async fn answer(
         &self,
         info: &RequestInfo<'_>,
@@ -86,26 +87,28 @@ impl AdminUi {
             // Only users are signed in here; for any other client it is one of LiteLLM's closed logins.
             (Route::SignIn, None) => Err(Code::ClosedDoor.into()),
             (Route::Own(OwnPage::SignOut), Some(user)) => {
-                self.sign_out(info, user.session(), is_trusted).await.map(UiAction::Answer)
+                Box::pin(self.sign_out(info, user.session(), is_trusted)).await.map(UiAction::Answer)
             }
-            (Route::Own(OwnPage::Whoami), Some(user)) => self.whoami(info, user).await.map(UiAction::Answer),
+            (Route::Own(OwnPage::Whoami), Some(user)) => Box::pin(self.whoami(info, user)).await.map(UiAction::Answer),
             (Route::Own(OwnPage::SignIn), _) if !signs_in => Err(Code::UnknownPath.into()),
             (Route::Own(OwnPage::SignIn), _) if !is_get => Err(Code::MethodNotAllowed.into()),
             (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(user)) if info.is_navigation() => {
-                self.sign_in(info, user.session()).await
+                Box::pin(self.sign_in(info, user.session())).await
             }
             // A client that does not look at the answer is shown the way and signed in by nothing.
             (Route::Own(OwnPage::SignIn) | Route::SignIn, Some(_)) => {
                 Ok(UiAction::Answer(see_other(&self.wanted(info))))
             }
             (Route::UiSignOut, Some(user)) if signs_in && is_post => {
-                self.sign_out_by_button(info, user.session()).await.map(UiAction::Answer)
+                Box::pin(self.sign_out_by_button(info, user.session())).await.map(UiAction::Answer)
             }
             (Route::UiSettings, Some(_)) if signs_in => Ok(UiAction::Forward(ResponseEdits::Settings)),
             (Route::CookiePage { is_get: true }, Some(_)) if signs_in => {
                 Ok(UiAction::Forward(ResponseEdits::Page(None)))
             }
-            (Route::UiPage, Some(user)) if signs_in && info.is_navigation() => self.sign_in(info, user.session()).await,
+            (Route::UiPage, Some(user)) if signs_in && info.is_navigation() => {
+                Box::pin(self.sign_in(info, user.session())).await
+            }
             (
                 Route::UiPage
                 | Route::UiSettings
