@@ -1,7 +1,6 @@
 //! LiteLLM's admin UI for users who are signed in at the OAuth proxy: signing in to it, signing out, who they are; and what is
 //! added to LiteLLM's answers for it.
 
-pub mod cross_site;
 pub mod html;
 pub mod sign_in;
 mod sign_out;
@@ -15,6 +14,7 @@ use http::{Method, Response, StatusCode};
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::cross_site::CrossSitePolicy;
 use crate::litellm::client::LitellmClient;
 use crate::litellm::credentials::UI_COOKIE;
 use crate::litellm::ui;
@@ -23,7 +23,6 @@ use crate::request_info::{OwnPage, RequestInfo, Route};
 use crate::secret::CookieKey;
 use crate::session::Sessions;
 use crate::session::credential::Credential;
-use cross_site::CrossSitePolicy;
 use sign_in::SignedIn;
 
 const X_FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
@@ -73,7 +72,7 @@ impl AdminUi {
 
     /// Decides by the route. Only a user gets anything but the plain way to LiteLLM. Pages are boxed: they are rare, and every
     /// request's future would have room for them.
-    pub async fn answer(
+    pub async fn decide(
         &self,
         info: &RequestInfo<'_>,
         credential: &Credential,

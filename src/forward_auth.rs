@@ -14,16 +14,18 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use http_body::Body as _;
 
+use crate::authorizer::Authorizer;
 use crate::config::Gateway;
 use crate::http::names::{HeaderTable, Owner};
 use crate::http1::{Exchange, Incoming};
 use crate::identity::peer::Peer;
 use crate::litellm::credentials::X_LITELLM_API_KEY;
-use crate::proxy::access_log::{RequestObserver, RequestRecord};
-use crate::proxy::response::{self, AnswerBody};
+use crate::proxy::answer_body::AnswerBody;
+use crate::proxy::record::{RequestObserver, RequestRecord};
+use crate::proxy::response;
 use crate::proxy::sign_in_redirect::SignInRedirect;
 use crate::proxy::upstream_request::RequestWriter;
-use crate::proxy::{Authorizer, Rescue, cors, rescue};
+use crate::proxy::{Rescue, cors, rescue};
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{Known, RequestInfo};
 use original_request::OriginalRequest;
@@ -140,7 +142,8 @@ impl ForwardAuthTarget {
         question: &Question<'_>,
         record: &mut RequestRecord,
     ) -> Result<Response<Bytes>, Refusal> {
-        info.well_formed()?;
+        // A path of vestibule's own is an unknown one here: the listener for gateways has no pages (`App::new`).
+        info.check()?;
         if cors::is_preflight(info) {
             // The answer would be the gateway's to give: nothing else takes it from here.
             return Err(Refusal::from(Code::CrossSite).about(header::ACCESS_CONTROL_REQUEST_METHOD));

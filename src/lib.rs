@@ -6,13 +6,15 @@
 //!           calling  of the head    speak for users the request  key it goes on
 //! ```
 //!
-//! [`proxy`] shows the whole way. A module uses those of its own rank and below: `cli`, `server`, `proxy`, `forward_auth`,
-//! `admin_ui`; then `identity`, `session`, `refusal`, `request_info`; then the store, `litellm`, `config`; and innermost `http1`,
-//! `http`, `secret`, `telemetry`.
+//! [`proxy`] shows the whole way, and [`authorizer`] the decision. A module uses those of its own rank and below: `cli`,
+//! `server`, `proxy`, `forward_auth`, `admin_ui`; then `authorizer`, `cross_site`, `identity`, `session`, `refusal`,
+//! `request_info`; then the store, `litellm`, `config`; and innermost `http1`, `http`, `secret`, `telemetry`, `diagnostic`.
 
 pub mod admin_ui;
+pub mod authorizer;
 pub mod cli;
 pub mod config;
+pub mod cross_site;
 pub mod diagnostic;
 pub mod forward_auth;
 pub mod http;

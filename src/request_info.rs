@@ -155,7 +155,7 @@ fn slot_of(place: usize) -> u8 {
 // === impl RequestInfo ===
 
 impl<'a> RequestInfo<'a> {
-    /// Reads a request's head. Nothing is judged yet: [`RequestInfo::well_formed`] does that.
+    /// Reads a request's head. Nothing is judged yet: [`RequestInfo::check`] does that.
     pub fn read(parts: &'a Parts, has_body: bool, site: &'a Site) -> Self {
         let mut lines = Vec::with_capacity(parts.headers.len());
         let mut slots = [0; SLOTS];
@@ -225,7 +225,7 @@ impl<'a> RequestInfo<'a> {
 
     /// Refuses what no request may be, whoever sends it: not well formed, with another spelling of a name that decides, gone
     /// round in a circle, for a path of vestibule's that there is not, or for one of LiteLLM's that is closed.
-    pub fn well_formed(&self) -> Result<(), Refusal> {
+    pub fn check(&self) -> Result<(), Refusal> {
         head::check(&head::HeadFields {
             method: self.method,
             uri: self.uri,
@@ -252,13 +252,19 @@ impl<'a> RequestInfo<'a> {
             Err(BadName::Nominated(name)) => return Err(Refusal::from(Code::NominatedHeader).about(name.clone())),
             Err(BadName::Connection) => return Err(Code::NominatedHeader.into()),
         }
-        if self.route == Route::OwnUnknown {
-            return Err(Code::UnknownPath.into());
+        match self.route {
+            Route::OwnUnknown => Err(Code::UnknownPath.into()),
+            Route::Closed => Err(Code::ClosedDoor.into()),
+            Route::Own(_)
+            | Route::SignIn
+            | Route::UiPage
+            | Route::UiSettings
+            | Route::UiSignOut
+            | Route::CookiePage { .. }
+            | Route::Asset
+            | Route::Inference
+            | Route::Other => Ok(()),
         }
-        if self.route == Route::Closed {
-            return Err(Code::ClosedDoor.into());
-        }
-        Ok(())
     }
 
     /// The method.

@@ -7,18 +7,20 @@ use std::path::{Path, PathBuf};
 /// From the edge inwards: a module may use those of its own row and of the rows below.
 const RANKS: [&[&str]; 4] = [
     &["cli", "server", "proxy", "forward_auth", "admin_ui"],
-    &["identity", "session", "refusal", "request_info"],
+    &["authorizer", "cross_site", "identity", "session", "refusal", "request_info"],
     &["store", "litellm", "config"],
     &["http1", "http", "secret", "telemetry", "diagnostic"],
 ];
 
 /// The rooms of a request's way after [`RequestInfo`](crate::request_info::RequestInfo) was made.
-const AFTER_REQUEST_INFO: &[&str] = &["proxy", "forward_auth", "admin_ui", "identity", "session"];
+const AFTER_REQUEST_INFO: &[&str] =
+    &["proxy", "forward_auth", "admin_ui", "authorizer", "cross_site", "identity", "session"];
 /// What looks a header up by name.
-const LOOK_UPS: &[&str] = &[".get(", ".get_all(", ".contains_key(", "exactly_one(", ".entry(header"];
+const LOOK_UPS: &[&str] = &[".get(", ".get_all(", ".contains_key(", ".remove(", "exactly_one(", ".entry(header"];
 /// The files that may, and whose headers they are: never the request's.
 const MAY_LOOK_UP: &[(&str, &str)] = &[
-    ("proxy/upstream_request.rs", "of the request that it writes, and of the cookies that an answer sets"),
+    ("proxy/sign_in_cookies.rs", "of LiteLLM's answer"),
+    ("proxy/upstream_request.rs", "of the request that it writes"),
     ("proxy/upstream_response.rs", "of LiteLLM's answer"),
     ("admin_ui.rs", "of LiteLLM's answer"),
 ];

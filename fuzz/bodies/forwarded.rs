@@ -188,7 +188,7 @@ fn looked_at(headers: &HeaderMap) {
     let is_ascii = headers.get_all(header::CONNECTION).iter().all(|value| value.to_str().is_ok());
     let parts = parts(headers);
     let info = RequestInfo::read(&parts, false, &TABLE.site);
-    match info.well_formed().map_err(|refusal| refusal.code()) {
+    match info.check().map_err(|refusal| refusal.code()) {
         Ok(()) => {
             assert!(!headers.keys().any(is_alias));
             let (nominated, options) = nominated.expect("it was a list");
@@ -209,7 +209,7 @@ fn stripped(headers: &HeaderMap) {
     let parts = parts(headers);
     let info = RequestInfo::read(&parts, false, &TABLE.site);
     // Names that decide in another spelling, or a `Connection` line that is no list, were refused before.
-    if info.well_formed().is_err() {
+    if info.check().is_err() {
         return;
     }
     let left: Vec<_> = info.passing().map(|(name, value, _)| (name, value)).collect();

@@ -155,7 +155,7 @@ impl ExplainArgs {
 
 /// What the proxy would do with the request, up to where it would be sent.
 async fn decide(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Admitted, Refusal> {
-    info.well_formed()?;
+    info.check()?;
     let authorized = app.authorizer.authorize(peer, info).await?;
     let (credential, is_trusted) = (&authorized.credential, authorized.is_trusted);
     let rule = credential.user().and_then(|user| user.principal().mapping.rule());

@@ -5,7 +5,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use super::response::{ALLOW, PREFLIGHT_SECONDS};
-use crate::admin_ui::cross_site::CrossSitePolicy;
+use crate::cross_site::CrossSitePolicy;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::{Known, RequestInfo};
 

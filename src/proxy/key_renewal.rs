@@ -28,15 +28,15 @@ pub(super) fn concerns<'c>(credential: &'c Credential, response: &UpstreamRespon
 }
 
 /// Looks whether LiteLLM's 401 is about the session's key. A request with a body is not sent a second time: the client is
-/// told to.
-pub(super) async fn once(
+/// told to. The second answer is not looked at again.
+pub(super) async fn after_answer(
     sessions: &Sessions,
     info: &RequestInfo<'_>,
     user: &UserCredential,
     response: UpstreamResponse,
 ) -> Result<Renewal, Refusal> {
     let read = upstream_response::read(response, REFUSED_KEY_BYTES_MAX).await?;
-    let is_refused = matches!(read.body(), UpstreamBody::Whole(body) if is_refused_key(body));
+    let is_refused = matches!(read.body(), UpstreamBody::Buffered(body) if is_refused_key(body));
     if !is_refused {
         return Ok(Renewal::Keep(read));
     }

@@ -1,7 +1,7 @@
 //! A websocket after its handshake: its record, and what is held until it ends.
 
-use super::access_log::RequestRecord;
-use super::response::Permits;
+use super::record::RequestRecord;
+use crate::authorizer::Permits;
 use crate::http1::{self, Exchange, Upgrade};
 use crate::telemetry::logs::chain;
 

@@ -4,8 +4,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Uri, Version};
 
+use super::sign_in_cookies::SignInCookies;
 use crate::admin_ui::sign_in;
-use crate::config::CookieName;
 use crate::http::{cookies, forwarded, names, request_id};
 use crate::identity::peer::Peer;
 use crate::litellm::credentials::{self, KEY_PREFIX, UI_COOKIE};
@@ -27,7 +27,7 @@ pub struct RequestWriter {
     /// Path prefixes where Authorization is the far end's.
     pub keep_authorization: Vec<String>,
     /// Cookies that LiteLLM does not get.
-    pub sign_in_cookies: Vec<CookieName>,
+    pub sign_in_cookies: SignInCookies,
     /// `http` or `https`, as users see it.
     pub public_scheme: &'static str,
     /// The Host of a request that came without one.
@@ -175,33 +175,11 @@ impl RequestWriter {
         HeaderValue::try_from(format!("{UI_COOKIE}={}", claims.sign(signature))).ok()
     }
 
-    /// Takes cookies of the OAuth proxy's names out of an answer: LiteLLM has none to set.
-    pub fn keep_sign_in_cookies(&self, headers: &mut HeaderMap) {
-        let is_theirs = |value: &HeaderValue| self.is_sign_in_cookie(cookies::name(value.as_bytes()));
-        if !headers.get_all(header::SET_COOKIE).iter().any(is_theirs) {
-            return;
-        }
-        if let header::Entry::Occupied(entry) = headers.entry(header::SET_COOKIE) {
-            let (name, values) = entry.remove_entry_mult();
-            let kept: Vec<HeaderValue> = values.filter(|value| !is_theirs(value)).collect();
-            for value in kept {
-                headers.append(name.clone(), value);
-            }
-        }
-    }
-
-    fn is_sign_in_cookie(&self, name: &[u8]) -> bool {
-        self.sign_in_cookies.iter().any(|ours| match ours {
-            CookieName::Exact(exact) => name == exact.as_bytes(),
-            CookieName::Prefix(prefix) => name.starts_with(prefix.as_bytes()),
-        })
-    }
-
     /// The cookies without LiteLLM's own and the OAuth proxy's. A line that has none of them passes as it is.
     fn cookies(&self, line: &HeaderValue) -> Option<HeaderValue> {
         let unwanted = |cookie: &[u8]| {
             let name = cookies::name(cookie);
-            credentials::is_ui_cookie(name) || self.is_sign_in_cookie(name)
+            credentials::is_ui_cookie(name) || self.sign_in_cookies.are_named(name)
         };
         let (mut kept, mut is_whole) = (Vec::new(), true);
         for cookie in cookies::parts(line.as_bytes()) {
@@ -255,12 +233,16 @@ fn subprotocols(line: &HeaderValue) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CookieName;
 
     fn writer() -> RequestWriter {
         RequestWriter {
             key_header: None,
             keep_authorization: vec![],
-            sign_in_cookies: vec![CookieName::Prefix("_oauth2_proxy".into()), CookieName::Exact("sid".into())],
+            sign_in_cookies: SignInCookies(vec![
+                CookieName::Prefix("_oauth2_proxy".into()),
+                CookieName::Exact("sid".into()),
+            ]),
             public_scheme: "http",
             upstream_host: HeaderValue::from_static("localhost"),
             root_path: String::new(),
@@ -302,13 +284,6 @@ mod tests {
             let line = HeaderValue::from_bytes(odd).unwrap();
             assert_eq!(writer().cookies(&line).unwrap(), "a=1");
         }
-        let mut answer = HeaderMap::new();
-        for value in ["_oauth2_proxy=evil; Path=/", "a=1", "sid=x", "token=t"] {
-            answer.append(header::SET_COOKIE, HeaderValue::from_static(value));
-        }
-        writer().keep_sign_in_cookies(&mut answer);
-        let left: Vec<_> = answer.get_all(header::SET_COOKIE).iter().collect();
-        assert_eq!(left, ["a=1", "token=t"]);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! LiteLLM's answer as the client gets it.
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use super::upstream_request::RequestWriter;
+use super::sign_in_cookies::SignInCookies;
 use crate::admin_ui::{AdminUi, ResponseEdits};
+use crate::http::names::HeaderTable;
 use crate::http::request_id;
 use crate::http1::ResponseBody;
 use crate::refusal::{self, Code, Refusal};
@@ -24,7 +25,7 @@ pub(super) enum UpstreamBody {
     /// It goes on as it comes.
     Streamed(Box<ResponseBody>),
     /// It has been read already.
-    Whole(Bytes),
+    Buffered(Bytes),
 }
 
 /// Reads an answer's body where it is at most this long.
@@ -33,34 +34,38 @@ pub(super) async fn read(response: UpstreamResponse, bytes_max: u64) -> Result<U
     let body = match body {
         UpstreamBody::Streamed(body) if body.size_hint().exact().is_some_and(|length| length <= bytes_max) => {
             let read = body.collect().await.map_err(|error| Refusal::from(Code::UpstreamFailed).because(error))?;
-            UpstreamBody::Whole(read.to_bytes())
+            UpstreamBody::Buffered(read.to_bytes())
         }
-        other @ (UpstreamBody::Streamed(_) | UpstreamBody::Whole(_)) => other,
+        other @ (UpstreamBody::Streamed(_) | UpstreamBody::Buffered(_)) => other,
     };
     Ok(Response::from_parts(head, body))
 }
 
-/// The answer's head as vestibule gives it: in its own version (RFC 9110 2.5), without what is the upstream connection's, with
-/// what the admin UI adds.
+/// The answer's head as vestibule gives it: in its own version (RFC 9110 2.5), stripped, with what the admin UI adds.
 pub(super) fn write_head<B>(
     info: &RequestInfo<'_>,
-    writer: &RequestWriter,
+    sign_in_cookies: &SignInCookies,
     admin_ui: &AdminUi,
     edits: ResponseEdits,
     response: &mut Response<B>,
 ) {
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
-    info.site().headers().strip_answer(headers);
-    writer.keep_sign_in_cookies(headers);
+    strip(headers, info.site().headers(), sign_in_cookies);
+    headers.insert(request_id::NAME, info.request_id().clone());
+    edits.headers(admin_ui, headers);
+}
+
+/// Takes out of a response, interim or final, what LiteLLM has no say in: its connection, names that say who the user is and
+/// keys, the OAuth proxy's cookies, which sites may read it, and refusals of vestibule's.
+pub(super) fn strip(headers: &mut HeaderMap, table: &HeaderTable, sign_in_cookies: &SignInCookies) {
+    table.strip_answer(headers);
+    sign_in_cookies.strip_from_answer(headers);
     // LiteLLM allows every site to read every answer.
     if headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some() {
         headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
     }
-    // Only vestibule refuses in this header.
     headers.remove(refusal::HEADER);
-    headers.insert(request_id::NAME, info.request_id().clone());
-    edits.headers(admin_ui, headers);
 }
 
 /// An answer whose body is written anew, where it is small and what it was known as.
@@ -73,7 +78,7 @@ pub(super) async fn rewritten(
         return Ok(response);
     }
     let mut response = read(response, REWRITTEN_BYTES_MAX).await?;
-    if let UpstreamBody::Whole(body) = response.body_mut() {
+    if let UpstreamBody::Buffered(body) = response.body_mut() {
         if let Some(anew) = edits.body(admin_ui, body) {
             *body = Bytes::from(anew);
         }

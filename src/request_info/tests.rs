@@ -10,7 +10,7 @@ fn read<T>(lines: &[(&'static str, &str)], ask: impl FnOnce(&RequestInfo<'_>) ->
 }
 
 fn code(lines: &[(&'static str, &str)]) -> Option<Code> {
-    read(lines, |info| info.well_formed().err().map(|refusal| refusal.code()))
+    read(lines, |info| info.check().err().map(|refusal| refusal.code()))
 }
 
 const HOST: (&str, &str) = ("host", "a");

@@ -7,8 +7,10 @@ use http::HeaderValue;
 use tokio::runtime;
 
 use crate::admin_ui::AdminUi;
-use crate::admin_ui::cross_site::CrossSitePolicy;
+use crate::authorizer::Authorizer;
+use crate::authorizer::in_flight::InFlightLimit;
 use crate::config::{Config, ForwardAuth, Gateway, IdentitySource, PublicUrl, TrustRules, UpstreamUrl};
+use crate::cross_site::CrossSitePolicy;
 use crate::forward_auth::unstripped::UnstrippedHeaders;
 use crate::forward_auth::{ForwardAuthTarget, to_remove};
 use crate::identity::read::IdentityReader;
@@ -17,11 +19,11 @@ use crate::identity::source::AssertionSource;
 use crate::identity::trust::PeerTrust;
 use crate::identity::{Identification, PrincipalCache};
 use crate::litellm::routes;
-use crate::proxy::access_log::RequestObserver;
-use crate::proxy::limits::InFlightLimit;
+use crate::proxy::Rescue;
+use crate::proxy::record::RequestObserver;
+use crate::proxy::sign_in_cookies::SignInCookies;
 use crate::proxy::sign_in_redirect::SignInRedirect;
 use crate::proxy::upstream_request::RequestWriter;
-use crate::proxy::{Authorizer, Rescue};
 use crate::refusal::audit::{DenialAudit, denial_audit, write_denials};
 use crate::request_info::{Routes, Site, own_prefixes};
 use crate::secret::CookieKey;
@@ -190,7 +192,7 @@ fn request_writer(config: &Config) -> RequestWriter {
     RequestWriter {
         key_header: litellm.key_header.clone(),
         keep_authorization: litellm.keep_authorization.clone(),
-        sign_in_cookies: config.sign_in_cookies.clone(),
+        sign_in_cookies: SignInCookies(config.sign_in_cookies.clone()),
         public_scheme: public_url.as_ref().map_or("http", PublicUrl::scheme),
         upstream_host: upstream_host(&litellm.url),
         root_path: litellm.root_path.clone(),

@@ -23,7 +23,7 @@ use crate::http1::{
 };
 use crate::identity::peer::Peer;
 use crate::proxy::Proxy;
-use crate::proxy::response::AnswerBody;
+use crate::proxy::answer_body::AnswerBody;
 use crate::telemetry::logs::chain;
 use crate::telemetry::metrics::Metrics;
 

@@ -114,7 +114,7 @@ impl RequestRecord {
     }
 
     /// vestibule answers by itself.
-    pub fn answered(&mut self, status: StatusCode) {
+    pub fn answered_here(&mut self, status: StatusCode) {
         self.status = Some(status);
         if self.refusal.is_none() {
             self.outcome = Outcome::Answered;
