@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use vestibule::config::{ConfigSource, load};
 use vestibule::http1::testing::{RequestGuard, RequestKind, ResponseGuard};
 use vestibule::request_info::RequestInfo;
-use vestibule::server::app::proxy_site;
+use vestibule::server::app::proxy_rules;
 
 const ROUNDS: u32 = 200;
 const TURNS: u32 = 2000;
@@ -68,7 +68,7 @@ fn measure(name: &str, mut turn: impl FnMut()) -> f64 {
 fn main() {
     let source = ConfigSource { text: Some(CONFIG.to_owned()), ..ConfigSource::default() };
     let (config, _) = load(&source).expect("the configuration is right");
-    let site = proxy_site(&config);
+    let rules = proxy_rules(&config);
     let mut bytes = String::from("GET /v1/chat/completions HTTP/1.1\r\n");
     let mut request = Request::builder().uri("/v1/chat/completions");
     for (name, value) in fields() {
@@ -84,7 +84,7 @@ fn main() {
             black_box(guard.scan(black_box(bytes.as_bytes()), 0));
         }),
         measure("the request's head", || {
-            black_box(RequestInfo::read(black_box(&head), false, &site).check().is_ok());
+            black_box(RequestInfo::read(black_box(&head), false, &rules).check().is_ok());
         }),
         measure("the answer's bytes", || {
             let mut guard = ResponseGuard::new(65_536, 100);

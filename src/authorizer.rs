@@ -11,7 +11,7 @@ use crate::identity::Identification;
 use crate::identity::peer::Peer;
 use crate::identity::trust::PeerTrust;
 use crate::refusal::Refusal;
-use crate::request_info::{RequestInfo, Site};
+use crate::request_info::{ListenerRules, RequestInfo};
 use crate::session::credential::{Credential, SessionPolicy};
 use crate::session::{InFlight, Sessions};
 use in_flight::InFlightLimit;
@@ -19,7 +19,7 @@ use in_flight::InFlightLimit;
 /// What decides over the requests of one listener.
 pub struct Authorizer {
     /// What is the same for all of them.
-    pub site: Site,
+    pub rules: ListenerRules,
     /// Which peers' word counts.
     pub trust: PeerTrust,
     /// Where requests may come from.

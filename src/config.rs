@@ -601,7 +601,7 @@ pub struct SessionRules {
 #[derive(Debug, Clone)]
 pub struct Litellm {
     /// Where it listens.
-    pub url: UpstreamUrl,
+    pub url: UpstreamAddress,
     /// Its database.
     pub database_url: SecretString,
     /// The schema of its tables.
@@ -631,7 +631,7 @@ impl Litellm {
 }
 
 /// An address of LiteLLM.
-pub use crate::http1::Target as UpstreamUrl;
+pub use crate::http1::UpstreamAddress;
 
 /// Postgres, apart from its address.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -79,8 +79,8 @@ impl ForwardAuthTarget {
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let (parts, body) = request.into_parts();
-        // No body of the question's is read: the answer to it is not about one.
-        let asked = RequestInfo::read(&parts, false, &self.authorizer.site);
+        // `false`: the question's body is never read.
+        let asked = RequestInfo::read(&parts, false, &self.authorizer.rules);
         let is_head = *asked.method() == Method::HEAD;
         let mut response = match self.question(peer, exchange, &asked) {
             Ok((gateway, unstripped, rest)) => match OriginalRequest::read(gateway, &asked, rest) {
@@ -113,6 +113,7 @@ impl ForwardAuthTarget {
         if let Some(malformed) = exchange.malformed() {
             return Err(malformed.into());
         }
+        // Here already, so that a stranger learns nothing; `authorize` checks again, for its own proof.
         self.authorizer.trust.check(peer, asked)?;
         // Only the plain spelling is an endpoint.
         let below = asked.target().strip_prefix(self.own_prefix.as_str()).and_then(|rest| rest.strip_prefix(ENDPOINT));
@@ -153,7 +154,8 @@ impl ForwardAuthTarget {
         record.authorized(&authorized.credential);
         let mut response = Response::new(Bytes::new());
         let headers: &mut HeaderMap = response.headers_mut();
-        // Without a key it would be a yes with the client's own.
+        // Gateways drop `Upgrade` from a question, so a websocket is known by its key. Without a key of vestibule's it would be a
+        // yes with the client's own.
         if !self.writer.inject_key(info, &authorized.credential, info.has(Known::SecWebsocketKey), headers) {
             return Err(Code::NoIdentity.into());
         }

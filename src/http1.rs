@@ -37,7 +37,8 @@ use std::sync::Arc;
 use http::header::{HeaderMap, HeaderName};
 
 pub use client::{
-    Client, ClientCounters, ClientError, ClientLimits, RequestBody, ResponseBody, ResponseError, Target, on_interim,
+    Client, ClientCounters, ClientError, ClientLimits, RequestBody, ResponseBody, ResponseError, UpstreamAddress,
+    on_interim,
 };
 pub use exchange::Exchange;
 pub use guard::{Malformed, TARGET_BYTES_MAX};

@@ -1,7 +1,7 @@
 //! Who sends a request: the peer that holds the socket, whether its word counts, and the user that it speaks for.
 //!
 //! ```text
-//! Peer ─► TrustedProxy ─► IdentityValues ─► Principal
+//! Peer ─► TrustedPeer ─► IdentityValues ─► Principal
 //! who is   may it speak    what is said      who the user is,
 //! calling? for others?     of the user       and what the rules give
 //! ```
@@ -26,7 +26,7 @@ use crate::refusal::{Code, Refusal};
 use crate::request_info::RequestInfo;
 pub use cache::{Principal, PrincipalCache};
 use source::AssertionSource;
-use trust::TrustedProxy;
+use trust::TrustedPeer;
 
 /// Reads who sends a request, by the configuration of one listener.
 #[derive(Clone)]
@@ -41,13 +41,13 @@ pub enum Requester {
     /// A user, as a trusted proxy says.
     User(Arc<Principal>),
     /// A client with a key of its own, which LiteLLM judges.
-    OwnKey(OwnKey),
+    ClientKey(ClientKey),
     /// A request to a path that needs no identity.
     Public(Public),
 }
 
 /// A client's own key: the only credential of a request without an identity, beginning with `sk-`.
-pub struct OwnKey(KeyHeaders);
+pub struct ClientKey(KeyHeaders);
 
 /// The proof that a path needs no identity.
 pub struct Public(());
@@ -63,7 +63,7 @@ impl Identification {
     /// Who sends the request. `trusted` is the listener's word on the peer, or why its word does not count.
     pub async fn read(
         &self,
-        trusted: Result<TrustedProxy, Refusal>,
+        trusted: Result<TrustedPeer, Refusal>,
         info: &RequestInfo<'_>,
     ) -> Result<Requester, Refusal> {
         if info.is_public() {
@@ -72,13 +72,13 @@ impl Identification {
         let answer = self.source.ask(trusted.as_ref().ok(), info).await?;
         let said = match &answer {
             None => info.identity_values(),
-            Some(headers) => info.site().identity_values(headers),
+            Some(headers) => info.rules().identity_values(headers),
         };
         let unauthenticated = |trusted| self.source.unauthenticated(trusted, answer.as_ref());
         if !said.is_asserted() {
             return match self.client_keys {
-                ClientKeys::Pass => match OwnKey::take(info.credentials()) {
-                    Ok(own) => Ok(Requester::OwnKey(own)),
+                ClientKeys::Pass => match ClientKey::take(info.credentials()) {
+                    Ok(own) => Ok(Requester::ClientKey(own)),
                     Err(refusal) if refusal.code() == Code::NoIdentity => Err(unauthenticated(trusted)),
                     Err(refusal) => Err(refusal),
                 },
@@ -94,9 +94,9 @@ impl Identification {
     }
 }
 
-// === impl OwnKey ===
+// === impl ClientKey ===
 
-impl OwnKey {
+impl ClientKey {
     /// Takes the one key of a request that asserts no user: one header line of all that LiteLLM reads. Without any there is no
     /// identity.
     fn take<'a>(mut lines: impl Iterator<Item = &'a HeaderValue>) -> Result<Self, Refusal> {
@@ -121,7 +121,7 @@ mod tests {
     fn an_own_key_is_the_only_credential_there_is() {
         let take = |lines: &[&'static str]| {
             let lines: Vec<_> = lines.iter().map(|line| HeaderValue::from_static(line)).collect();
-            OwnKey::take(lines.iter()).is_ok()
+            ClientKey::take(lines.iter()).is_ok()
         };
         assert!(take(&["Bearer sk-1"]) && take(&["sk-1"]));
         assert!(!take(&[]) && !take(&["Bearer eyJ"]));

@@ -1,7 +1,7 @@
 //! vestibule: a forward-auth sidecar between an OAuth proxy and LiteLLM.
 //!
 //! ```text
-//! socket ─► Peer ─► RequestInfo ─► TrustedProxy ─► Requester ─► Credential ─► LiteLLM
+//! socket ─► Peer ─► RequestInfo ─► TrustedPeer ─► Requester ─► Credential ─► LiteLLM
 //!           who is   what is true   may the peer    who sends    with which
 //!           calling  of the head    speak for users the request  key it goes on
 //! ```

@@ -82,7 +82,7 @@ impl Proxy {
     ) -> Response<AnswerBody> {
         let upgrade = Upgrade::of_request(&mut request);
         let (parts, body) = request.into_parts();
-        let info = RequestInfo::read(&parts, !body.is_end_stream(), &self.authorizer.site);
+        let info = RequestInfo::read(&parts, !body.is_end_stream(), &self.authorizer.rules);
         let mut record = self.observer.begin(peer, &info);
         let mut response = match self.handle(peer, exchange, &info, body, upgrade, &mut record).await {
             Ok(answer) => self.finish(answer, &info, exchange, record),
@@ -185,7 +185,7 @@ impl Proxy {
         }
         if out.info.version() == Version::HTTP_11 {
             let (exchange, writer) = (exchange.clone(), self.writer.clone());
-            let table = self.authorizer.site.headers().clone();
+            let table = self.authorizer.rules.headers().clone();
             http1::on_interim(&mut request, move |status, fields| {
                 let mut interim = fields.clone();
                 upstream_response::strip(&mut interim, &table, &writer.sign_in_cookies);

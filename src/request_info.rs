@@ -1,7 +1,7 @@
 //! What is true of a request, found out once.
 //!
-//! [`RequestInfo::read`] walks over the headers once and reads the path once; every later step asks this value. After it no
-//! step looks up a header by name or a path by prefix, so no two steps can read the same fact differently.
+//! [`RequestInfo::read`] walks over the headers once and finds the path's route once; every later step asks this value. After it
+//! no step looks up a header of the request by name, so no two steps can read the same fact differently.
 
 mod known;
 mod route;
@@ -24,19 +24,19 @@ pub use route::{OwnPage, Route, Routes, own_prefixes};
 
 /// As many attributes as there are.
 pub const ATTRIBUTES_MAX: usize = Attribute::ALL.len();
-/// Slots: headers with a meaning of their own, the attributes that are read, and the proofs of the two listeners.
-const SLOTS: usize = Known::COUNT + ATTRIBUTES_MAX + PROOFS_MAX;
+/// Columns: headers with a meaning of their own, the attributes that are read, and the proofs of the two listeners.
+const COLUMNS: usize = Known::COUNT + ATTRIBUTES_MAX + PROOFS_MAX;
 const PROOFS_MAX: usize = 2;
-/// In a slot: the header was there more than once.
+/// In a column: the header was there more than once.
 const REPEATED: u16 = 1 << 15;
 
 /// What is the same for all requests of one listener.
 #[derive(Debug)]
-pub struct Site {
+pub struct ListenerRules {
     headers: Arc<HeaderTable>,
-    /// The proofs' names, in the order of their slots.
+    /// The proofs' names, in the order of their columns.
     proofs: Vec<HeaderName>,
-    /// The names of the attributes that are read, in the order of their slots.
+    /// The names of the attributes that are read, in the order of their columns.
     attributes: Vec<HeaderName>,
     /// The paths that mean something here.
     pub routes: Routes,
@@ -47,7 +47,7 @@ pub struct Site {
 /// What is true of one request. Only [`RequestInfo::read`] makes it.
 #[derive(Debug)]
 pub struct RequestInfo<'a> {
-    site: &'a Site,
+    rules: &'a ListenerRules,
     method: &'a Method,
     uri: &'a Uri,
     version: Version,
@@ -57,19 +57,19 @@ pub struct RequestInfo<'a> {
     request_id: HeaderValue,
     /// Every header, in the order it came.
     lines: Vec<HeaderLine<'a>>,
-    /// For each slot the place in `lines` of its first header, counted from 1, and whether there are more; 0 = none.
-    slots: [u16; SLOTS],
+    /// For each column the place in `lines` of its first header, counted from 1, and whether there are more; 0 = none.
+    columns: [u16; COLUMNS],
     /// What `Connection` nominates, or why the names can't be taken.
     nominated: Result<Vec<HeaderName>, BadName>,
 }
 
-/// One header line, sorted.
+/// One header line, class.
 #[derive(Debug, Clone, Copy)]
 struct HeaderLine<'a> {
     name: &'a HeaderName,
     value: &'a HeaderValue,
     owner: Option<Owner>,
-    slot: u8,
+    column: u8,
 }
 
 /// The values of the headers that say who the user is, in the order of the attributes that are read.
@@ -79,11 +79,11 @@ pub struct IdentityValues<'a> {
     is_repeated: [bool; ATTRIBUTES_MAX],
 }
 
-const NO_SLOT: u8 = u8::MAX;
+const NO_COLUMN: u8 = u8::MAX;
 
-// === impl Site ===
+// === impl ListenerRules ===
 
-impl Site {
+impl ListenerRules {
     /// Puts the table of names together, identity first: the first owner of a name stays.
     pub fn new<'c>(
         identity: &IdentityRules,
@@ -95,14 +95,14 @@ impl Site {
         let mut headers = HeaderTable::default();
         let attributes: Vec<_> = identity.reads.values().map(|rule| rule.name.clone()).collect();
         let mut proof_names: Vec<HeaderName> = Vec::new();
-        for (slot, name) in (Known::COUNT..).zip(&attributes) {
+        for (column, name) in (Known::COUNT..).zip(&attributes) {
             headers.own(name.clone(), Owner::Identity);
-            headers.observe(name, slot_of(slot));
+            headers.observe(name, column_of(column));
         }
         for proof in proofs {
             if !proof_names.contains(&proof.name) {
                 headers.own(proof.name.clone(), Owner::Proof);
-                headers.observe(&proof.name, slot_of(Known::COUNT + ATTRIBUTES_MAX + proof_names.len()));
+                headers.observe(&proof.name, column_of(Known::COUNT + ATTRIBUTES_MAX + proof_names.len()));
                 proof_names.push(proof.name.clone());
             }
         }
@@ -118,7 +118,7 @@ impl Site {
         }
         headers.own_message_twins();
         for known in Known::ALL {
-            headers.observe(&known.name(), slot_of(*known as usize));
+            headers.observe(&known.name(), column_of(*known as usize));
         }
         Self { headers: Arc::new(headers), proofs: proof_names, attributes, routes, target_bytes }
     }
@@ -147,49 +147,49 @@ impl Site {
     }
 }
 
-/// Slots are fewer than a byte counts.
-fn slot_of(place: usize) -> u8 {
-    u8::try_from(place).unwrap_or(NO_SLOT)
+/// Columns are fewer than a byte counts.
+fn column_of(place: usize) -> u8 {
+    u8::try_from(place).unwrap_or(NO_COLUMN)
 }
 
 // === impl RequestInfo ===
 
 impl<'a> RequestInfo<'a> {
     /// Reads a request's head. Nothing is judged yet: [`RequestInfo::check`] does that.
-    pub fn read(parts: &'a Parts, has_body: bool, site: &'a Site) -> Self {
+    pub fn read(parts: &'a Parts, has_body: bool, rules: &'a ListenerRules) -> Self {
         let mut lines = Vec::with_capacity(parts.headers.len());
-        let mut slots = [0; SLOTS];
+        let mut columns = [0; COLUMNS];
         let mut twin = None;
         for (name, value) in &parts.headers {
-            let sorted = site.headers.sort(name);
-            if HeaderTable::is_refused_twin(sorted) && twin.is_none() {
+            let class = rules.headers.classify(name);
+            if HeaderTable::is_refused_twin(class) && twin.is_none() {
                 twin = Some(name);
             }
-            let slot = sorted.slot.unwrap_or(NO_SLOT);
-            if let Some(first) = slots.get_mut(usize::from(slot)) {
+            let column = class.column.unwrap_or(NO_COLUMN);
+            if let Some(first) = columns.get_mut(usize::from(column)) {
                 // The limit of header fields is far below.
                 let place = u16::try_from(lines.len() + 1).unwrap_or(REPEATED) & !REPEATED;
                 *first = if *first == 0 { place } else { *first | REPEATED };
             }
-            lines.push(HeaderLine { name, value, owner: sorted.owner, slot });
+            lines.push(HeaderLine { name, value, owner: class.owner, column });
         }
         let mut info = Self {
-            site,
+            rules,
             method: &parts.method,
             uri: &parts.uri,
             version: parts.version,
             has_body,
-            route: site.routes.route(&parts.method, parts.uri.path()),
-            is_public: site.routes.is_public(parts.uri.path()),
+            route: rules.routes.route(&parts.method, parts.uri.path()),
+            is_public: rules.routes.is_public(parts.uri.path()),
             request_id: HeaderValue::from_static(""),
             lines,
-            slots,
+            columns,
             nominated: Ok(Vec::new()),
         };
         info.request_id = request_id::take_or_make(info.one(Known::RequestId));
         info.nominated = match twin {
             Some(name) => Err(BadName::Aliased(name.clone())),
-            None => site.headers.nominated(info.all(Known::Connection)),
+            None => rules.headers.nominated(info.all(Known::Connection)),
         };
         info
     }
@@ -201,26 +201,27 @@ impl<'a> RequestInfo<'a> {
     where
         'a: 'b,
     {
-        let Self { site, has_body, request_id, mut lines, mut slots, nominated, .. } = self;
+        let Self { rules, has_body, request_id, mut lines, mut columns, nominated, .. } = self;
         if let Some(host) = description.iter().copied().find(|known| known.names_host()) {
-            let from = slots.get(host as usize).copied().unwrap_or_default();
-            if let Some(to) = slots.get_mut(Known::Host as usize) {
+            let from = columns.get(host as usize).copied().unwrap_or_default();
+            if let Some(to) = columns.get_mut(Known::Host as usize) {
                 *to = from;
             }
         }
-        // A client's own word for where the request came is nothing to go by.
+        // The gateway's own headers say nothing of the client, and an `X-Forwarded-Host` that this gateway did not set is the
+        // client's: both are hidden from later steps.
         for known in description.iter().copied().chain([Known::ForwardedHost]) {
-            if let Some(slot) = slots.get_mut(known as usize) {
-                *slot = 0;
+            if let Some(column) = columns.get_mut(known as usize) {
+                *column = 0;
             }
-            for line in lines.iter_mut().filter(|line| line.slot == known as u8) {
-                (line.owner, line.slot) = (Some(Owner::Ours), NO_SLOT);
+            for line in lines.iter_mut().filter(|line| line.column == known as u8) {
+                (line.owner, line.column) = (Some(Owner::Ours), NO_COLUMN);
             }
         }
-        let (route, is_public) = (site.routes.route(method, uri.path()), site.routes.is_public(uri.path()));
+        let (route, is_public) = (rules.routes.route(method, uri.path()), rules.routes.is_public(uri.path()));
         // HTTP/1.1 must have a Host, 1.0 may have one; a gateway asks about either.
         let version = Version::HTTP_11;
-        RequestInfo { site, method, uri, version, has_body, route, is_public, request_id, lines, slots, nominated }
+        RequestInfo { rules, method, uri, version, has_body, route, is_public, request_id, lines, columns, nominated }
     }
 
     /// Refuses what no request may be, whoever sends it: not well formed, with another spelling of a name that decides, gone
@@ -232,7 +233,7 @@ impl<'a> RequestInfo<'a> {
             version: self.version,
             host: self.one(Known::Host).map(|host| host.map(HeaderValue::as_bytes)),
             expectation: self.one(Known::Expect),
-            target_bytes: self.site.target_bytes,
+            target_bytes: self.rules.target_bytes,
         })
         .map_err(|bad| {
             Refusal::from(match bad {
@@ -313,8 +314,8 @@ impl<'a> RequestInfo<'a> {
     }
 
     /// What is the same for all requests of the listener.
-    pub fn site(&self) -> &'a Site {
-        self.site
+    pub fn rules(&self) -> &'a ListenerRules {
+        self.rules
     }
 
     /// The request's own id where it is plain, else a new one.
@@ -324,12 +325,12 @@ impl<'a> RequestInfo<'a> {
 
     /// The first value of a header, empty or not.
     pub fn first(&self, known: Known) -> Option<&'a HeaderValue> {
-        self.in_slot(known as usize).map(|line| line.value)
+        self.in_column(known as usize).map(|line| line.value)
     }
 
     /// Whether a header is there, empty or not.
     pub fn has(&self, known: Known) -> bool {
-        self.in_slot(known as usize).is_some()
+        self.in_column(known as usize).is_some()
     }
 
     /// The one value of a header. Empty counts as absent.
@@ -339,15 +340,15 @@ impl<'a> RequestInfo<'a> {
 
     /// All values of a header, in the order they came.
     pub fn all(&self, known: Known) -> impl Iterator<Item = &'a HeaderValue> + '_ {
-        let slot = self.slots.get(known as usize).copied().unwrap_or_default();
-        let more = if slot & REPEATED == 0 { 0 } else { self.lines.len() };
-        let rest = self.lines.iter().take(more).filter(move |line| line.slot == known as u8).skip(1);
-        self.in_slot(known as usize).into_iter().chain(rest).map(|line| line.value)
+        let column = self.columns.get(known as usize).copied().unwrap_or_default();
+        let more = if column & REPEATED == 0 { 0 } else { self.lines.len() };
+        let rest = self.lines.iter().take(more).filter(move |line| line.column == known as u8).skip(1);
+        self.in_column(known as usize).into_iter().chain(rest).map(|line| line.value)
     }
 
     /// The one value of a proof.
     pub fn proof(&self, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
-        let Some(at) = self.site.proofs.iter().position(|proof| proof == name) else {
+        let Some(at) = self.rules.proofs.iter().position(|proof| proof == name) else {
             // Without a proof the peer is refused.
             debug_assert!(false, "the table was not told of this proof");
             return Ok(None);
@@ -358,9 +359,9 @@ impl<'a> RequestInfo<'a> {
     /// What the headers say of who the user is, true or not.
     pub fn identity_values(&self) -> IdentityValues<'a> {
         let mut found = IdentityValues::NONE;
-        for at in 0..self.site.attributes.len() {
-            let slot = Known::COUNT + at;
-            found.set(at, self.in_slot(slot).map(|line| line.value), self.is_repeated(slot));
+        for at in 0..self.rules.attributes.len() {
+            let column = Known::COUNT + at;
+            found.set(at, self.in_column(column).map(|line| line.value), self.is_repeated(column));
         }
         found
     }
@@ -376,13 +377,13 @@ impl<'a> RequestInfo<'a> {
     }
 
     /// The headers that go on as they came: neither owned in any spelling nor nominated by `Connection`, in their order. With
-    /// each its slot, where its value has to be looked into.
+    /// each its column, where its value has to be looked into.
     pub fn passing(&self) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue, Option<Known>)> + '_ {
         let nominated = self.nominated.as_deref().unwrap_or_default();
         self.lines
             .iter()
             .filter(move |line| line.owner.is_none() && (nominated.is_empty() || !nominated.contains(line.name)))
-            .map(|line| (line.name, line.value, Known::in_slot(line.slot)))
+            .map(|line| (line.name, line.value, Known::in_column(line.column)))
     }
 
     /// How many headers came.
@@ -429,20 +430,20 @@ impl<'a> RequestInfo<'a> {
         !is_ahead && self.first(Known::SecFetchDest).map_or_else(|| self.wants_html(), |dest| dest == "document")
     }
 
-    fn in_slot(&self, slot: usize) -> Option<&HeaderLine<'a>> {
-        let place = self.slots.get(slot).copied().unwrap_or_default() & !REPEATED;
+    fn in_column(&self, column: usize) -> Option<&HeaderLine<'a>> {
+        let place = self.columns.get(column).copied().unwrap_or_default() & !REPEATED;
         self.lines.get(usize::from(place).checked_sub(1)?)
     }
 
-    fn is_repeated(&self, slot: usize) -> bool {
-        self.slots.get(slot).is_some_and(|slot| slot & REPEATED != 0)
+    fn is_repeated(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|column| column & REPEATED != 0)
     }
 
-    fn one_in(&self, slot: usize) -> Result<Option<&'a HeaderValue>, Repeated> {
-        if self.is_repeated(slot) {
+    fn one_in(&self, column: usize) -> Result<Option<&'a HeaderValue>, Repeated> {
+        if self.is_repeated(column) {
             return Err(Repeated);
         }
-        Ok(self.in_slot(slot).map(|line| line.value).filter(|value| !value.is_empty()))
+        Ok(self.in_column(column).map(|line| line.value).filter(|value| !value.is_empty()))
     }
 }
 

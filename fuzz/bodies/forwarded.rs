@@ -13,7 +13,7 @@ use vestibule::http::names::{self, Owner};
 use vestibule::http::{forwarded, hop, request_id};
 use vestibule::litellm::credentials;
 use vestibule::refusal::{self, Code};
-use vestibule::request_info::{RequestInfo, Routes, Site};
+use vestibule::request_info::{ListenerRules, RequestInfo, Routes};
 
 use super::lines;
 
@@ -41,7 +41,7 @@ const OPTIONS_MAX: usize = 32;
 
 /// The table under test, and the same rules written down plainly: by folded name, the name itself and its first owner.
 struct Table {
-    site: Site,
+    site: ListenerRules,
     plain: HashMap<String, (String, Owner)>,
 }
 
@@ -82,7 +82,7 @@ impl Table {
         for (name, owner) in names {
             plain.entry(fold(&name)).or_insert((name, owner));
         }
-        let site = Site::new(&identity, &trust.secret_header, &litellm, Routes::default(), 8192);
+        let site = ListenerRules::new(&identity, &trust.secret_header, &litellm, Routes::default(), 8192);
         Self { site, plain }
     }
 

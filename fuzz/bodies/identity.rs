@@ -18,7 +18,7 @@ use vestibule::identity::peer::Peer;
 use vestibule::identity::read::IdentityReader;
 use vestibule::identity::trust::PeerTrust;
 use vestibule::refusal::Code;
-use vestibule::request_info::{IdentityValues, RequestInfo, Routes, Site};
+use vestibule::request_info::{IdentityValues, ListenerRules, RequestInfo, Routes};
 use vestibule::store::UserProfile;
 
 use super::lines;
@@ -177,14 +177,14 @@ impl Setup {
     }
 
     fn said(self, headers: &HeaderMap, ask: impl FnOnce(&IdentityValues<'_>)) {
-        let site = Site::new(&self.rules(), None, &LITELLM, Routes::default(), 8192);
+        let site = ListenerRules::new(&self.rules(), None, &LITELLM, Routes::default(), 8192);
         ask(&site.identity_values(headers));
     }
 
     fn person(self, headers: &HeaderMap) -> Result<UserProfile, Code> {
         let rules = TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
         let (trust, peer) = (PeerTrust::new(rules, false), Peer::Unix { uid: 1 });
-        let site = Site::new(&self.rules(), None, &LITELLM, Routes::default(), 8192);
+        let site = ListenerRules::new(&self.rules(), None, &LITELLM, Routes::default(), 8192);
         let mut parts = Request::new(()).into_parts().0;
         parts.headers = headers.clone();
         let info = RequestInfo::read(&parts, false, &site);

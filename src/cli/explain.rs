@@ -22,7 +22,7 @@ use crate::identity::peer::Peer;
 use crate::proxy::upstream_request::Outgoing;
 use crate::refusal::Refusal;
 use crate::request_info::RequestInfo;
-use crate::server::app::{App, StoreHandle, proxy_site};
+use crate::server::app::{App, StoreHandle, proxy_rules};
 use crate::server::process;
 use dry_run::DryRunStore;
 use report::{Admitted, ExplainReport};
@@ -84,12 +84,12 @@ impl ExplainArgs {
         let config = Arc::new(config);
         let peer = self.peer(&config)?;
         let (head, given) = self.head(&config)?;
-        let stages = Stages::of(&config, file, &peer, &RequestInfo::read(&head, false, &proxy_site(&config)));
+        let stages = Stages::of(&config, file, &peer, &RequestInfo::read(&head, false, &proxy_rules(&config)));
         runtime()?.block_on(async {
             let dry_run = Arc::new(DryRunStore { config: config.clone(), planned: OnceLock::new() });
             let store = StoreHandle::of(dry_run.clone(), &config, Arc::default());
             let app = App::new(config, &store, None);
-            let info = RequestInfo::read(&head, false, &app.authorizer.site);
+            let info = RequestInfo::read(&head, false, &app.authorizer.rules);
             let decision = decide(&app, &peer, &info).await;
             let planned = dry_run.planned.get().cloned();
             Ok(ExplainReport { stages, head, given, planned, decision })
@@ -161,5 +161,5 @@ async fn decide(app: &App, peer: &Peer, info: &RequestInfo<'_>) -> Result<Admitt
     let rule = credential.user().and_then(|user| user.principal().mapping.rule());
     let write = || app.writer.write(Outgoing { info, credential, is_trusted, peer }, ());
     let sent = info.route().is_forwarded().then(write).transpose()?;
-    Ok(Admitted { passage: credential.as_str(), rule, sent: sent.map(|request| request.into_parts().0) })
+    Ok(Admitted { passage: credential.passage(), rule, sent: sent.map(|request| request.into_parts().0) })
 }

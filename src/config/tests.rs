@@ -108,7 +108,7 @@ fn an_address_from_prisma_loses_what_is_prismas_and_gives_its_schema() {
     assert_eq!(litellm.schema, "llm");
     let wanted = "postgresql://litellm:s3cret@db.example.com:5432/litellm?sslmode=require";
     assert_eq!(litellm.database_url.expose_secret(), wanted);
-    assert_eq!(litellm.url, UpstreamUrl::Tcp { host: "litellm".into(), port: 80 });
+    assert_eq!(litellm.url, UpstreamAddress::Tcp { host: "litellm".into(), port: 80 });
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_environment_alone_is_enough_and_the_command_line_wins() {
     assert_eq!(peers, ["10.0.0.0/8", "192.168.0.0/16", "fd00::1/128"]);
     assert_eq!(&*config.identity.issuer, "0123");
     assert_eq!(config.rules.default_role, Some(Role::InternalUser));
-    assert_eq!(config.litellm.url, UpstreamUrl::Tcp { host: "::1".into(), port: 4000 });
+    assert_eq!(config.litellm.url, UpstreamAddress::Tcp { host: "::1".into(), port: 4000 });
     assert_eq!(config.litellm.database_url.expose_secret(), "postgres://litellm:s3cret\"{x:[y@db/litellm");
     assert_eq!(config.workers, 1);
 }
@@ -129,7 +129,7 @@ fn variables_become_values_and_never_structure() {
     let config = valid("variables");
     assert_eq!(&*config.identity.issuer, "a: [b$");
     assert_eq!(config.identity.provider, "keycloak");
-    assert_eq!(config.litellm.url, UpstreamUrl::Tcp { host: "litellm".into(), port: 4000 });
+    assert_eq!(config.litellm.url, UpstreamAddress::Tcp { host: "litellm".into(), port: 4000 });
     assert_eq!(config.workers, 3);
 }
 

@@ -74,10 +74,10 @@ mod tests {
         rest: &str,
         lines: &[(&'static str, &'static str)],
     ) -> Result<(String, String, String), Code> {
-        let site = testing::site(None);
+        let rules = testing::rules(None);
         let mut parts = testing::parts("/vestibule/auth", lines);
         parts.method = Method::POST;
-        let asked = RequestInfo::read(&parts, false, &site);
+        let asked = RequestInfo::read(&parts, false, &rules);
         let original = OriginalRequest::read(gateway, &asked, rest).map_err(|refusal| refusal.code())?;
         let info = original.info(asked);
         Ok((info.method().to_string(), info.uri().to_string(), info.host().unwrap_or_default().to_owned()))

@@ -26,7 +26,7 @@ impl UnstrippedHeaders {
         if !self.removes_what_it_is_told {
             info.owned().try_for_each(|(name, owner)| self.check_name(name, owner))?;
         }
-        let path = info.site().routes.below_root(info.path());
+        let path = info.rules().routes.below_root(info.path());
         if info.query().is_some_and(|query| credentials::query_without_keys(path, query).is_some()) {
             return Err(Code::CallerKey.into());
         }
@@ -74,8 +74,8 @@ mod tests {
     use crate::request_info::testing;
 
     fn check(unstripped: &UnstrippedHeaders, target: &str, lines: &[(&'static str, &str)]) -> Option<Code> {
-        let (site, parts) = (testing::site(None), testing::parts(target, lines));
-        unstripped.check(&RequestInfo::read(&parts, false, &site)).err().map(|refusal| refusal.code())
+        let (rules, parts) = (testing::rules(None), testing::parts(target, lines));
+        unstripped.check(&RequestInfo::read(&parts, false, &rules)).err().map(|refusal| refusal.code())
     }
 
     type Lines = &'static [(&'static str, &'static str)];

@@ -1,7 +1,7 @@
 //! Header names: folding, "exactly one", and the table of names that vestibule owns.
 //!
 //! Python servers fold `_` into `-`, so `X_Forwarded_User` and `X-Forwarded-User` are one name to LiteLLM and two to
-//! most proxies (CVE-2025-64484). Every look-up here is by the folded name.
+//! most proxies (CVE-2025-64484). Every look-up in [`HeaderTable`] is by the folded name.
 
 use std::borrow::Cow;
 
@@ -70,16 +70,16 @@ struct Entry {
     owner: Option<Owner>,
     /// Who owns other spellings.
     twins: Option<Owner>,
-    slot: Option<u8>,
+    column: Option<u8>,
 }
 
 /// What the table says of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sorted {
+pub struct NameClass {
     /// Who owns it.
     pub owner: Option<Owner>,
     /// Where its value belongs, as [`HeaderTable::observe`] was told.
-    pub slot: Option<u8>,
+    pub column: Option<u8>,
     /// Another spelling of an owned name.
     pub is_twin: bool,
 }
@@ -104,7 +104,7 @@ pub fn fold(name: &str) -> Cow<'_, str> {
     if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
 }
 
-/// The one value of a header. Empty counts as absent.
+/// The one value of a header, by its exact name: for messages that were not classified. Empty counts as absent.
 pub fn exactly_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
@@ -152,12 +152,12 @@ impl HeaderTable {
         self.prefixes.push((prefix, owner));
     }
 
-    /// Adds a name whose values are asked for later; its owner, if any, stays. The first slot stays.
-    pub fn observe(&mut self, name: &HeaderName, slot: u8) {
+    /// Adds a name whose values are asked for later; its owner, if any, stays. The first column stays.
+    pub fn observe(&mut self, name: &HeaderName, column: u8) {
         let entry = self.entry(name.clone());
         // Where the operator reads who the user is from another spelling, this one is its twin.
         if entry.name == *name {
-            entry.slot = entry.slot.or(Some(slot));
+            entry.column = entry.column.or(Some(column));
         }
     }
 
@@ -172,7 +172,7 @@ impl HeaderTable {
         let at = found.unwrap_or_else(|| {
             let (letters, is_folded) = (letters(&folded), folded == name.as_str());
             let folded = folded.into();
-            same_length.push(Entry { letters, folded, is_folded, name, owner: None, twins: None, slot: None });
+            same_length.push(Entry { letters, folded, is_folded, name, owner: None, twins: None, column: None });
             same_length.len() - 1
         });
         &mut same_length[at]
@@ -190,34 +190,36 @@ impl HeaderTable {
     }
 
     /// What a name in any spelling is.
-    pub fn sort(&self, name: &HeaderName) -> Sorted {
+    pub fn classify(&self, name: &HeaderName) -> NameClass {
         let text = name.as_str();
         let as_written = self.find(text);
         if let Some(entry) = as_written.filter(|entry| entry.is_folded) {
-            return Sorted { owner: entry.owner, slot: entry.slot, is_twin: false };
+            return NameClass { owner: entry.owner, column: entry.column, is_twin: false };
         }
         let folded = fold(text);
         let entry = if matches!(folded, Cow::Owned(_)) { self.find(&folded) } else { as_written };
         match entry {
-            Some(entry) if entry.name == *name => Sorted { owner: entry.owner, slot: entry.slot, is_twin: false },
-            Some(Entry { twins: Some(owner), .. }) => Sorted { owner: Some(*owner), slot: None, is_twin: true },
+            Some(entry) if entry.name == *name => {
+                NameClass { owner: entry.owner, column: entry.column, is_twin: false }
+            }
+            Some(Entry { twins: Some(owner), .. }) => NameClass { owner: Some(*owner), column: None, is_twin: true },
             // Another spelling of a name that is only asked for says nothing.
             Some(_) | None => {
                 let owner =
                     self.prefixes.iter().find(|(prefix, _)| folded.starts_with(prefix)).map(|(_, owner)| *owner);
-                Sorted { owner, slot: None, is_twin: false }
+                NameClass { owner, column: None, is_twin: false }
             }
         }
     }
 
     /// The owner of a name in any spelling.
     pub fn owner(&self, name: &HeaderName) -> Option<Owner> {
-        self.sort(name).owner
+        self.classify(name).owner
     }
 
     /// Whether a twin of this name is refused.
-    pub fn is_refused_twin(sorted: Sorted) -> bool {
-        sorted.is_twin && sorted.owner.is_some_and(Owner::refuses_twins)
+    pub fn is_refused_twin(class: NameClass) -> bool {
+        class.is_twin && class.owner.is_some_and(Owner::refuses_twins)
     }
 
     /// The names that `Connection` lines nominate beyond its usual options, to be taken out. Refuses those that would take a
@@ -311,26 +313,26 @@ mod tests {
         table
     }
 
-    fn sort(name: &'static str) -> Sorted {
-        table().sort(&HeaderName::from_static(name))
+    fn classify(name: &'static str) -> NameClass {
+        table().classify(&HeaderName::from_static(name))
     }
 
     #[test]
     fn names_are_sorted_in_every_spelling() {
-        let owned = |owner, is_twin| Sorted { owner: Some(owner), slot: None, is_twin };
-        assert_eq!(sort("x-forwarded-user"), owned(Owner::Identity, false));
-        assert_eq!(sort("x_forwarded-user"), owned(Owner::Identity, true));
-        assert_eq!(sort("x_litellm_user_id"), owned(Owner::Claim, true));
-        assert_eq!(sort("x_openwebui_anything"), owned(Owner::Claim, false));
-        assert_eq!(sort("x-forwarded-for").slot, Some(3));
-        assert_eq!(sort("x_forwarded_for"), owned(Owner::Ours, true));
-        assert_eq!(sort("accept"), Sorted { owner: None, slot: Some(4), is_twin: false });
+        let owned = |owner, is_twin| NameClass { owner: Some(owner), column: None, is_twin };
+        assert_eq!(classify("x-forwarded-user"), owned(Owner::Identity, false));
+        assert_eq!(classify("x_forwarded-user"), owned(Owner::Identity, true));
+        assert_eq!(classify("x_litellm_user_id"), owned(Owner::Claim, true));
+        assert_eq!(classify("x_openwebui_anything"), owned(Owner::Claim, false));
+        assert_eq!(classify("x-forwarded-for").column, Some(3));
+        assert_eq!(classify("x_forwarded_for"), owned(Owner::Ours, true));
+        assert_eq!(classify("accept"), NameClass { owner: None, column: Some(4), is_twin: false });
         for other in ["x_other", "accept_", "accepted", "_", "-", "x-fOrwarded"] {
             let other = HeaderName::from_bytes(other.as_bytes()).unwrap();
-            assert_eq!(table().sort(&other), Sorted { owner: None, slot: None, is_twin: false }, "{other}");
+            assert_eq!(table().classify(&other), NameClass { owner: None, column: None, is_twin: false }, "{other}");
         }
-        assert!(HeaderTable::is_refused_twin(sort("x_forwarded-user")));
-        assert!(!HeaderTable::is_refused_twin(sort("x_forwarded_for")));
+        assert!(HeaderTable::is_refused_twin(classify("x_forwarded-user")));
+        assert!(!HeaderTable::is_refused_twin(classify("x_forwarded_for")));
     }
 
     #[test]
@@ -338,9 +340,9 @@ mod tests {
         let mut table = HeaderTable::default();
         table.own(HeaderName::from_static("user_agent"), Owner::Identity);
         table.observe(&HeaderName::from_static("user-agent"), 1);
-        let sort = |name| table.sort(&HeaderName::from_static(name));
-        assert_eq!(sort("user_agent"), Sorted { owner: Some(Owner::Identity), slot: None, is_twin: false });
-        assert_eq!(sort("user-agent"), Sorted { owner: Some(Owner::Identity), slot: None, is_twin: true });
+        let classify = |name| table.classify(&HeaderName::from_static(name));
+        assert_eq!(classify("user_agent"), NameClass { owner: Some(Owner::Identity), column: None, is_twin: false });
+        assert_eq!(classify("user-agent"), NameClass { owner: Some(Owner::Identity), column: None, is_twin: true });
     }
 
     #[test]

@@ -14,11 +14,11 @@ const KEPT_BYTES: usize = 8192;
 /// Bytes of one read that can't go straight into hyper's buffer.
 const READ_BYTES: usize = 8192;
 
-/// Bytes that were read and not handed to hyper; the first `cleared` of them may be.
+/// Bytes that were read and not handed to hyper; the first `approved` of them may be.
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffer {
     bytes: Vec<u8>,
-    cleared: usize,
+    approved: usize,
 }
 
 /// Bytes that go out before any more of hyper's: interim responses.
@@ -41,8 +41,8 @@ impl ReadBuffer {
     }
 
     /// What is held and may not be handed on yet.
-    pub(super) fn uncleared(&self) -> impl Iterator<Item = u8> {
-        self.bytes.iter().skip(self.cleared).copied()
+    pub(super) fn unapproved(&self) -> impl Iterator<Item = u8> {
+        self.bytes.iter().skip(self.approved).copied()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -50,8 +50,8 @@ impl ReadBuffer {
     }
 
     /// Whether some of it may be handed on.
-    pub(super) fn is_cleared(&self) -> bool {
-        self.cleared > 0
+    pub(super) fn has_approved(&self) -> bool {
+        self.approved > 0
     }
 
     /// Reads, has the bytes checked, and gives hyper those that it may have: straight into its buffer where nothing is held, else
@@ -82,30 +82,30 @@ impl ReadBuffer {
         }
         self.bytes.extend_from_slice(new.filled());
         let scan = scan(&self.bytes);
-        self.clear(scan.pass);
+        self.approve(scan.pass);
         self.hand_on(buf)?;
         Poll::Ready(Ok((new.filled().len(), scan)))
     }
 
     /// All that is held was checked: so much of it may be handed on.
-    pub(super) fn clear(&mut self, pass: usize) {
+    pub(super) fn approve(&mut self, pass: usize) {
         debug_assert!(pass <= self.bytes.len(), "an offset beyond its bytes");
-        self.cleared = pass;
+        self.approved = pass;
     }
 
-    /// Throws away what may not be handed on, and clears these bytes in its place.
-    pub(super) fn replace_uncleared(&mut self, bytes: &[u8]) {
-        self.bytes.truncate(self.cleared);
+    /// Throws away what may not be handed on, and approves these bytes in its place.
+    pub(super) fn replace_unapproved(&mut self, bytes: &[u8]) {
+        self.bytes.truncate(self.approved);
         self.bytes.extend_from_slice(bytes);
-        self.cleared = self.bytes.len();
+        self.approved = self.bytes.len();
     }
 
-    /// Hands on what is cleared, as far as there is room.
+    /// Hands on what is approved, as far as there is room.
     pub(super) fn hand_on(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
-        let here = self.cleared.min(buf.remaining());
+        let here = self.approved.min(buf.remaining());
         buf.put_slice(self.bytes.get(..here).ok_or_else(out_of_step)?);
         self.bytes.drain(..here);
-        self.cleared -= here;
+        self.approved -= here;
         if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
             self.bytes = Vec::new();
         }

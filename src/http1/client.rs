@@ -42,7 +42,7 @@ const RESPONSE_FIELDS_MAX: usize = 100;
 
 /// Where an upstream listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum UpstreamAddress {
     /// `http://HOST:PORT`; the host may be a name.
     Tcp {
         /// Host name or address, without brackets.
@@ -92,14 +92,14 @@ pub enum ClientError {
     #[error("could not connect to the upstream at {target}")]
     Connect {
         /// Where to.
-        target: Target,
+        target: UpstreamAddress,
         /// Why not.
         #[source]
         source: std::io::Error,
     },
     /// No connection in time.
     #[error("the upstream at {0} did not accept a connection in time")]
-    ConnectTimeout(Target),
+    ConnectTimeout(UpstreamAddress),
     /// No response in time.
     #[error("the upstream did not begin to answer in time")]
     FirstByteTimeout,
@@ -125,9 +125,9 @@ pub fn on_interim(request: &mut Request<RequestBody>, f: impl Fn(StatusCode, &He
     hyper::ext::on_informational(request, move |response| f(response.status(), response.headers()));
 }
 
-// === impl Target ===
+// === impl UpstreamAddress ===
 
-impl fmt::Display for Target {
+impl fmt::Display for UpstreamAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
@@ -140,7 +140,12 @@ impl fmt::Display for Target {
 
 impl Client {
     /// No connection is made before the first request. Trailers that the filter names do not go up.
-    pub fn new(target: Target, limits: ClientLimits, counters: ClientCounters, trailers: TrailerFilter) -> Self {
+    pub fn new(
+        target: UpstreamAddress,
+        limits: ClientLimits,
+        counters: ClientCounters,
+        trailers: TrailerFilter,
+    ) -> Self {
         Self { pool: Arc::new(Pool::new(target, limits, counters)), trailers }
     }
 

@@ -4,7 +4,7 @@
 //! - Interim responses (1xx) on their way down. hyper's server sends `100 Continue` and no other. The others are queued
 //!   here, and written when hyper has nothing of an earlier response left to write, and before it writes the final one.
 //! - The refusal of bytes that never became a request. In their place hyper gets a stand-in request; its number is here, so
-//!   that the refusal is answered in its turn.
+//!   that the refusal is last_ended in its turn.
 //! - Whether an upgrade was granted, for the bytes that follow the request.
 //! - Which response has ended: the next request waits for it.
 //! - Whether a response broke off, and so how the connection must end.
@@ -27,7 +27,7 @@ const NOT_IN_INTERIM: [HeaderName; 4] =
 
 /// The shared state of one client connection. Requests are known by their number on it, counted from 1.
 #[derive(Clone, Default)]
-pub(super) struct ConnState {
+pub(super) struct ServerConn {
     shared: Arc<ConnShared>,
 }
 
@@ -43,10 +43,10 @@ struct ConnShared {
     /// The reading side holds bytes until a response is there. Else a response wakes nothing: most requests have nothing
     /// behind them.
     is_awaited: AtomicBool,
-    /// Twice the number of the request answered last, and 1 more where its upgrade was granted.
+    /// Twice the number of the request last_ended last, and 1 more where its upgrade was granted.
     upgrade: AtomicU64,
     /// The number of the request whose response ended last.
-    answered: AtomicU64,
+    last_ended: AtomicU64,
     queue: Mutex<Queue>,
 }
 
@@ -57,9 +57,9 @@ struct Queue {
     waker: Option<Waker>,
 }
 
-// === impl ConnState ===
+// === impl ServerConn ===
 
-impl ConnState {
+impl ServerConn {
     pub(super) fn holding(permit: impl Any + Send + Sync) -> Self {
         Self { shared: Arc::new(ConnShared { _permit: Some(Box::new(permit)), ..ConnShared::default() }) }
     }
@@ -137,8 +137,8 @@ impl ConnState {
 
     /// Whether the protocol changes after the request of this number; `None` until that is known.
     pub(super) fn upgrade(&self, seq: u64) -> Option<bool> {
-        let answered = self.shared.upgrade.load(Ordering::Acquire);
-        (answered >> 1 == seq).then_some(answered & 1 == 1)
+        let last_ended = self.shared.upgrade.load(Ordering::Acquire);
+        (last_ended >> 1 == seq).then_some(last_ended & 1 == 1)
     }
 
     /// A response broke off, and only the connection's end can tell the client.
@@ -153,13 +153,13 @@ impl ConnState {
 
     /// The response to the request of this number has ended.
     pub(super) fn end(&self, seq: u64) {
-        self.shared.answered.store(seq, Ordering::Release);
+        self.shared.last_ended.store(seq, Ordering::Release);
         self.wake_if_awaited();
     }
 
     /// The number of the request whose response ended last.
-    pub(super) fn answered(&self) -> u64 {
-        self.shared.answered.load(Ordering::Acquire)
+    pub(super) fn last_ended(&self) -> u64 {
+        self.shared.last_ended.load(Ordering::Acquire)
     }
 
     /// Whether the reading side waits for a response.
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn interim_responses_are_written_as_they_came_less_their_hop() {
-        let conn = ConnState::default();
+        let conn = ServerConn::default();
         let mut headers = HeaderMap::new();
         headers.insert("link", HeaderValue::from_static("</a>; rel=preload"));
         headers.insert("connection", HeaderValue::from_static("close"));
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_for_the_request_that_stands_for_it() {
-        let conn = ConnState::default();
+        let conn = ServerConn::default();
         assert_eq!(conn.malformed(1), None);
         conn.refuse(2, Malformed::Framing);
         assert_eq!((conn.malformed(1), conn.malformed(2)), (None, Some(Malformed::Framing)));
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_answered_for_its_own_request() {
-        let conn = ConnState::default();
+        let conn = ServerConn::default();
         assert_eq!(conn.upgrade(1), None);
         conn.answer_upgrade(1, false);
         assert_eq!((conn.upgrade(1), conn.upgrade(2)), (Some(false), None));
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded() {
-        let conn = ConnState::default();
+        let conn = ServerConn::default();
         for _ in 0..10_000 {
             conn.push_interim(StatusCode::PROCESSING, &HeaderMap::new());
         }

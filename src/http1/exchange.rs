@@ -8,7 +8,7 @@ use http::header::HeaderMap;
 use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 
-use super::conn_state::ConnState;
+use super::conn_state::ServerConn;
 use super::{Malformed, TrailerFilter};
 
 /// Bytes of a response that hyper may hold for a client that takes none. On its own it holds as many as a head may have.
@@ -17,13 +17,13 @@ const UNWRITTEN_BYTES_MAX: usize = 16 * 1024;
 /// A request's place on its client's connection. A clone keeps the connection's permit, and so must live as long as a tunnel.
 #[derive(Clone)]
 pub struct Exchange {
-    conn: ConnState,
+    conn: ServerConn,
     /// The request's number on its connection, counted from 1.
     seq: u64,
 }
 
 /// A request's turn on its connection; what the client sent after it waits for the end.
-struct PipelineSlot {
+struct ResponseTurn {
     exchange: Exchange,
     version: Version,
     /// Bytes handed to hyper since it last had nothing left to write.
@@ -33,7 +33,7 @@ struct PipelineSlot {
 /// A response's body in its turn: held back while the client takes none of it, its trailers filtered.
 pub(super) struct PacedBody<B> {
     /// Dropped first: the response has ended.
-    slot: PipelineSlot,
+    slot: ResponseTurn,
     body: B,
     trailers: TrailerFilter,
 }
@@ -41,7 +41,7 @@ pub(super) struct PacedBody<B> {
 // === impl Exchange ===
 
 impl Exchange {
-    pub(super) fn new(conn: ConnState, seq: u64) -> Self {
+    pub(super) fn new(conn: ServerConn, seq: u64) -> Self {
         Self { conn, seq }
     }
 
@@ -65,14 +65,14 @@ impl Exchange {
     ) -> Response<PacedBody<B>> {
         self.conn.begin_response();
         self.conn.answer_upgrade(self.seq, response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        let slot = PipelineSlot { exchange: self, version, unwritten: 0 };
+        let slot = ResponseTurn { exchange: self, version, unwritten: 0 };
         response.map(|body| PacedBody { slot, body, trailers: trailers.clone() })
     }
 }
 
-// === impl PipelineSlot ===
+// === impl ResponseTurn ===
 
-impl PipelineSlot {
+impl ResponseTurn {
     /// Whether hyper has enough to write. It polls again after a flush, so nothing needs to wake it.
     fn is_full(&mut self) -> bool {
         if self.exchange.conn.is_drained() {
@@ -82,7 +82,7 @@ impl PipelineSlot {
     }
 }
 
-impl Drop for PipelineSlot {
+impl Drop for ResponseTurn {
     fn drop(&mut self) {
         self.exchange.conn.end(self.exchange.seq);
     }

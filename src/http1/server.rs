@@ -16,11 +16,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::conn_state::ConnState;
+use super::conn_state::ServerConn;
 use super::exchange::Exchange;
 use super::{Stream, TrailerFilter};
 use io::ServerIo;
@@ -50,7 +50,7 @@ pub struct ServerLimits {
 /// Serves connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
-    http: http1::Builder,
+    builder: Builder,
     limits: ServerLimits,
     trailers: TrailerFilter,
 }
@@ -60,17 +60,18 @@ pub struct Server {
 impl Server {
     /// One for a configuration. Trailers that the filter names do not go down to clients.
     pub fn new(limits: ServerLimits, trailers: TrailerFilter) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
+        let mut builder = Builder::new();
+        builder
+            .timer(TokioTimer::new())
             .header_read_timeout(None) // hyper sees no head before it is whole: the deadline is `ServerIo`'s
             .max_header_size(limits.header_bytes)
             .max_buf_size(limits.header_bytes);
         // The guard has counted the fields. hyper's own limit is raised only where it would be lower: setting it costs an
         // allocation per request.
         if limits.headers > HYPER_HEADERS_MAX {
-            http.max_headers(limits.headers);
+            builder.max_headers(limits.headers);
         }
-        Self { http, limits, trailers }
+        Self { builder, limits, trailers }
     }
 
     /// Serves a connection to its end, each request by `handler`. Once `stop` resolves, the request under way is finished and
@@ -96,7 +97,7 @@ impl Server {
         if let Err(error) = stream.keep_alive(self.limits.send_timeout) {
             tracing::debug!(cause = %error, "keep-alive can't be set on a connection");
         }
-        let conn = ConnState::holding(permit);
+        let conn = ServerConn::holding(permit);
         let stream = ServerIo::new(stream, conn.clone(), &self.limits);
         let count = Cell::new(0);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -107,7 +108,7 @@ impl Server {
             let answering = Box::pin(handler(exchange.clone(), request));
             async move { Ok::<_, Infallible>(exchange.answer(answering.await, version, &self.trailers)) }
         });
-        let serving = self.http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let serving = self.builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(serving);
         tokio::select! {
             served = serving.as_mut() => served,

@@ -13,7 +13,7 @@ use quick_cache::{Equivalent, Weighter};
 
 use super::read::{Identity, IdentityReader};
 use super::rules::{RoleMapper, RoleMapping};
-use super::trust::TrustedProxy;
+use super::trust::TrustedPeer;
 use crate::refusal::Refusal;
 use crate::request_info::{ATTRIBUTES_MAX, IdentityValues};
 
@@ -57,8 +57,8 @@ impl PrincipalCache {
     }
 
     /// The user, and what they may do. A refusal is never remembered.
-    pub fn principal(&self, proxy: &TrustedProxy, said: &IdentityValues<'_>) -> Result<Arc<Principal>, Refusal> {
-        // Headers that came twice have no one value; reading them says so.
+    pub fn principal(&self, proxy: &TrustedPeer, said: &IdentityValues<'_>) -> Result<Arc<Principal>, Refusal> {
+        // `None`: a header came twice; reading them refuses it below.
         let raw = said.raw().map(Raw);
         if let Some(known) = raw.as_ref().and_then(|raw| self.known.get(raw)) {
             return Ok(known);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn ask(cache: &PrincipalCache, lines: &[(&'static str, &str)]) -> Result<Arc<Principal>, Code> {
-        let site = testing::site_reading(&rules());
+        let site = testing::rules_reading(&rules());
         let parts = testing::parts("/", lines);
         let info = RequestInfo::read(&parts, false, &site);
         cache.principal(&testing::trusted(&info), &info.identity_values()).map_err(|refusal| refusal.code())

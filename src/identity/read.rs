@@ -6,7 +6,7 @@
 use http::HeaderValue;
 
 use super::decode;
-use super::trust::TrustedProxy;
+use super::trust::TrustedPeer;
 use crate::config::{Attribute, HeaderRule, IdentityRules};
 use crate::refusal::{Code, Refusal};
 use crate::request_info::IdentityValues;
@@ -45,7 +45,7 @@ impl IdentityReader {
     }
 
     /// Reads the user that a trusted proxy speaks for.
-    pub fn read(&self, _proxy: &TrustedProxy, said: &IdentityValues<'_>) -> Result<Identity, Refusal> {
+    pub fn read(&self, _proxy: &TrustedPeer, said: &IdentityValues<'_>) -> Result<Identity, Refusal> {
         let Some(subject) = self.value(said, Attribute::User, Code::MalformedUser)? else {
             return Err(Code::NoIdentity.into());
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Uri};
 
-use super::trust::TrustedProxy;
+use super::trust::TrustedPeer;
 use crate::config::{CheckUrl, IdentitySource, PublicUrl};
 use crate::http::client::{CallError, ClientSettings, HttpClient, Transport};
 use crate::http::{cookies, forwarded};
@@ -89,10 +89,10 @@ impl AssertionSource {
     }
 
     /// The headers of the OAuth proxy's answer; `None` where the request's own headers say who the user is. The OAuth proxy is
-    /// asked for a trusted peer, and for requests with a cookie, without which there is nothing to ask about.
+    /// asked only where the peer is trusted and the request has a cookie, without which there is nothing to ask about.
     pub async fn ask(
         &self,
-        trusted: Option<&TrustedProxy>,
+        trusted: Option<&TrustedPeer>,
         info: &RequestInfo<'_>,
     ) -> Result<Option<HeaderMap>, Refusal> {
         match (self, trusted) {
@@ -112,7 +112,7 @@ impl AssertionSource {
     }
 
     /// The refusal of a request of which no user was said.
-    pub fn unauthenticated(&self, trusted: Result<TrustedProxy, Refusal>, answer: Option<&HeaderMap>) -> Refusal {
+    pub fn unauthenticated(&self, trusted: Result<TrustedPeer, Refusal>, answer: Option<&HeaderMap>) -> Refusal {
         match (self, trusted) {
             // The OAuth proxy was not asked, which is not the client's fault.
             (Self::Subrequest(_), Err(untrusted)) => untrusted,

@@ -14,7 +14,7 @@ use crate::secret;
 
 /// The proof that a peer's assertions count. Only [`PeerTrust::check`] makes one.
 #[derive(Debug)]
-pub struct TrustedProxy(());
+pub struct TrustedPeer(());
 
 /// The trust rules of a listener.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl PeerTrust {
     }
 
     /// Refuses with `untrusted_peer` where the peer is another one, with `bad_proof` where it lacks the proof.
-    pub fn check(&self, peer: &Peer, info: &RequestInfo<'_>) -> Result<TrustedProxy, Refusal> {
+    pub fn check(&self, peer: &Peer, info: &RequestInfo<'_>) -> Result<TrustedPeer, Refusal> {
         if !self.knows(peer) {
             return Err(Code::UntrustedPeer.into());
         }
@@ -52,7 +52,7 @@ impl PeerTrust {
                 return Err(Refusal::from(Code::BadProof).about(header::AUTHORIZATION));
             }
         }
-        Ok(TrustedProxy(()))
+        Ok(TrustedPeer(()))
     }
 
     fn knows(&self, peer: &Peer) -> bool {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn code(rules: config::TrustRules, peer: &Peer, lines: &[(&'static str, &str)]) -> Option<Code> {
-        let site = testing::site(rules.secret_header.as_ref());
+        let site = testing::rules(rules.secret_header.as_ref());
         let parts = testing::parts("/", lines);
         let info = RequestInfo::read(&parts, false, &site);
         PeerTrust::new(rules, false).check(peer, &info).err().map(|refusal| refusal.code())
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_private_socket_is_proof_for_its_peers_alone() {
         let trust = PeerTrust::new(trust(), true);
-        let (site, parts) = (testing::site(None), testing::parts("/", &[]));
+        let (site, parts) = (testing::rules(None), testing::parts("/", &[]));
         let info = RequestInfo::read(&parts, false, &site);
         assert!(trust.check(&Peer::Unix { uid: 7 }, &info).is_ok());
         assert!(trust.check(&at("127.0.0.1:1"), &info).is_err());

@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::http::client::{CallError, ClientSettings, HttpClient, Transport};
-use crate::http1::Target;
+use crate::http1::UpstreamAddress;
 use crate::litellm::api::{self, Call};
 use crate::litellm::credentials::KeyHeaders;
 use crate::telemetry::logs::chain;
@@ -42,10 +42,10 @@ pub struct Untold {
 impl LitellmClient {
     /// Connects with the first call. `key_header`: the header that LiteLLM is configured to read keys from, besides its usual
     /// ones.
-    pub fn new(url: &Target, key_header: Option<HeaderName>, master_key: Option<&SecretString>) -> Self {
+    pub fn new(url: &UpstreamAddress, key_header: Option<HeaderName>, master_key: Option<&SecretString>) -> Self {
         let (transport, base) = match url {
-            Target::Tcp { host, port } => (Transport::Tcp, base(host, *port)),
-            Target::Unix(path) => (Transport::Unix(path.clone()), "http://localhost".to_owned()),
+            UpstreamAddress::Tcp { host, port } => (Transport::Tcp, base(host, *port)),
+            UpstreamAddress::Unix(path) => (Transport::Unix(path.clone()), "http://localhost".to_owned()),
         };
         let server = format!("LiteLLM at {url}");
         let http = HttpClient::new(ClientSettings::single(server, transport, CALL_TIMEOUT, ANSWER_BYTES_MAX));

@@ -161,7 +161,7 @@ fn first_letter(path: &str) -> u8 {
 }
 
 /// The paths that are closed, they and what is below them, with LiteLLM's root path and without: it answers at both.
-pub fn closed(root: &str, native_login: bool) -> PathPrefixes {
+pub fn closed_paths(root: &str, native_login: bool) -> PathPrefixes {
     let is_closed = |row: &&Row| match row.3 {
         Closed::No => false,
         Closed::NativeLogin => !native_login,

@@ -57,7 +57,8 @@ impl RequestObserver {
     }
 }
 
-/// A request's line in the log and its place in the metrics; both are written when it is dropped.
+/// A request's line in the log and its place in the metrics. Both are written when it is dropped: the answer's body holds it, so
+/// that is when the client has the last byte, or has gone.
 pub struct RequestRecord {
     metrics: Arc<Metrics>,
     logs_user_id: bool,
@@ -89,7 +90,7 @@ impl RequestRecord {
 
     /// The request may pass.
     pub fn authorized(&mut self, credential: &Credential) {
-        self.passage = credential.as_str();
+        self.passage = credential.passage();
         if let Some(user) = credential.user() {
             let session = user.session();
             self.rule = user.principal().mapping.rule();

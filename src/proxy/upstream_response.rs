@@ -51,7 +51,7 @@ pub(super) fn write_head<B>(
 ) {
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
-    strip(headers, info.site().headers(), sign_in_cookies);
+    strip(headers, info.rules().headers(), sign_in_cookies);
     headers.insert(request_id::NAME, info.request_id().clone());
     edits.headers(admin_ui, headers);
 }

@@ -66,9 +66,9 @@ impl Known {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// The header of a slot, where it is one of these.
-    pub fn in_slot(slot: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(slot)).copied()
+    /// The header of a column, where it is one of these.
+    pub fn in_column(column: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(column)).copied()
     }
 
     /// Whether a gateway names the original request's host in it.

@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn litellms_sign_in_is_answered_here_or_closed() {
-        let closed = routes::closed("", false);
+        let closed = routes::closed_paths("", false);
         let routes = Routes { signs_in: true, closed, ..Routes::default() };
         let without = Routes { signs_in: false, ..routes.clone() };
         for path in ["/sso/key/generate", "/fallback/login"] {

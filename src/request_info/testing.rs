@@ -5,31 +5,31 @@ use std::collections::BTreeMap;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 
-use super::{RequestInfo, Routes, Site, own_prefixes};
+use super::{ListenerRules, RequestInfo, Routes, own_prefixes};
 use crate::config::{Config, IdentityRules, SecretHeader, TrustRules, testing};
 use crate::identity::peer::Peer;
-use crate::identity::trust::{PeerTrust, TrustedProxy};
+use crate::identity::trust::{PeerTrust, TrustedPeer};
 
 fn identity(config: &Config) -> IdentityRules {
     IdentityRules { reads: BTreeMap::new(), ..config.identity.clone() }
 }
 
-/// A site that reads nothing of a user.
-pub(crate) fn site(proof: Option<&SecretHeader>) -> Site {
+/// Rules of a listener that reads nothing of a user.
+pub(crate) fn rules(proof: Option<&SecretHeader>) -> ListenerRules {
     let config = testing("");
-    Site::new(&identity(&config), proof, &config.litellm, Routes::default(), 8192)
+    ListenerRules::new(&identity(&config), proof, &config.litellm, Routes::default(), 8192)
 }
 
-/// A site that reads these headers.
-pub(crate) fn site_reading(rules: &IdentityRules) -> Site {
-    Site::new(rules, None, &testing("").litellm, Routes::default(), 8192)
+/// Rules of a listener that reads these headers.
+pub(crate) fn rules_reading(rules: &IdentityRules) -> ListenerRules {
+    ListenerRules::new(rules, None, &testing("").litellm, Routes::default(), 8192)
 }
 
-/// A site with vestibule's own pages, which signs users in to the admin UI.
-pub(crate) fn site_with_pages() -> Site {
+/// Rules of a listener with vestibule's own pages, which signs users in to the admin UI.
+pub(crate) fn rules_with_pages() -> ListenerRules {
     let prefixes = own_prefixes("/vestibule", None, "");
     let routes = Routes { own_prefixes: prefixes, has_pages: true, signs_in: true, ..Routes::default() };
-    site(None).with_routes(routes)
+    rules(None).with_routes(routes)
 }
 
 /// A request's head.
@@ -48,7 +48,7 @@ pub(crate) fn parts_of(target: &str, lines: &[(&'static str, &[u8])]) -> Parts {
 }
 
 /// A proxy whose word counts.
-pub(crate) fn trusted(info: &RequestInfo<'_>) -> TrustedProxy {
+pub(crate) fn trusted(info: &RequestInfo<'_>) -> TrustedPeer {
     let rules = TrustRules { peers: vec![], uids: vec![1], secret_header: None, basic_auth_password: None };
     PeerTrust::new(rules, false).check(&Peer::Unix { uid: 1 }, info).unwrap()
 }

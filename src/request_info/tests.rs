@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use super::*;
 
 fn read<T>(lines: &[(&'static str, &str)], ask: impl FnOnce(&RequestInfo<'_>) -> T) -> T {
-    let site = testing::site(None);
+    let rules = testing::rules(None);
     let parts = testing::parts("/v1/models?a=b", lines);
-    ask(&RequestInfo::read(&parts, false, &site))
+    ask(&RequestInfo::read(&parts, false, &rules))
 }
 
 fn code(lines: &[(&'static str, &str)]) -> Option<Code> {
@@ -61,12 +61,12 @@ fn a_request_that_comes_round_is_a_loop() {
 
 #[test]
 fn a_described_request_has_the_host_and_the_target_that_the_gateway_says() {
-    let site = testing::site(None);
+    let rules = testing::rules(None);
     let lines = [HOST, ("x-original-host", "llm.example.com"), ("x-original-uri", "/x"), ("x-forwarded-host", "evil")];
     let parts = testing::parts("/vestibule/auth/nginx", &lines);
     let (method, uri) = (Method::DELETE, Uri::from_static("/v1/files/1?a"));
     let names = [Known::OriginalHost, Known::OriginalUri, Known::OriginalMethod];
-    let info = RequestInfo::read(&parts, false, &site).described(&method, &uri, &names);
+    let info = RequestInfo::read(&parts, false, &rules).described(&method, &uri, &names);
     assert_eq!((info.host(), info.target(), info.method()), (Some("llm.example.com"), "/v1/files/1?a", &method));
     assert!(!info.has(Known::ForwardedHost) && !info.has(Known::OriginalUri));
     assert_eq!(info.route(), Route::Inference);
@@ -94,9 +94,9 @@ proptest! {
         for name in names.iter().map(String::as_str).chain([twin.as_str()]) {
             parts.headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("v"));
         }
-        let site = testing::site(None);
-        for (name, ..) in RequestInfo::read(&parts, false, &site).passing() {
-            prop_assert!(site.headers().owner(name).is_none());
+        let rules = testing::rules(None);
+        for (name, ..) in RequestInfo::read(&parts, false, &rules).passing() {
+            prop_assert!(rules.headers().owner(name).is_none());
         }
     }
 }

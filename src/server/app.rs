@@ -9,7 +9,7 @@ use tokio::runtime;
 use crate::admin_ui::AdminUi;
 use crate::authorizer::Authorizer;
 use crate::authorizer::in_flight::InFlightLimit;
-use crate::config::{Config, ForwardAuth, Gateway, IdentitySource, PublicUrl, TrustRules, UpstreamUrl};
+use crate::config::{Config, ForwardAuth, Gateway, IdentitySource, PublicUrl, TrustRules, UpstreamAddress};
 use crate::cross_site::CrossSitePolicy;
 use crate::forward_auth::unstripped::UnstrippedHeaders;
 use crate::forward_auth::{ForwardAuthTarget, to_remove};
@@ -25,7 +25,7 @@ use crate::proxy::sign_in_cookies::SignInCookies;
 use crate::proxy::sign_in_redirect::SignInRedirect;
 use crate::proxy::upstream_request::RequestWriter;
 use crate::refusal::audit::{DenialAudit, denial_audit, write_denials};
-use crate::request_info::{Routes, Site, own_prefixes};
+use crate::request_info::{ListenerRules, Routes, own_prefixes};
 use crate::secret::CookieKey;
 use crate::session::credential::SessionPolicy;
 use crate::session::{Ages, Sessions};
@@ -95,7 +95,7 @@ impl App {
     /// Puts the parts together. `before` is the app that runs, at a reload.
     pub fn new(config: Arc<Config>, store: &StoreHandle, before: Option<&Self>) -> Self {
         let Config { litellm, limits, public_url, .. } = &*config;
-        let site = proxy_site(&config);
+        let rules = proxy_rules(&config);
         let cross_site = Arc::new(CrossSitePolicy {
             public_url: public_url.clone(),
             hosts: config.hosts.clone(),
@@ -113,9 +113,9 @@ impl App {
         ));
         let policy =
             SessionPolicy { cookie_key: config.ui.cookie_key, in_flight_per_user: limits.in_flight_per_person };
-        let authorizer = |site: Site, trust: TrustRules, is_closed_socket: bool| {
+        let authorizer = |rules: ListenerRules, trust: TrustRules, is_closed_socket: bool| {
             Arc::new(Authorizer {
-                site,
+                rules,
                 trust: PeerTrust::new(trust, is_closed_socket),
                 cross_site: cross_site.clone(),
                 identification: Identification::new(source.clone(), principals.clone(), config.client_keys),
@@ -131,10 +131,10 @@ impl App {
             audit: store.audit.clone(),
         };
         // No public paths, which have no key to answer with, and none of vestibule's pages: a yes would lead to LiteLLM's.
-        let gateway_site = site.with_routes(Routes {
-            root_path: site.routes.root_path.clone(),
-            own_prefixes: site.routes.own_prefixes.clone(),
-            closed: site.routes.closed.clone(),
+        let gateway_rules = rules.with_routes(Routes {
+            root_path: rules.routes.root_path.clone(),
+            own_prefixes: rules.routes.own_prefixes.clone(),
+            closed: rules.routes.closed.clone(),
             ..Routes::default()
         });
         let gateways = config.forward_auth.as_ref();
@@ -145,15 +145,15 @@ impl App {
         let sign_in = gateways.and_then(|gateways| gateways.sign_in.clone()).zip(public_url.clone());
         let sign_in = sign_in.map(|(template, public_url)| SignInRedirect { template, public_url });
         let forward_auth = ForwardAuthTarget {
-            to_remove: to_remove(gateway_site.headers(), litellm.key_header.as_ref()),
-            authorizer: authorizer(gateway_site, gateway_trust, is_closed_socket),
+            to_remove: to_remove(gateway_rules.headers(), litellm.key_header.as_ref()),
+            authorizer: authorizer(gateway_rules, gateway_trust, is_closed_socket),
             gateways: gateways.map_or_else(Vec::new, kinds),
             writer: writer.clone(),
             own_prefix: config.own_prefix.clone(),
             sign_in: sign_in.clone(),
             observer: observer.clone(),
         };
-        let authorizer = authorizer(site, config.trust.clone(), config.listen.is_closed_socket());
+        let authorizer = authorizer(rules, config.trust.clone(), config.listen.is_closed_socket());
         Self {
             authorizer,
             forward_auth,
@@ -171,20 +171,20 @@ impl App {
 }
 
 /// What is the same for all requests of the proxy's listener.
-pub fn proxy_site(config: &Config) -> Site {
+pub fn proxy_rules(config: &Config) -> ListenerRules {
     let Config { identity, trust, forward_auth, litellm, limits, .. } = config;
     let trusts = [Some(trust), forward_auth.as_ref().map(|forward_auth| &forward_auth.trust)];
     let proofs = trusts.into_iter().flatten().filter_map(|trust| trust.secret_header.as_ref());
     let root_path = litellm.root_path.clone();
     let routes = Routes {
         own_prefixes: own_prefixes(&config.own_prefix, config.public_url.as_ref(), &root_path),
-        closed: routes::closed(&root_path, config.ui.native_sign_in),
+        closed: routes::closed_paths(&root_path, config.ui.native_sign_in),
         root_path,
         has_pages: true,
         signs_in: config.ui.sign_in,
         public: config.public_paths.clone(),
     };
-    Site::new(identity, proofs, litellm, routes, limits.target_bytes)
+    ListenerRules::new(identity, proofs, litellm, routes, limits.target_bytes)
 }
 
 fn request_writer(config: &Config) -> RequestWriter {
@@ -213,7 +213,7 @@ fn kinds(forward_auth: &ForwardAuth) -> Vec<(Gateway, UnstrippedHeaders)> {
 }
 
 /// What a Host header calls LiteLLM.
-fn upstream_host(url: &UpstreamUrl) -> HeaderValue {
-    let named = matches!(url, UpstreamUrl::Tcp { .. }).then(|| HeaderValue::try_from(url.to_string()).ok());
+fn upstream_host(url: &UpstreamAddress) -> HeaderValue {
+    let named = matches!(url, UpstreamAddress::Tcp { .. }).then(|| HeaderValue::try_from(url.to_string()).ok());
     named.flatten().unwrap_or(HeaderValue::from_static("localhost"))
 }

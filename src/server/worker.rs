@@ -171,7 +171,7 @@ impl Worker {
 
 /// Trailers that may not pass: names that vestibule owns, and those that come too late behind a message.
 fn trailers(app: &App) -> TrailerFilter {
-    let headers = app.authorizer.site.headers().clone();
+    let headers = app.authorizer.rules.headers().clone();
     TrailerFilter::new(move |name| headers.bars_trailer(name))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cache::{Landing, Session, Sessions, Snapshot, is_away, landed, refuse};
+use super::cache::{ReadReceiver, Session, Sessions, Snapshot, is_away, landed, refuse};
 use super::slot::OPENED_WITHIN;
 use crate::litellm::credentials::KeyHeaders;
 use crate::refusal::{Code, Refusal};
@@ -109,8 +109,8 @@ impl Sessions {
         }
         // A page asks for much at once: requests that come while the store is being asked wait for the same answer.
         let session = match session.slot.running(session.snapshot.fingerprint) {
-            Some(landing) if !session.slot.may_look_for_browser() => self.landed(&session, landing).await?,
-            None if !session.slot.may_look_for_browser() => return Err(dead(&session)),
+            Some(receiver) if !session.slot.claim_browser_look_up() => self.landed(&session, receiver).await?,
+            None if !session.slot.claim_browser_look_up() => return Err(dead(&session)),
             Some(_) | None => self.read_again(&session).await?,
         };
         match self.shown(&session, placeholder) {
@@ -121,7 +121,7 @@ impl Sessions {
 
     /// A session for one more browser of the user's.
     pub async fn open_browser(&self, session: &Session) -> Result<Session, Refusal> {
-        if !session.slot.may_open_browser() {
+        if !session.slot.claim_browser_opening() {
             return Err(Refusal::from(Code::TooManyRequests).retry_after(OPENED_WITHIN));
         }
         let (store, account) = (self.shared.store.clone(), session.snapshot.opened.account_id.clone());
@@ -154,7 +154,7 @@ impl Sessions {
     /// After LiteLLM did not know a browser's key. Another one would be another session, which the page has to ask for: where
     /// the store agrees that the key is gone, the browser's session is over.
     pub(super) async fn renew_browser(&self, refused: &Session) -> Result<Option<Session>, Refusal> {
-        let Some(id) = refused.browser_id().filter(|_| refused.slot.may_look_for_browser()) else { return Ok(None) };
+        let Some(id) = refused.browser_id().filter(|_| refused.slot.claim_browser_look_up()) else { return Ok(None) };
         let current = self.read_again(refused).await?;
         if current.browsing(|browser| browser.session_id == id).is_some() { Ok(None) } else { Err(dead(refused)) }
     }
@@ -163,13 +163,13 @@ impl Sessions {
     async fn read_again(&self, session: &Session) -> Result<Session, Refusal> {
         let Snapshot { fingerprint, profile, mapping, .. } = &*session.snapshot;
         // A flight that began before our change would not see it.
-        session.slot.forget_flight();
-        let landing = self.fly(&session.slot, *fingerprint, profile, mapping);
-        self.landed(session, landing).await
+        session.slot.forget_pending_read();
+        let receiver = self.join_read(&session.slot, *fingerprint, profile, mapping);
+        self.landed(session, receiver).await
     }
 
-    async fn landed(&self, session: &Session, landing: Landing) -> Result<Session, Refusal> {
-        let snapshot = landed(landing).await.map_err(|error| refuse(&error, &session.snapshot.profile))?;
+    async fn landed(&self, session: &Session, receiver: ReadReceiver) -> Result<Session, Refusal> {
+        let snapshot = landed(receiver).await.map_err(|error| refuse(&error, &session.snapshot.profile))?;
         Ok(Session::of(&session.slot, snapshot))
     }
 

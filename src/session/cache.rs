@@ -87,8 +87,8 @@ pub(super) struct SessionCache {
     pub(super) metrics: Arc<Metrics>,
 }
 
-pub(super) type FlightResult = Result<Arc<Snapshot>, Arc<StoreError>>;
-pub(super) type Landing = watch::Receiver<Option<FlightResult>>;
+pub(super) type ReadOutcome = Result<Arc<Snapshot>, Arc<StoreError>>;
+pub(super) type ReadReceiver = watch::Receiver<Option<ReadOutcome>>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct UserKey {
@@ -194,7 +194,7 @@ impl Sessions {
         let profile = identity.person();
         let fingerprint = self.fingerprint(profile, mapping);
         let slot = self.slot(profile);
-        let fly = || self.fly(&slot, fingerprint, profile, mapping);
+        let join_read = || self.join_read(&slot, fingerprint, profile, mapping);
         let snapshot = match slot.look(fingerprint, ages) {
             Look::Fresh(snapshot) => {
                 metrics.slot(SlotState::Fresh);
@@ -202,14 +202,14 @@ impl Sessions {
             }
             Look::Aging(snapshot) => {
                 metrics.slot(SlotState::Fresh);
-                fly();
+                join_read();
                 snapshot
             }
             Look::Away(snapshot) => {
                 metrics.slot(SlotState::Stale);
                 snapshot
             }
-            Look::Stale(known) => match tokio::time::timeout(STALE_WAIT, landed(fly())).await {
+            Look::Stale(known) => match tokio::time::timeout(STALE_WAIT, landed(join_read())).await {
                 Ok(Ok(snapshot)) => {
                     metrics.slot(SlotState::Waited);
                     snapshot
@@ -223,7 +223,7 @@ impl Sessions {
             Look::Refused(error) => return Err(refuse(&error, profile)),
             Look::Unknown => {
                 metrics.slot(SlotState::Waited);
-                landed(fly()).await.map_err(|error| refuse(&error, profile))?
+                landed(join_read()).await.map_err(|error| refuse(&error, profile))?
             }
         };
         Ok(Session::of(&slot, snapshot))
@@ -241,11 +241,11 @@ impl Sessions {
         if let Some(current) = slot.current(snapshot.fingerprint).filter(is_new) {
             return Ok(Some(Session::of(slot, current)));
         }
-        if !slot.may_renew() {
+        if !slot.claim_renewal() {
             return Ok(None);
         }
-        let landing = self.fly(slot, snapshot.fingerprint, &snapshot.profile, &snapshot.mapping);
-        let current = landed(landing).await.map_err(|error| refuse(&error, &snapshot.profile))?;
+        let receiver = self.join_read(slot, snapshot.fingerprint, &snapshot.profile, &snapshot.mapping);
+        let current = landed(receiver).await.map_err(|error| refuse(&error, &snapshot.profile))?;
         if !is_new(&current) {
             return Ok(None);
         }
@@ -271,23 +271,23 @@ impl Sessions {
     }
 
     /// Joins the flight of this fingerprint, or starts one.
-    pub(super) fn fly(
+    pub(super) fn join_read(
         &self,
         slot: &Arc<Slot>,
         fingerprint: u64,
         profile: &UserProfile,
         mapping: &RoleMapping,
-    ) -> Landing {
+    ) -> ReadReceiver {
         slot.flight(fingerprint, |started_at| {
-            let (land, landing) = watch::channel(None);
+            let (finish_read, receiver) = watch::channel(None);
             let shared = self.shared.clone();
             let (slot, profile, mapping) = (slot.clone(), profile.clone(), mapping.clone());
             self.shared.runtime.spawn(async move {
                 let outcome = shared.ask(&slot, fingerprint, &profile, &mapping).await;
-                slot.land(fingerprint, started_at, &outcome);
-                land.send_replace(Some(outcome));
+                slot.finish_read(fingerprint, started_at, &outcome);
+                finish_read.send_replace(Some(outcome));
             });
-            landing
+            receiver
         })
     }
 }
@@ -295,7 +295,7 @@ impl Sessions {
 // === impl SessionCache ===
 
 impl SessionCache {
-    async fn ask(&self, slot: &Slot, fingerprint: u64, profile: &UserProfile, mapping: &RoleMapping) -> FlightResult {
+    async fn ask(&self, slot: &Slot, fingerprint: u64, profile: &UserProfile, mapping: &RoleMapping) -> ReadOutcome {
         if slot.disagrees(fingerprint, mapping.terms().role, self.ages.refresh) {
             self.metrics.role_flaps.inc();
             tracing::warn!(person = %slot.pseudonym, code = "role_flap", "two sign-ins of one person disagree");
@@ -362,9 +362,9 @@ pub(super) fn refuse(error: &StoreError, profile: &UserProfile) -> Refusal {
     if code == Code::StoreUnavailable { refusal.retry_after(RETRY_AFTER) } else { refusal }
 }
 
-pub(super) async fn landed(mut landing: Landing) -> FlightResult {
+pub(super) async fn landed(mut receiver: ReadReceiver) -> ReadOutcome {
     let gone = || Err(Arc::new(StoreError::Unavailable("the flight to the registry ended without an answer".into())));
-    match landing.wait_for(Option::is_some).await {
+    match receiver.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or_else(gone),
         Err(_) => gone(),
     }

@@ -19,9 +19,9 @@ pub enum Credential {
     /// A user's session key.
     User(UserCredential),
     /// The client's own key, which LiteLLM judges.
-    OwnKey(KeyHeaders),
+    ClientKey(KeyHeaders),
     /// None: the path needs no identity.
-    None,
+    Public,
 }
 
 /// A user with their session.
@@ -48,8 +48,8 @@ impl Credential {
     pub fn key(&self) -> Option<&KeyHeaders> {
         match self {
             Self::User(user) => Some(user.session.key()),
-            Self::OwnKey(key) => Some(key),
-            Self::None => None,
+            Self::ClientKey(key) => Some(key),
+            Self::Public => None,
         }
     }
 
@@ -57,16 +57,16 @@ impl Credential {
     pub fn user(&self) -> Option<&UserCredential> {
         match self {
             Self::User(user) => Some(user),
-            Self::OwnKey(_) | Self::None => None,
+            Self::ClientKey(_) | Self::Public => None,
         }
     }
 
-    /// Its name in the log.
-    pub fn as_str(&self) -> &'static str {
+    /// What `passage` says of it in the log.
+    pub fn passage(&self) -> &'static str {
         match self {
             Self::User(_) => "as",
-            Self::OwnKey(_) => "own_key",
-            Self::None => "public",
+            Self::ClientKey(_) => "own_key",
+            Self::Public => "public",
         }
     }
 
@@ -74,7 +74,7 @@ impl Credential {
     pub fn take_permit(&mut self) -> Option<InFlight> {
         match self {
             Self::User(user) => user.permit.take(),
-            Self::OwnKey(_) | Self::None => None,
+            Self::ClientKey(_) | Self::Public => None,
         }
     }
 }
@@ -110,8 +110,8 @@ impl Sessions {
         policy: SessionPolicy,
     ) -> Result<Credential, Refusal> {
         let principal = match requester {
-            Requester::Public(_) => return Ok(Credential::None),
-            Requester::OwnKey(own) => return Ok(Credential::OwnKey(own.into_key())),
+            Requester::Public(_) => return Ok(Credential::Public),
+            Requester::ClientKey(own) => return Ok(Credential::ClientKey(own.into_key())),
             Requester::User(principal) => principal,
         };
         let session = self.open(&principal.identity, &principal.mapping).await?;

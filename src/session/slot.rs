@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cache::{Ages, FlightResult, Landing, STALE_WAIT, Snapshot, is_away};
+use super::cache::{Ages, ReadOutcome, ReadReceiver, STALE_WAIT, Snapshot, is_away};
 use crate::litellm::role::Role;
 use crate::store::StoreError;
 
@@ -56,7 +56,7 @@ pub(super) enum Look {
 #[derive(Default)]
 struct State {
     snapshot: Option<Arc<Snapshot>>,
-    flight: Option<Flight>,
+    flight: Option<PendingRead>,
     /// When the flight began that brought the snapshot.
     landed: Option<Instant>,
     refused: Option<(u64, Arc<StoreError>, Instant)>,
@@ -68,10 +68,10 @@ struct State {
     opened: Option<(Instant, u32)>,
 }
 
-struct Flight {
+struct PendingRead {
     fingerprint: u64,
     started_at: Instant,
-    landing: Landing,
+    receiver: ReadReceiver,
 }
 
 // === impl Slot ===
@@ -98,15 +98,16 @@ impl Slot {
         if age >= snapshot.opened.expires_in {
             return Look::Unknown;
         }
-        let is_flying =
-            |flight: &Flight| !flight.is_lost() && now.saturating_duration_since(flight.started_at) > STALE_WAIT;
+        let is_overdue = |flight: &PendingRead| {
+            !flight.is_abandoned() && now.saturating_duration_since(flight.started_at) > STALE_WAIT
+        };
         if age < ages.refresh / 2 {
             Look::Fresh(snapshot.clone())
         } else if age < ages.refresh {
             Look::Aging(snapshot.clone())
         } else if age >= ages.offline_grace {
             Look::Unknown
-        } else if state.away_until.is_some_and(|until| now < until) || state.flight.as_ref().is_some_and(is_flying) {
+        } else if state.away_until.is_some_and(|until| now < until) || state.flight.as_ref().is_some_and(is_overdue) {
             Look::Away(snapshot.clone())
         } else {
             Look::Stale(snapshot.clone())
@@ -119,19 +120,19 @@ impl Slot {
     }
 
     /// The flight of this fingerprint, started by `start` when there is none.
-    pub(super) fn flight(&self, fingerprint: u64, start: impl FnOnce(Instant) -> Landing) -> Landing {
+    pub(super) fn flight(&self, fingerprint: u64, start: impl FnOnce(Instant) -> ReadReceiver) -> ReadReceiver {
         let mut state = self.write();
-        if let Some(landing) = state.running(fingerprint) {
-            return landing;
+        if let Some(receiver) = state.running(fingerprint) {
+            return receiver;
         }
         let started_at = Instant::now();
-        let landing = start(started_at);
-        state.flight = Some(Flight { fingerprint, started_at, landing: landing.clone() });
-        landing
+        let receiver = start(started_at);
+        state.flight = Some(PendingRead { fingerprint, started_at, receiver: receiver.clone() });
+        receiver
     }
 
     /// Takes over the result of a flight.
-    pub(super) fn land(&self, fingerprint: u64, started_at: Instant, outcome: &FlightResult) {
+    pub(super) fn finish_read(&self, fingerprint: u64, started_at: Instant, outcome: &ReadOutcome) {
         let now = Instant::now();
         let mut state = self.write();
         if state.flight.as_ref().is_some_and(|flight| flight.started_at == started_at) {
@@ -166,18 +167,18 @@ impl Slot {
 
     /// Whether the store may be asked about a key that LiteLLM refused: not within [`RENEWED_FOR`] of a new key, nor
     /// within [`ASKED_FOR`] of the last query.
-    pub(super) fn may_renew(&self) -> bool {
+    pub(super) fn claim_renewal(&self) -> bool {
         let mut state = self.write();
         state.renewed_at.is_none_or(|at| at.elapsed() >= RENEWED_FOR) && takes_turn(&mut state.asked_at, ASKED_FOR)
     }
 
     /// Whether the store may be asked about a browser that is not known here: not within [`ASKED_FOR`] of the last query.
-    pub(super) fn may_look_for_browser(&self) -> bool {
+    pub(super) fn claim_browser_look_up(&self) -> bool {
         takes_turn(&mut self.write().browser_asked_at, ASKED_FOR)
     }
 
     /// Whether the user may be signed in with one more browser now.
-    pub(super) fn may_open_browser(&self) -> bool {
+    pub(super) fn claim_browser_opening(&self) -> bool {
         let now = Instant::now();
         let mut state = self.write();
         let current = state.opened.filter(|(since, _)| now.saturating_duration_since(*since) < OPENED_WITHIN);
@@ -187,7 +188,7 @@ impl Slot {
     }
 
     /// The running flight of a fingerprint.
-    pub(super) fn running(&self, fingerprint: u64) -> Option<Landing> {
+    pub(super) fn running(&self, fingerprint: u64) -> Option<ReadReceiver> {
         self.read().running(fingerprint)
     }
 
@@ -200,7 +201,7 @@ impl Slot {
     }
 
     /// Lets the next query start anew: the result of the running one may be from before a change.
-    pub(super) fn forget_flight(&self) {
+    pub(super) fn forget_pending_read(&self) {
         self.write().flight = None;
     }
 
@@ -223,18 +224,18 @@ impl Slot {
 // === impl State ===
 
 impl State {
-    fn running(&self, fingerprint: u64) -> Option<Landing> {
-        let is_ours = |flight: &&Flight| flight.fingerprint == fingerprint && !flight.is_lost();
-        self.flight.as_ref().filter(is_ours).map(|flight| flight.landing.clone())
+    fn running(&self, fingerprint: u64) -> Option<ReadReceiver> {
+        let is_ours = |flight: &&PendingRead| flight.fingerprint == fingerprint && !flight.is_abandoned();
+        self.flight.as_ref().filter(is_ours).map(|flight| flight.receiver.clone())
     }
 }
 
-// === impl Flight ===
+// === impl PendingRead ===
 
-impl Flight {
-    /// A flight that ended without landing: its task panicked.
-    fn is_lost(&self) -> bool {
-        self.landing.has_changed().is_err()
+impl PendingRead {
+    /// A flight that ended without receiver: its task panicked.
+    fn is_abandoned(&self) -> bool {
+        self.receiver.has_changed().is_err()
     }
 }
 

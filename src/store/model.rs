@@ -27,7 +27,7 @@ pub struct UserProfile {
     pub picture: Option<String>,
     /// What LiteLLM shows as the provider.
     pub provider: String,
-    /// Sorted, each once.
+    /// NameClass, each once.
     pub groups: Vec<String>,
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule::config::{
-    AccountRules, AdoptBy, Database, Litellm, RoleSync, SessionRules, Terms, UpstreamUrl, UserIdFrom,
+    AccountRules, AdoptBy, Database, Litellm, RoleSync, SessionRules, Terms, UpstreamAddress, UserIdFrom,
 };
 use vestibule::litellm::role::Role;
 use vestibule::secret::SessionSecrets;
@@ -49,7 +49,7 @@ impl Settings {
                 ca_file: None,
             },
             litellm: Litellm {
-                url: UpstreamUrl::Tcp { host: "127.0.0.1".to_owned(), port: 4000 },
+                url: UpstreamAddress::Tcp { host: "127.0.0.1".to_owned(), port: 4000 },
                 database_url: url.into(),
                 schema: "public".to_owned(),
                 cache_ttl: Duration::from_secs(60),

@@ -6,7 +6,7 @@ use crate::config::{Config, IdentitySource};
 use crate::diagnostic::{Diagnostic, DiagnosticState};
 use crate::identity::source::{AssertionSource, SignInVerdict};
 use crate::request_info::RequestInfo;
-use crate::server::app::proxy_site;
+use crate::server::app::proxy_rules;
 use crate::telemetry::logs::chain;
 
 const ABOUT: &str = "sign-in";
@@ -19,7 +19,7 @@ pub(super) async fn ask(config: &Config) -> Option<Diagnostic> {
     let request = Request::builder().uri("/v1/models").header(header::HOST, host);
     let (head, ()) = request.header(header::COOKIE, "vestibule-check=1").body(()).ok()?.into_parts();
     let url = &check.url;
-    let site = proxy_site(config);
+    let site = proxy_rules(config);
     let info = RequestInfo::read(&head, false, &site);
     let source = AssertionSource::new(config.source.clone(), config.public_url.as_ref());
     let (status, headers) = match source.try_out(&info).await? {

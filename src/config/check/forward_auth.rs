@@ -13,7 +13,7 @@ use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, RawCheck, RawForwardAuth, RawSource, RawTrust};
 use crate::config::report::Report;
 use crate::config::{
-    CheckUrl, ForwardAuth, Gateway, IdentityRules, IdentitySource, Listen, PublicPaths, PublicUrl, UpstreamUrl,
+    CheckUrl, ForwardAuth, Gateway, IdentityRules, IdentitySource, Listen, PublicPaths, PublicUrl, UpstreamAddress,
 };
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ const NEEDED: [&str; 10] = [
 pub(super) struct Around<'a> {
     pub(super) listen: Option<&'a Listen>,
     pub(super) admin: Option<std::net::SocketAddr>,
-    pub(super) upstream: Option<&'a UpstreamUrl>,
+    pub(super) upstream: Option<&'a UpstreamAddress>,
     pub(super) public_url: Option<&'a PublicUrl>,
     pub(super) identity: &'a IdentityRules,
     pub(super) source: &'a IdentitySource,

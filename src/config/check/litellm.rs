@@ -13,7 +13,7 @@ use crate::config::check::values::{Zero, duration, number, path_fault, schema, s
 use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, RawDatabase, RawLitellm};
 use crate::config::report::Report;
-use crate::config::{Database, Listen, Litellm, UpstreamUrl};
+use crate::config::{Database, Listen, Litellm, UpstreamAddress};
 use crate::litellm::database_url;
 
 const POOL_MAX: u32 = 1000;
@@ -21,7 +21,7 @@ const POOL_MAX: u32 = 1000;
 /// [`Litellm`] as far as it could be read.
 #[derive(Debug)]
 pub(super) struct Partial {
-    pub(super) url: Option<UpstreamUrl>,
+    pub(super) url: Option<UpstreamAddress>,
     pub(super) schema: String,
     pub(super) cache_ttl: Duration,
     key_header: Option<HeaderName>,
@@ -79,7 +79,7 @@ pub(super) fn litellm(
     (partial, address)
 }
 
-fn url(raw: Option<&str>, listen: Option<&Listen>, report: &mut Report) -> Option<UpstreamUrl> {
+fn url(raw: Option<&str>, listen: Option<&Listen>, report: &mut Report) -> Option<UpstreamAddress> {
     const KEY: &str = "litellm.url";
     let Some(text) = raw else {
         report.missing(
@@ -94,7 +94,7 @@ fn url(raw: Option<&str>, listen: Option<&Listen>, report: &mut Report) -> Optio
         if matches!(listen, Some(Listen::Unix { path: ours, .. }) if *ours == path) {
             report.error(KEY, "`litellm.url` is the socket that vestibule listens on", "write the socket of LiteLLM");
         }
-        return Some(UpstreamUrl::Unix(path));
+        return Some(UpstreamAddress::Unix(path));
     }
     let (message, remedy) = match tcp(text) {
         Ok((host, port)) => {
@@ -109,7 +109,7 @@ fn url(raw: Option<&str>, listen: Option<&Listen>, report: &mut Report) -> Optio
                     "write the address of LiteLLM",
                 );
             }
-            return Some(UpstreamUrl::Tcp { host, port });
+            return Some(UpstreamAddress::Tcp { host, port });
         }
         Err(fault) => fault,
     };

@@ -10,7 +10,7 @@ use crate::config::check::values::{flag, secret};
 use crate::config::problem::{KeyPath, literal};
 use crate::config::raw::{List, RawSecretHeader, RawTrust, Scalar};
 use crate::config::report::Report;
-use crate::config::{Listen, SecretHeader, TrustRules, UpstreamUrl};
+use crate::config::{Listen, SecretHeader, TrustRules, UpstreamAddress};
 
 /// Fewest bytes of a proof in a header.
 const PROOF_BYTES_MIN: usize = 32;
@@ -60,7 +60,7 @@ pub(super) fn trust(
     raw: RawTrust,
     place: &Place,
     listen: Option<&Listen>,
-    upstream: Option<&UpstreamUrl>,
+    upstream: Option<&UpstreamAddress>,
     headers: &mut Headers,
     report: &mut Report,
 ) -> TrustRules {
@@ -103,7 +103,13 @@ impl Place {
         KeyPath::parse(self.at).key(name)
     }
 
-    fn tcp(&self, trust: &TrustRules, upstream: Option<&UpstreamUrl>, shared_is_accepted: bool, report: &mut Report) {
+    fn tcp(
+        &self,
+        trust: &TrustRules,
+        upstream: Option<&UpstreamAddress>,
+        shared_is_accepted: bool,
+        report: &mut Report,
+    ) {
         let Self { at, listener, who, may, or_else, .. } = self;
         if !trust.uids.is_empty() {
             let remedy =
@@ -151,7 +157,7 @@ impl Place {
 
 /// The address that a peer and LiteLLM have in common. LiteLLM at a unix socket is on this machine, so it can come by
 /// loopback as well.
-fn shared_address(peers: &[IpNet], upstream: &UpstreamUrl) -> Option<String> {
+fn shared_address(peers: &[IpNet], upstream: &UpstreamAddress) -> Option<String> {
     let covers = |address: IpAddr| peers.iter().any(|peer| peer.contains(&address));
     let loopback = || {
         let local: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -160,8 +166,8 @@ fn shared_address(peers: &[IpNet], upstream: &UpstreamUrl) -> Option<String> {
         peers.iter().find(is_local).map(ToString::to_string)
     };
     let host = match upstream {
-        UpstreamUrl::Unix(_) => return loopback(),
-        UpstreamUrl::Tcp { host, .. } => host,
+        UpstreamAddress::Unix(_) => return loopback(),
+        UpstreamAddress::Tcp { host, .. } => host,
     };
     match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(address) if address.is_loopback() || address.is_unspecified() => loopback(),

@@ -16,7 +16,7 @@ use crate::http1::guard::{MalformedResponse, RequestKind, ResponseGuard};
 
 /// What the sender of requests and the connection's stream share.
 #[derive(Debug, Default)]
-pub(super) struct ClientConnState {
+pub(super) struct ClientConn {
     /// The kind of the request that is sent next.
     next: Mutex<Option<RequestKind>>,
     /// More came than a response: the connection may not be used again.
@@ -29,7 +29,7 @@ pub(super) struct ClientConnState {
 /// sent unasked, breaks the connection and not the request.
 pub(super) struct ClientIo<S> {
     stream: S,
-    state: Arc<ClientConnState>,
+    state: Arc<ClientConn>,
     guard: ResponseGuard,
     held: ReadBuffer,
     fault: Option<ReadFault>,
@@ -48,9 +48,9 @@ enum ReadFault {
     Half,
 }
 
-// === impl ClientConnState ===
+// === impl ClientConn ===
 
-impl ClientConnState {
+impl ClientConn {
     /// The next request that is written is of this kind.
     pub(super) fn expect(&self, kind: RequestKind) {
         *self.next() = Some(kind);
@@ -69,7 +69,7 @@ impl ClientConnState {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Wraps a new connection.
-    pub(super) fn new(stream: S, state: Arc<ClientConnState>) -> Self {
+    pub(super) fn new(stream: S, state: Arc<ClientConn>) -> Self {
         let guard = ResponseGuard::new(RESPONSE_HEAD_BYTES_MAX, RESPONSE_FIELDS_MAX);
         Self { stream, state, guard, held: ReadBuffer::default(), fault: None, is_deaf: false }
     }
@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
         if let Some(malformed) = malformed {
             self.state.is_spoilt.store(true, Ordering::Release);
             self.fault = Some(ReadFault::Malformed(malformed));
-            self.held.replace_uncleared(b"");
+            self.held.replace_unapproved(b"");
         }
     }
 
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            if this.held.is_cleared() {
+            if this.held.has_approved() {
                 return Poll::Ready(this.held.hand_on(buf));
             }
             if let Some(fault) = this.fault {
@@ -196,7 +196,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
-        let state = Arc::new(ClientConnState::default());
+        let state = Arc::new(ClientConn::default());
         let mut io = ClientIo::new(near, state.clone());
         state.expect(RequestKind::Plain);
         io.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n").await.unwrap();

@@ -9,14 +9,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use super::io::{ClientConnState, ClientIo};
-use super::{ClientCounters, ClientError, ClientLimits, RESPONSE_HEAD_BYTES_MAX, RequestBody, Target};
+use super::io::{ClientConn, ClientIo};
+use super::{ClientCounters, ClientError, ClientLimits, RESPONSE_HEAD_BYTES_MAX, RequestBody, UpstreamAddress};
 use crate::http1::stream;
 use crate::http1::timer::Timer;
 
 /// The idle connections to an upstream, and how to make others.
 pub(super) struct Pool {
-    pub(super) target: Target,
+    pub(super) target: UpstreamAddress,
     pub(super) limits: ClientLimits,
     pub(super) counters: ClientCounters,
     idle: Mutex<Vec<IdleConn>>,
@@ -26,7 +26,7 @@ pub(super) struct Pool {
 /// wake hyper for an upload that stands still, so its task is aborted from outside.
 pub(super) struct PooledConn {
     pub(super) sender: SendRequest<RequestBody>,
-    pub(super) state: Arc<ClientConnState>,
+    pub(super) state: Arc<ClientConn>,
     /// Of whatever is awaited of the upstream. It stays with the connection, so that a request sets none up.
     pub(super) timer: Timer,
     task: AbortHandle,
@@ -41,7 +41,7 @@ pub(super) struct IdleConn {
 // === impl Pool ===
 
 impl Pool {
-    pub(super) fn new(target: Target, limits: ClientLimits, counters: ClientCounters) -> Self {
+    pub(super) fn new(target: UpstreamAddress, limits: ClientLimits, counters: ClientCounters) -> Self {
         Self { target, limits, counters, idle: Mutex::default() }
     }
 
@@ -94,13 +94,13 @@ impl Pool {
         let late = |_| ClientError::ConnectTimeout(self.target.clone());
         self.counters.connects.inc();
         match &self.target {
-            Target::Tcp { host, port } => {
+            UpstreamAddress::Tcp { host, port } => {
                 let stream =
                     timeout(limit, TcpStream::connect((host.as_str(), *port))).await.map_err(late)?.map_err(failed)?;
                 stream.set_nodelay(true).and_then(|()| stream::probe(&stream)).map_err(failed)?;
                 Self::handshake(stream).await
             }
-            Target::Unix(path) => {
+            UpstreamAddress::Unix(path) => {
                 let stream = timeout(limit, UnixStream::connect(path)).await.map_err(late)?.map_err(failed)?;
                 Self::handshake(stream).await
             }
@@ -113,7 +113,7 @@ impl Pool {
     {
         let mut builder = http1::Builder::new();
         builder.max_header_size(RESPONSE_HEAD_BYTES_MAX).max_buf_size(RESPONSE_HEAD_BYTES_MAX);
-        let state = Arc::new(ClientConnState::default());
+        let state = Arc::new(ClientConn::default());
         let stream = TokioIo::new(ClientIo::new(stream, state.clone()));
         let (sender, connection) = builder.handshake(stream).await.map_err(ClientError::Response)?;
         let running = tokio::spawn(async move {

@@ -25,7 +25,7 @@ fn upstream(limits: ClientLimits, backlog: u32) -> (Client, TcpListener) {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(backlog).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let target = Target::Tcp { host: "127.0.0.1".into(), port };
+    let target = UpstreamAddress::Tcp { host: "127.0.0.1".into(), port };
     (Client::new(target, limits, ClientCounters::default(), TrailerFilter::new(|_| false)), listener)
 }
 

@@ -13,7 +13,7 @@ use super::linger::{Linger, poll_throw};
 use super::write_timeout::WriteTimeout;
 use crate::http1::Stream;
 use crate::http1::buffers::{ReadBuffer, WriteBuffer};
-use crate::http1::conn_state::ConnState;
+use crate::http1::conn_state::ServerConn;
 use crate::http1::guard::{Malformed, RequestGuard};
 
 /// What hyper gets in place of a head that was refused: a request that its exchange knows by its number.
@@ -30,7 +30,7 @@ const EARLY_BYTES_MAX: usize = 64 * 1024;
 /// only when its own buffer is empty; what it writes first after that begins behind all that came before.
 pub(super) struct ServerIo<S: Stream> {
     stream: S,
-    conn: ConnState,
+    conn: ServerConn,
     guard: RequestGuard,
     held: ReadBuffer,
     /// What is held was not checked: it follows a request that was unanswered.
@@ -38,7 +38,7 @@ pub(super) struct ServerIo<S: Stream> {
     deadlines: ReadDeadlines,
     write_timeout: WriteTimeout,
     ending: ReadEnd,
-    ahead: WriteBuffer,
+    interim: WriteBuffer,
     linger: Option<Linger>,
 }
 
@@ -58,7 +58,7 @@ enum ReadEnd {
 
 impl<S: Stream> ServerIo<S> {
     /// Wraps a new connection.
-    pub(super) fn new(stream: S, conn: ConnState, limits: &ServerLimits) -> Self {
+    pub(super) fn new(stream: S, conn: ServerConn, limits: &ServerLimits) -> Self {
         Self {
             stream,
             conn,
@@ -68,21 +68,21 @@ impl<S: Stream> ServerIo<S> {
             deadlines: ReadDeadlines::new(limits),
             write_timeout: WriteTimeout::new(limits.send_timeout),
             ending: ReadEnd::None,
-            ahead: WriteBuffer::default(),
+            interim: WriteBuffer::default(),
             linger: None,
         }
     }
 
     /// Reads on; whether there is something for hyper, or the stream's end.
     fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
-        let is_waiting = self.guard.awaits_upgrade() || self.is_ahead();
+        let is_waiting = self.guard.awaits_upgrade() || self.is_pipelining();
         if is_waiting && self.held.bytes().len() >= EARLY_BYTES_MAX {
             // Behind so much it could not be seen that the client goes away.
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let Self { stream, conn, guard, held, .. } = self;
         let is_direct = held.is_empty() && !is_waiting;
-        let scan = |bytes: &[u8]| guard.scan(bytes, conn.answered());
+        let scan = |bytes: &[u8]| guard.scan(bytes, conn.last_ended());
         let (count, scan) = ready!(held.poll_read(cx, stream, buf, is_direct, scan))?;
         if count == 0 {
             return Poll::Ready(Ok(true));
@@ -93,23 +93,23 @@ impl<S: Stream> ServerIo<S> {
     }
 
     fn rescan(&mut self) {
-        let scan = self.guard.scan(self.held.bytes(), self.conn.answered());
-        self.held.clear(scan.pass);
+        let scan = self.guard.scan(self.held.bytes(), self.conn.last_ended());
+        self.held.approve(scan.pass);
         self.judge(scan.malformed);
     }
 
     /// Acts on a verdict.
     fn judge(&mut self, malformed: Option<Malformed>) {
-        self.is_queued = malformed.is_none() && self.is_ahead() && self.held.uncleared().next().is_some();
+        self.is_queued = malformed.is_none() && self.is_pipelining() && self.held.unapproved().next().is_some();
         // A response comes in this very task, so none can fall between the check and this store.
         self.conn.set_awaited(self.is_queued || self.guard.awaits_upgrade());
         let Some(malformed) = malformed else { return };
         if self.guard.is_in_head() {
             self.conn.refuse(self.guard.heads() + 1, malformed);
-            self.held.replace_uncleared(STAND_IN);
+            self.held.replace_unapproved(STAND_IN);
             self.ending = ReadEnd::Refused;
         } else {
-            self.held.replace_uncleared(b"");
+            self.held.replace_unapproved(b"");
             self.ending = ReadEnd::Broken(io::ErrorKind::InvalidData);
         }
     }
@@ -117,7 +117,7 @@ impl<S: Stream> ServerIo<S> {
     fn awaits(&self) -> Awaited {
         if self.guard.is_in_body() {
             Awaited::Body
-        } else if !self.guard.is_in_head() || self.is_ahead() {
+        } else if !self.guard.is_in_head() || self.is_pipelining() {
             Awaited::Nothing
         } else if self.guard.heads() == 0 || self.has_part_of_a_head() {
             // The first head is awaited whatever comes; before a later one a client may be silent for longer.
@@ -138,14 +138,14 @@ impl<S: Stream> ServerIo<S> {
         }
     }
 
-    /// Whether the client may be ahead: a request is unanswered, and what follows it waits.
-    fn is_ahead(&self) -> bool {
-        self.guard.is_in_head() && self.guard.heads() > self.conn.answered()
+    /// Whether the client may be pipelining: a request is unanswered, and what follows it waits.
+    fn is_pipelining(&self) -> bool {
+        self.guard.is_in_head() && self.guard.heads() > self.conn.last_ended()
     }
 
     /// Whether more than empty lines is held.
     fn has_part_of_a_head(&self) -> bool {
-        self.held.uncleared().any(|byte| !matches!(byte, b'\r' | b'\n'))
+        self.held.unapproved().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
     /// Reads and throws away. Pending until the end: hyper takes an end for the client's going away.
@@ -155,12 +155,12 @@ impl<S: Stream> ServerIo<S> {
     }
 
     /// Writes what goes before hyper's next bytes.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.conn.is_drained() && self.conn.has_interim() {
-            self.ahead.push(&self.conn.take_interim());
+            self.interim.push(&self.conn.take_interim());
         }
-        let Self { ahead, stream, write_timeout, .. } = self;
-        ahead.poll_out(|bytes| {
+        let Self { interim, stream, write_timeout, .. } = self;
+        interim.poll_out(|bytes| {
             let written = Pin::new(&mut *stream).poll_write(cx, bytes);
             write_timeout.timed(cx, written)
         })
@@ -171,7 +171,7 @@ impl<S: Stream> AsyncRead for ServerIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            if this.held.is_cleared() {
+            if this.held.has_approved() {
                 return Poll::Ready(this.held.hand_on(buf));
             }
             match this.ending {
@@ -187,7 +187,7 @@ impl<S: Stream> AsyncRead for ServerIo<S> {
                 this.rescan();
                 continue;
             }
-            if this.is_queued && !this.is_ahead() {
+            if this.is_queued && !this.is_pipelining() {
                 this.rescan();
                 continue;
             }
@@ -218,7 +218,7 @@ impl<S: Stream> AsyncWrite for ServerIo<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        ready!(this.poll_ahead(cx))?;
+        ready!(this.poll_interim(cx))?;
         this.conn.set_drained(false);
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.write_timeout.timed(cx, written)
@@ -233,7 +233,7 @@ impl<S: Stream> AsyncWrite for ServerIo<S> {
         let this = &mut *self;
         this.conn.wake_by(cx.waker());
         this.conn.set_drained(true);
-        ready!(this.poll_ahead(cx))?;
+        ready!(this.poll_interim(cx))?;
         Pin::new(&mut this.stream).poll_flush(cx)
     }
 

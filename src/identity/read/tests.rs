@@ -34,7 +34,7 @@ fn rules() -> IdentityRules {
 }
 
 fn read(rules: IdentityRules, lines: Lines<'_>) -> Result<UserProfile, Code> {
-    let site = testing::site_reading(&rules);
+    let site = testing::rules_reading(&rules);
     let parts = testing::parts_of("/", lines);
     let info = RequestInfo::read(&parts, false, &site);
     let said = info.identity_values();

@@ -31,13 +31,13 @@ fn limits() -> ServerLimits {
 }
 
 /// A connection whose other end takes so many bytes before it is read.
-fn connection(room: usize) -> (ServerIo<DuplexStream>, ConnState, DuplexStream) {
+fn connection(room: usize) -> (ServerIo<DuplexStream>, ServerConn, DuplexStream) {
     limited(room, &limits())
 }
 
-fn limited(room: usize, limits: &ServerLimits) -> (ServerIo<DuplexStream>, ConnState, DuplexStream) {
+fn limited(room: usize, limits: &ServerLimits) -> (ServerIo<DuplexStream>, ServerConn, DuplexStream) {
     let (near, far) = duplex(room);
-    let conn = ConnState::default();
+    let conn = ServerConn::default();
     (ServerIo::new(near, conn.clone(), limits), conn, far)
 }
 
@@ -245,7 +245,7 @@ async fn a_head_that_begins_late_in_the_idle_time_has_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_come_whole_is_refused_also_when_the_idle_time_is_shorter() {
     let (near, mut far) = duplex(1024);
-    let conn = ConnState::default();
+    let conn = ServerConn::default();
     let limits = ServerLimits { keep_alive_timeout: SECOND / 2, ..limits() };
     let mut io = ServerIo::new(near, conn.clone(), &limits);
     far.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
