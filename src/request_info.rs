@@ -110,9 +110,10 @@ impl ListenerRules {
         for name in &identity.all_names {
             headers.own(name.clone(), Owner::Identity);
         }
-        for name in forwarded::OURS.into_iter().chain([request_id::NAME, HEADER, http::header::EXPECT]) {
+        for name in forwarded::OURS.into_iter().chain([request_id::NAME, http::header::EXPECT]) {
             headers.own(name, Owner::Ours);
         }
+        headers.own(HEADER, Owner::Refusal);
         for name in hop::HOP_BY_HOP {
             headers.own(name, Owner::Hop);
         }

@@ -58,7 +58,7 @@ impl UnstrippedHeaders {
             Owner::Credential if is_replaced => return Ok(()),
             Owner::Credential | Owner::Proof => Code::CallerKey,
             Owner::Identity | Owner::Claim => Code::UnremovedHeader,
-            Owner::Ours | Owner::Hop => return Ok(()),
+            Owner::Ours | Owner::Refusal | Owner::Hop => return Ok(()),
         };
         if self.handles(name) { Ok(()) } else { Err(Refusal::from(code).about(name.clone())) }
     }

@@ -45,6 +45,8 @@ pub enum Owner {
     Claim,
     /// Set by vestibule itself (`X-Forwarded-*`, `Via`, …). Removed before it is set; a twin is removed.
     Ours,
+    /// Tells that vestibule refused. Removed in both directions.
+    Refusal,
     /// Belongs to one connection (RFC 9110 7.6.1). Removed.
     Hop,
 }
@@ -124,7 +126,7 @@ impl Owner {
 
     /// Whether an answer of LiteLLM's may not carry such a name.
     fn stays_out_of_answers(self) -> bool {
-        matches!(self, Self::Identity | Self::Credential | Self::Proof | Self::Hop)
+        matches!(self, Self::Identity | Self::Credential | Self::Proof | Self::Refusal | Self::Hop)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::admin_ui::{AdminUi, ResponseEdits};
 use crate::http::names::HeaderTable;
 use crate::http::request_id;
 use crate::http1::ResponseBody;
-use crate::refusal::{self, Code, Refusal};
+use crate::refusal::{Code, Refusal};
 use crate::request_info::RequestInfo;
 
 /// Most bytes of an answer that is written anew. LiteLLM's own is below one.
@@ -56,8 +56,8 @@ pub(super) fn write_head<B>(
     edits.headers(admin_ui, headers);
 }
 
-/// Takes out of a response, interim or final, what LiteLLM has no say in: its connection, names that say who the user is and
-/// keys, the OAuth proxy's cookies, which sites may read it, and refusals of vestibule's.
+/// Takes out of a response, interim or final, what LiteLLM has no say in: its connection, names that say who the user is, keys,
+/// refusals, the OAuth proxy's cookies, and which sites may read it.
 pub(super) fn strip(headers: &mut HeaderMap, table: &HeaderTable, sign_in_cookies: &SignInCookies) {
     table.strip_answer(headers);
     sign_in_cookies.strip_from_answer(headers);
@@ -65,7 +65,6 @@ pub(super) fn strip(headers: &mut HeaderMap, table: &HeaderTable, sign_in_cookie
     if headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some() {
         headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
     }
-    headers.remove(refusal::HEADER);
 }
 
 /// An answer whose body is written anew, where it is small and what it was known as.
