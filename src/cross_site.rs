@@ -1,7 +1,7 @@
 //! Which site made a browser send a request: the user's own, one of vestibule's pages, or another.
 //!
 //! The OAuth proxy's cookie leads to a key, so anything that another site's page can make a browser send would be
-//! done in its user's name. Browsers say where a request comes from: `Sec-Fetch-ListenerRules` (Fetch Metadata; over https and on loopback),
+//! done in its user's name. Browsers say where a request comes from: `Sec-Fetch-Site` (Fetch Metadata; over https and on loopback),
 //! `Origin` (RFC 6454; not with plain GETs), and `Referer`. None of the three can be set by a page's script.
 
 use http::Method;
@@ -62,7 +62,7 @@ impl CrossSitePolicy {
             Some(referer) if self.is_own(referer, info, is_trusted) => Ok(()),
             Some(_) => Err(foreign(Known::Referer)),
             // Over http a browser that says nothing was told to by the page that sends it. Over https all of them say
-            // `Sec-Fetch-ListenerRules`: this is a program by a browser's name, as it may be without a cookie.
+            // `Sec-Fetch-Site`: this is a program by a browser's name, as it may be without a cookie.
             None if is_plain_http && has_cookie && is_browser && !is_part_of_ui(info) => Err(foreign(Known::Referer)),
             None => Ok(()),
         }

@@ -126,7 +126,7 @@ codes! {
     /// The Host header is neither `public_url`'s nor among `hosts`. Add the name there if people or programs are to come by it.
     UnknownHost = "unknown_host" MISDIRECTED_REQUEST "This host is not served here."
         "Compare the `Host` that arrives with `public_url`: a gateway may write its own. Add the name to `hosts`, or have the gateway keep it.";
-    /// Another site made a browser send it (`Sec-Fetch-ListenerRules`, `Origin`, `Referer`), or a browser that does not say where it comes from. Add the site to `allowed_origins` if its pages may act in people's names; programs should send no `Origin`.
+    /// Another site made a browser send it (`Sec-Fetch-Site`, `Origin`, `Referer`), or a browser that does not say where it comes from. Add the site to `allowed_origins` if its pages may act in people's names; programs should send no `Origin`.
     CrossSite = "cross_site" FORBIDDEN "Another site made your browser send this."
         "Look whose page sends it (`Origin`, `Referer`): a site of yours goes into `allowed_origins`. A program should send no `Origin`; a person opens `/ui/`, not an API address.";
     /// Identity headers came from a peer that `trust` does not name. Add the sign-in proxy's address, if that is what it was.

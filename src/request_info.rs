@@ -63,7 +63,7 @@ pub struct RequestInfo<'a> {
     nominated: Result<Vec<HeaderName>, BadName>,
 }
 
-/// One header line, class.
+/// One header line, classified.
 #[derive(Debug, Clone, Copy)]
 struct HeaderLine<'a> {
     name: &'a HeaderName,

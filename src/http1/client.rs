@@ -149,8 +149,8 @@ impl Client {
         Self { pool: Arc::new(Pool::new(target, limits, counters)), trailers }
     }
 
-    /// Sends a request; it is boxed, since it is handed on from step to step. `again` makes the same request without its body, for the one repetition that is allowed,
-    /// or says that it can't.
+    /// Sends a request; it is boxed, since it is handed on from step to step. `again` makes the same request without its body,
+    /// for the one repetition that is allowed, or says that it can't.
     ///
     /// Dropping the future closes the connection: the upstream sees that the response is not awaited any more.
     ///

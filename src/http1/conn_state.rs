@@ -4,7 +4,7 @@
 //! - Interim responses (1xx) on their way down. hyper's server sends `100 Continue` and no other. The others are queued
 //!   here, and written when hyper has nothing of an earlier response left to write, and before it writes the final one.
 //! - The refusal of bytes that never became a request. In their place hyper gets a stand-in request; its number is here, so
-//!   that the refusal is last_ended in its turn.
+//!   that the refusal is answered in its turn.
 //! - Whether an upgrade was granted, for the bytes that follow the request.
 //! - Which response has ended: the next request waits for it.
 //! - Whether a response broke off, and so how the connection must end.
@@ -43,7 +43,7 @@ struct ConnShared {
     /// The reading side holds bytes until a response is there. Else a response wakes nothing: most requests have nothing
     /// behind them.
     is_awaited: AtomicBool,
-    /// Twice the number of the request last_ended last, and 1 more where its upgrade was granted.
+    /// Twice the number of the request answered last, and 1 more where its upgrade was granted.
     upgrade: AtomicU64,
     /// The number of the request whose response ended last.
     last_ended: AtomicU64,
@@ -137,8 +137,8 @@ impl ServerConn {
 
     /// Whether the protocol changes after the request of this number; `None` until that is known.
     pub(super) fn upgrade(&self, seq: u64) -> Option<bool> {
-        let last_ended = self.shared.upgrade.load(Ordering::Acquire);
-        (last_ended >> 1 == seq).then_some(last_ended & 1 == 1)
+        let answered = self.shared.upgrade.load(Ordering::Acquire);
+        (answered >> 1 == seq).then_some(answered & 1 == 1)
     }
 
     /// A response broke off, and only the connection's end can tell the client.

@@ -111,7 +111,7 @@ impl Server {
         let serving = self.builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(serving);
         tokio::select! {
-            biased; // by turns costs a random number at each poll
+            biased; // else each poll draws a random number
             served = serving.as_mut() => served,
             () = stop => {
                 serving.as_mut().graceful_shutdown();

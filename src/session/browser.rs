@@ -162,7 +162,7 @@ impl Sessions {
     /// The user's session as the store has it now.
     async fn read_again(&self, session: &Session) -> Result<Session, Refusal> {
         let Snapshot { fingerprint, profile, mapping, .. } = &*session.snapshot;
-        // A flight that began before our change would not see it.
+        // A read that began before our change would not see it.
         session.slot.forget_pending_read();
         let receiver = self.join_read(&session.slot, *fingerprint, profile, mapping);
         self.landed(session, receiver).await

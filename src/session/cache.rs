@@ -2,7 +2,7 @@
 //!
 //! A slot holds a snapshot of what the store last returned for a user, and the fingerprint of the identity and mapping that
 //! it was asked with. Same fingerprint and fresh: no wait, no query. Another fingerprint, or no snapshot: the request waits
-//! for one query of the store (a flight), which all requests of the same fingerprint share. The flight is a task of its
+//! for one query of the store (a pending read), which all requests of the same fingerprint share. It is a task of its
 //! own: a client that goes away does not cut a transaction short.
 //!
 //! Ages, with `refresh` as configured: from half of it a read runs in the background, from the whole of it requests wait
@@ -79,7 +79,7 @@ pub struct Ages {
 pub(super) struct SessionCache {
     slots: Cache<UserKey, Arc<Slot>>,
     pub(super) store: Arc<dyn Store>,
-    /// The runtime that owns the store; flights run there.
+    /// The runtime that owns the store; pending reads run there.
     pub(super) runtime: tokio::runtime::Handle,
     ages: Ages,
     pub(super) secrets: SessionSecrets,
@@ -270,7 +270,7 @@ impl Sessions {
         self.shared.hasher.hash_one((&profile.email, mapping.digest()))
     }
 
-    /// Joins the flight of this fingerprint, or starts one.
+    /// Joins the pending read of this fingerprint, or starts one.
     pub(super) fn join_read(
         &self,
         slot: &Arc<Slot>,
@@ -278,7 +278,7 @@ impl Sessions {
         profile: &UserProfile,
         mapping: &RoleMapping,
     ) -> ReadReceiver {
-        slot.flight(fingerprint, |started_at| {
+        slot.pending_read(fingerprint, |started_at| {
             let (finish_read, receiver) = watch::channel(None);
             let shared = self.shared.clone();
             let (slot, profile, mapping) = (slot.clone(), profile.clone(), mapping.clone());
@@ -363,7 +363,7 @@ pub(super) fn refuse(error: &StoreError, profile: &UserProfile) -> Refusal {
 }
 
 pub(super) async fn landed(mut receiver: ReadReceiver) -> ReadOutcome {
-    let gone = || Err(Arc::new(StoreError::Unavailable("the flight to the registry ended without an answer".into())));
+    let gone = || Err(Arc::new(StoreError::Unavailable("the read of the registry ended without an answer".into())));
     match receiver.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or_else(gone),
         Err(_) => gone(),

@@ -1,4 +1,4 @@
-//! One user's slot: what was last read of them, the flight that reads it again, and how many requests they have
+//! One user's slot: what was last read of them, the pending read that brings it anew, and how many requests they have
 //! running. Its lock is held for a few instructions and never across an await.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,8 +56,8 @@ pub(super) enum Look {
 #[derive(Default)]
 struct State {
     snapshot: Option<Arc<Snapshot>>,
-    flight: Option<PendingRead>,
-    /// When the flight began that brought the snapshot.
+    pending: Option<PendingRead>,
+    /// When the read began that brought the snapshot.
     landed: Option<Instant>,
     refused: Option<(u64, Arc<StoreError>, Instant)>,
     away_until: Option<Instant>,
@@ -98,8 +98,8 @@ impl Slot {
         if age >= snapshot.opened.expires_in {
             return Look::Unknown;
         }
-        let is_overdue = |flight: &PendingRead| {
-            !flight.is_abandoned() && now.saturating_duration_since(flight.started_at) > STALE_WAIT
+        let is_overdue = |pending: &PendingRead| {
+            !pending.is_abandoned() && now.saturating_duration_since(pending.started_at) > STALE_WAIT
         };
         if age < ages.refresh / 2 {
             Look::Fresh(snapshot.clone())
@@ -107,7 +107,7 @@ impl Slot {
             Look::Aging(snapshot.clone())
         } else if age >= ages.offline_grace {
             Look::Unknown
-        } else if state.away_until.is_some_and(|until| now < until) || state.flight.as_ref().is_some_and(is_overdue) {
+        } else if state.away_until.is_some_and(|until| now < until) || state.pending.as_ref().is_some_and(is_overdue) {
             Look::Away(snapshot.clone())
         } else {
             Look::Stale(snapshot.clone())
@@ -119,24 +119,24 @@ impl Slot {
         self.read().snapshot.clone().filter(|snapshot| snapshot.fingerprint == fingerprint)
     }
 
-    /// The flight of this fingerprint, started by `start` when there is none.
-    pub(super) fn flight(&self, fingerprint: u64, start: impl FnOnce(Instant) -> ReadReceiver) -> ReadReceiver {
+    /// The pending read of this fingerprint, started by `start` when there is none.
+    pub(super) fn pending_read(&self, fingerprint: u64, start: impl FnOnce(Instant) -> ReadReceiver) -> ReadReceiver {
         let mut state = self.write();
         if let Some(receiver) = state.running(fingerprint) {
             return receiver;
         }
         let started_at = Instant::now();
         let receiver = start(started_at);
-        state.flight = Some(PendingRead { fingerprint, started_at, receiver: receiver.clone() });
+        state.pending = Some(PendingRead { fingerprint, started_at, receiver: receiver.clone() });
         receiver
     }
 
-    /// Takes over the result of a flight.
+    /// Takes over the outcome of a read.
     pub(super) fn finish_read(&self, fingerprint: u64, started_at: Instant, outcome: &ReadOutcome) {
         let now = Instant::now();
         let mut state = self.write();
-        if state.flight.as_ref().is_some_and(|flight| flight.started_at == started_at) {
-            state.flight = None;
+        if state.pending.as_ref().is_some_and(|pending| pending.started_at == started_at) {
+            state.pending = None;
         }
         if state.landed.is_some_and(|later| later > started_at) {
             return;
@@ -187,7 +187,7 @@ impl Slot {
         count < OPENED_MOST
     }
 
-    /// The running flight of a fingerprint.
+    /// The pending read of a fingerprint.
     pub(super) fn running(&self, fingerprint: u64) -> Option<ReadReceiver> {
         self.read().running(fingerprint)
     }
@@ -196,13 +196,13 @@ impl Slot {
     pub(super) fn forget(&self) {
         let mut state = self.write();
         state.snapshot = None;
-        state.flight = None;
+        state.pending = None;
         state.landed = Some(Instant::now());
     }
 
     /// Lets the next query start anew: the result of the running one may be from before a change.
     pub(super) fn forget_pending_read(&self) {
-        self.write().flight = None;
+        self.write().pending = None;
     }
 
     /// A new key was made for one that LiteLLM refused.
@@ -225,15 +225,15 @@ impl Slot {
 
 impl State {
     fn running(&self, fingerprint: u64) -> Option<ReadReceiver> {
-        let is_ours = |flight: &&PendingRead| flight.fingerprint == fingerprint && !flight.is_abandoned();
-        self.flight.as_ref().filter(is_ours).map(|flight| flight.receiver.clone())
+        let is_ours = |pending: &&PendingRead| pending.fingerprint == fingerprint && !pending.is_abandoned();
+        self.pending.as_ref().filter(is_ours).map(|pending| pending.receiver.clone())
     }
 }
 
 // === impl PendingRead ===
 
 impl PendingRead {
-    /// A flight that ended without receiver: its task panicked.
+    /// A read that ended without an outcome: its task panicked.
     fn is_abandoned(&self) -> bool {
         self.receiver.has_changed().is_err()
     }

@@ -27,7 +27,7 @@ pub struct UserProfile {
     pub picture: Option<String>,
     /// What LiteLLM shows as the provider.
     pub provider: String,
-    /// NameClass, each once.
+    /// Sorted, each once.
     pub groups: Vec<String>,
 }
 

@@ -280,7 +280,8 @@ impl<'a> Probe<'a> {
             let lines: Vec<_> = marks.iter().map(line).collect();
             if self.visit(MODELS, &lines, true).await?.status.is_success() {
                 let message = format!("another site's request passes in a signed-in person's name{}", names(&lines));
-                let remedy = "hand `Origin`, `Referer`, `Sec-Fetch-ListenerRules`, `Sec-Fetch-Mode` and `Sec-Fetch-Dest` on to vestibule";
+                let remedy =
+                    "hand `Origin`, `Referer`, `Sec-Fetch-Site`, `Sec-Fetch-Mode` and `Sec-Fetch-Dest` on to vestibule";
                 return Ok(problem(message, remedy));
             }
         }

@@ -124,7 +124,7 @@ impl Postgres {
         dry_run: bool,
         work: impl AsyncFn(&mut Work<'_>) -> Result<T, AttemptError>,
     ) -> ChangeResult<T> {
-        // NameClass, so that two who take the same locks can't wait for each other.
+        // Sorted, so that two who take the same locks can't wait for each other.
         let mut locks = locks.to_vec();
         locks.sort_unstable();
         locks.dedup();
