@@ -239,11 +239,14 @@ async fn two_cookies_stay_two_and_other_statuses_pass() {
 
 #[tokio::test]
 async fn an_answer_cannot_speak_for_vestibule() {
-    let upstream =
-        Upstream::saying("HTTP/1.1 200 OK\r\nX-Vestibule-Refusal: no_identity\r\nContent-Length: 2\r\n\r\nok");
-    let stage = Stage::before(upstream.await).await;
-    let answer = stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
-    assert_eq!((answer.status, answer.refusal()), (200, None));
+    for said in [
+        "HTTP/1.1 200 OK\r\nX-Vestibule-Refusal: no_identity\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nX_Vestibule_Refusal: no_identity\r\nContent-Length: 2\r\n\r\nok",
+    ] {
+        let stage = Stage::before(Upstream::saying(said).await).await;
+        let answer = stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
+        assert_eq!((answer.status, answer.refusal(), answer.head.value("x_vestibule_refusal")), (200, None, None));
+    }
 }
 
 #[tokio::test]
@@ -332,6 +335,28 @@ async fn early_hints_come_before_the_answer() {
     assert_eq!(answer.text(), "ok");
     let hints: Vec<_> = answer.informational.iter().map(|head| (head.status(), head.value("link"))).collect();
     assert_eq!(hints, [(103, Some("</a.css>; rel=preload".to_owned()))]);
+}
+
+#[tokio::test]
+async fn early_hints_are_stripped_like_the_answer() {
+    let upstream = Upstream::saying(
+        "HTTP/1.1 103 Early Hints\r\nX-Kept: yes\r\nSet-Cookie: _oauth2_proxy=x; Path=/\r\nAccess-Control-Allow-Origin: *\r\n\
+         Access-Control-Allow-Credentials: true\r\nX-Vestibule-Refusal: no_identity\r\nX-Litellm-Api-Key: sk-1\r\n\r\n\
+         HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let stage = Stage::before(upstream.await).await;
+    let answer = stage.client().get("/v1/models").from(&UserProfile::named("alice")).send().await;
+    let [hints] = answer.informational.as_slice() else { panic!("{} interim responses", answer.informational.len()) };
+    assert_eq!((hints.status(), hints.value("x-kept").as_deref()), (103, Some("yes")));
+    for name in [
+        "set-cookie",
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "x-vestibule-refusal",
+        "x-litellm-api-key",
+    ] {
+        assert_eq!(hints.value(name), None, "{name}");
+    }
 }
 
 #[tokio::test]
