@@ -15,8 +15,10 @@ RUN apt-get update \
 WORKDIR /source
 COPY . .
 ARG BUILD_COMMIT=unknown
-# The target is the image's own processor.
+# The target is the image's own processor. ARM kernels have pages of up to 64 KiB: jemalloc runs on those up to the size that it
+# was built for.
 RUN target="$(uname -m)-unknown-linux-musl" \
+ && if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
  && cargo build --locked --profile dist --target "$target" \
  && cp "target/$target/dist/vestibule" /vestibule
 
