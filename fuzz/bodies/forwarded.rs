@@ -76,7 +76,8 @@ impl Table {
             .chain(CLAIMS.map(|name| (name.to_owned(), Owner::Claim)))
             .chain(identity.all_names.iter().map(|name| (text(name), Owner::Identity)))
             .chain(forwarded::OURS.into_iter().map(|name| (text(&name), Owner::Ours)))
-            .chain([request_id::NAME, refusal::HEADER, header::EXPECT].map(|name| (text(&name), Owner::Ours)))
+            .chain([request_id::NAME, header::EXPECT].map(|name| (text(&name), Owner::Ours)))
+            .chain([(text(&refusal::HEADER), Owner::Refusal)])
             .chain(hop::HOP_BY_HOP.into_iter().map(|name| (text(&name), Owner::Hop)));
         let mut plain = HashMap::new();
         for (name, owner) in names {
@@ -229,12 +230,13 @@ fn stripped(headers: &HeaderMap) {
     assert_eq!(RequestInfo::read(&once, false, &TABLE.site).passing().count(), left.len());
 }
 
-/// An answer loses names that decide, and what belongs to its connection; nothing else.
+/// An answer loses names that decide, refusals, and what belongs to its connection; nothing else.
 fn answered(mut headers: HeaderMap) {
     let before = headers.clone();
     TABLE.site.headers().strip_answer(&mut headers);
     let is_kept = |name: &HeaderName| {
-        !matches!(TABLE.owner(name.as_str()), Some(Owner::Identity | Owner::Credential | Owner::Proof | Owner::Hop))
+        let owner = TABLE.owner(name.as_str());
+        !matches!(owner, Some(Owner::Identity | Owner::Credential | Owner::Proof | Owner::Refusal | Owner::Hop))
     };
     assert!(headers.keys().all(is_kept));
     let nominated = names::nominated_in_answer(&before);
