@@ -1,5 +1,7 @@
 //! `X-Forwarded-*` and `Via`: what the hops before us said, kept only from a trusted peer, and what we add.
 
+use std::iter;
+
 use bytes::BytesMut;
 use http::header::{self, HeaderName, HeaderValue};
 
@@ -47,17 +49,20 @@ pub fn is_loop<'a>(mut via: impl Iterator<Item = &'a HeaderValue>) -> bool {
 }
 
 /// What was said so far and what we add, parted by a comma; ours alone where nothing is kept.
-pub fn append<'a>(kept: impl Iterator<Item = &'a HeaderValue>, ours: &HeaderValue) -> Option<HeaderValue> {
-    let mut kept = kept.peekable();
-    if kept.peek().is_none() {
-        return Some(ours.clone());
-    }
+pub fn append<'a>(kept: impl Iterator<Item = &'a HeaderValue>, ours: &'a HeaderValue) -> Option<HeaderValue> {
+    joined(kept.chain([ours]))
+}
+
+/// The lines of a list as one, parted by commas (RFC 9110 5.3); `None` where there is none.
+pub fn joined<'a>(mut lines: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {
+    let first = lines.next()?;
+    let Some(second) = lines.next() else { return Some(first.clone()) };
     let mut text = BytesMut::with_capacity(64);
-    for value in kept {
-        text.extend_from_slice(value.as_bytes());
+    text.extend_from_slice(first.as_bytes());
+    for line in iter::once(second).chain(lines) {
         text.extend_from_slice(b", ");
+        text.extend_from_slice(line.as_bytes());
     }
-    text.extend_from_slice(ours.as_bytes());
     HeaderValue::from_maybe_shared(text.freeze()).ok()
 }
 
@@ -80,6 +85,6 @@ mod tests {
         let kept = ["1.1.1.1", "2.2.2.2, 3.3.3.3"].map(HeaderValue::from_static);
         let ours = HeaderValue::from_static("4.4.4.4");
         assert_eq!(append(kept.iter(), &ours).unwrap(), "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4");
-        assert_eq!(append(std::iter::empty(), &ours).unwrap(), "4.4.4.4");
+        assert_eq!(append(iter::empty(), &ours).unwrap(), "4.4.4.4");
     }
 }

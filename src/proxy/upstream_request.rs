@@ -95,7 +95,9 @@ impl RequestWriter {
         let chain = match out.peer.address() {
             Some(address) if out.is_trusted => forwarded::append(info.all(Known::ForwardedFor), address),
             Some(address) => Some(address.clone()),
-            None => kept(Known::ForwardedFor),
+            // A peer on a unix socket has no address to add.
+            None if out.is_trusted => forwarded::joined(info.all(Known::ForwardedFor).filter(|line| !line.is_empty())),
+            None => None,
         };
         if let Some(chain) = chain {
             headers.insert(forwarded::FOR, chain);

@@ -139,6 +139,22 @@ async fn a_unix_socket_trusts_by_uid() {
 }
 
 #[tokio::test]
+async fn all_lines_of_x_forwarded_for_are_kept_from_a_trusted_peer_on_a_unix_socket() {
+    let stage = Stage::with(|setup| {
+        let listen = format!("unix:{}", setup.folder().join("proxy.sock").display());
+        setup.with("listen", listen).with("trust", json!({ "uids": [own_uid()] }))
+    })
+    .await;
+    let client = Client::unix(stage.vestibule.folder().join("proxy.sock"));
+    let alice = UserProfile::named("alice");
+    client.get("/v1/models").from(&alice).send().await.expect_ok();
+    assert_eq!(stage.upstream.last().head.value("x-forwarded-for"), None);
+    let request = client.get("/v1/models").from(&alice).header("X-Forwarded-For", "203.0.113.7");
+    request.header("X-Forwarded-For", "10.0.0.1, 10.0.0.2").send().await.expect_ok();
+    assert_eq!(stage.upstream.last().head.values("x-forwarded-for"), ["203.0.113.7, 10.0.0.1, 10.0.0.2"]);
+}
+
+#[tokio::test]
 async fn a_socket_that_was_left_behind_does_not_stop_a_start() {
     let stage = Stage::with(|setup| {
         let listen = format!("unix:{}", setup.folder().join("proxy.sock").display());
