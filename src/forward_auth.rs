@@ -113,7 +113,7 @@ impl ForwardAuthTarget {
         if let Some(malformed) = exchange.malformed() {
             return Err(malformed.into());
         }
-        // Here already, so that a stranger learns nothing; `authorize` checks again, for its own proof.
+        // Here already, so that a stranger learns nothing; `authorize` checks again, for a `TrustedPeer` of its own.
         self.authorizer.trust.check(peer, asked)?;
         // Only the plain spelling is an endpoint.
         let below = asked.target().strip_prefix(self.own_prefix.as_str()).and_then(|rest| rest.strip_prefix(ENDPOINT));

@@ -17,8 +17,9 @@
 //! - **Trailers** pass if a `Trailer` field announced them, a client said `TE: trailers`, and the [`TrailerFilter`] does not
 //!   name them. Others are dropped (RFC 9110 6.5).
 //! - **Slowness.** Every wait for a client or an upstream has a limit ([`ServerLimits`], [`ClientLimits`]).
-//! - **The upstream.** [`Client::send`] gives a response that is well-formed and belongs to the request. A request that may
-//!   have been read is never sent twice, and a connection with anything unexpected on it is never used again.
+//! - **The upstream.** [`Client::send`] gives a response that is well-formed and belongs to the request. A GET, HEAD or
+//!   OPTIONS without a body is sent once more where its kept connection ended instead of answering; no other request that may
+//!   have been read is. A connection with anything unexpected on it is never used again.
 //!
 //! Nothing here knows identities, LiteLLM, the configuration or the metrics: limits, filters and counters are handed in.
 

@@ -1,8 +1,9 @@
 //! The reverse proxy, from a request's head to LiteLLM's answer.
 //!
-//! `Proxy::handle` is the whole way, and [`Authorizer::authorize`] the part of it that forward-auth shares. A later step's input
-//! can only be made by the step before it. A refusal, wherever it arises, becomes an answer, a log line, a metric and an audit
-//! entry in [`rescue()`] alone.
+//! `Proxy::serve` is the frame: the head is read, the record begun, a refusal answered. `Proxy::handle` has the steps in their
+//! order, and [`Authorizer::authorize`] those that forward-auth shares. From the peer to the credential, a step's input can only
+//! be made by the step before it. A refusal, wherever it arises, becomes an answer, a log line and a metric, and where it is about
+//! a user an audit entry, in [`rescue()`] alone.
 
 pub mod answer_body;
 pub mod cors;
@@ -94,7 +95,7 @@ impl Proxy {
         response
     }
 
-    /// The whole way: from a request's head to the answer.
+    /// The steps, from a request's head to the answer.
     async fn handle(
         &self,
         peer: &Peer,
@@ -104,7 +105,7 @@ impl Proxy {
         upgrade: Upgrade,
         record: &mut RequestRecord,
     ) -> Result<Answer, Refusal> {
-        // Then what hyper made a request of is a stand-in, and nothing of it is looked at.
+        // In place of bytes that were refused hyper has a stand-in (`GET /`), which the log line shows. Nothing is decided by it.
         if let Some(malformed) = exchange.malformed() {
             return Err(malformed.into());
         }

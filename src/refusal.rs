@@ -40,7 +40,7 @@ macro_rules! codes {
         pub enum Code { $($(#[doc = $doc])+ $variant,)+ }
 
         impl Code {
-            /// All of them, in the order of the request's way.
+            /// All of them, by theme, as `docs/refusals.md` lists them. In which order they are checked, `docs/request.md` says.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
             /// The stable code.

@@ -1,7 +1,7 @@
 //! What is true of a request, found out once.
 //!
 //! [`RequestInfo::read`] walks over the headers once and finds the path's route once; every later step asks this value. After it
-//! no step looks up a header of the request by name, so no two steps can read the same fact differently.
+//! no step looks up a header of the request by name. What else hangs on a path is asked of `litellm::routes`.
 
 mod known;
 mod route;

@@ -12,7 +12,7 @@ const RANKS: [&[&str]; 4] = [
     &["http1", "http", "secret", "telemetry", "diagnostic"],
 ];
 
-/// The rooms of a request's way after [`RequestInfo`](crate::request_info::RequestInfo) was made.
+/// The modules of a request's way after [`RequestInfo`](crate::request_info::RequestInfo) was made.
 const AFTER_REQUEST_INFO: &[&str] =
     &["proxy", "forward_auth", "admin_ui", "authorizer", "cross_site", "identity", "session"];
 /// What looks a header up by name.

@@ -43,7 +43,7 @@ pub enum Owner {
     Proof,
     /// Says something of the user or the client that LiteLLM believes. Removed; a twin is removed.
     Claim,
-    /// Set by vestibule itself (`X-Forwarded-*`, `Via`, …). Removed before it is set; a twin is removed.
+    /// What only vestibule may say of the way (`X-Forwarded-*`, `Via`, …): replaced, or left out; a twin is removed.
     Ours,
     /// Tells that vestibule refused. Removed in both directions.
     Refusal,
@@ -133,8 +133,7 @@ impl Owner {
 // === impl HeaderTable ===
 
 impl HeaderTable {
-    /// Adds a name that never passes as it came. The first owner stays: identity and credential names are added before all
-    /// others.
+    /// Adds a name that never passes as it came. The first owner stays; `ListenerRules::new` has the order.
     pub fn own(&mut self, name: HeaderName, owner: Owner) {
         let entry = self.entry(name);
         entry.owner = entry.owner.or(Some(owner));

@@ -58,7 +58,7 @@ impl RequestObserver {
 }
 
 /// A request's line in the log and its place in the metrics. Both are written when it is dropped: the answer's body holds it, so
-/// that is when the client has the last byte, or has gone.
+/// that is when hyper has taken the last byte, or the client has gone.
 pub struct RequestRecord {
     metrics: Arc<Metrics>,
     logs_user_id: bool,
@@ -96,7 +96,7 @@ impl RequestRecord {
             self.rule = user.principal().mapping.rule();
             self.person = Some(if self.logs_user_id { session.user_id().into() } else { session.pseudonym().clone() });
         }
-        // The line below is written when the answer has ended, which may be minutes from now.
+        // The access line comes when the answer has ended, which may be minutes from now; this one at once.
         tracing::debug!(
             target: "vestibule::access",
             request_id = self.request_id.to_str().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The only place where a refusal becomes an answer, with its log line, its metric and its audit entry.
+//! The only place where a refusal becomes an answer, with its log line, its metric, and its audit entry where it is about a user.
 
 use http::{Method, Response, StatusCode};
 

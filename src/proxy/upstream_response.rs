@@ -14,7 +14,7 @@ use crate::http1::ResponseBody;
 use crate::refusal::{Code, Refusal};
 use crate::request_info::RequestInfo;
 
-/// Most bytes of an answer that is written anew. LiteLLM's own is below one.
+/// Most bytes of an answer that is written anew. LiteLLM's own is below 1 KiB.
 const REWRITTEN_BYTES_MAX: u64 = 64 * 1024;
 
 /// LiteLLM's answer.
@@ -28,7 +28,7 @@ pub(super) enum UpstreamBody {
     Buffered(Bytes),
 }
 
-/// Reads an answer's body where it is at most this long.
+/// Reads an answer's body where its length is known and at most this.
 pub(super) async fn read(response: UpstreamResponse, bytes_max: u64) -> Result<UpstreamResponse, Refusal> {
     let (head, body) = response.into_parts();
     let body = match body {

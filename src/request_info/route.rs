@@ -95,9 +95,9 @@ impl Route {
         matches!(self, Self::Own(_) | Self::SignIn | Self::UiPage | Self::CookiePage { is_get: true })
     }
 
-    /// Whether a request waits until LiteLLM has forgotten a role that was lowered: everywhere but where it asks for no role, or
-    /// where the request is vestibule's own or ends a session.
-    pub fn waits_for_settling(self) -> bool {
+    /// Whether a request is refused until LiteLLM has forgotten a role that was lowered: everywhere but where it asks for no role,
+    /// or where the request is vestibule's own or ends a session.
+    pub fn is_refused_while_settling(self) -> bool {
         !matches!(self, Self::Inference | Self::Own(_) | Self::UiSignOut)
     }
 

@@ -1,4 +1,4 @@
-//! Requests and sites for unit tests.
+//! Requests and listeners' rules for unit tests.
 
 use std::collections::BTreeMap;
 

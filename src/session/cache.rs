@@ -38,7 +38,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Added to LiteLLM's cache time: its entry may be made just after our write was committed, from a read just before.
 const SETTLE_MARGIN: Duration = Duration::from_secs(2);
 
-/// A user's account and key, for one request. Only [`Sessions::open`] makes one, of an identity and a mapping.
+/// A user's account and key, for one request. [`Sessions::open`] makes a user's first, of an identity and a
+/// mapping; every other is made of one.
 #[derive(Clone)]
 pub struct Session {
     pub(super) slot: Arc<Slot>,
@@ -153,7 +154,7 @@ impl Session {
     /// Refuses with `role_settling` while LiteLLM may still use a higher role, unless the route asks for none.
     pub fn settled_for(&self, route: Route) -> Result<(), Refusal> {
         match self.settling() {
-            Some(left) if route.waits_for_settling() => {
+            Some(left) if route.is_refused_while_settling() => {
                 let UserProfile { issuer, subject, .. } = &self.snapshot.profile;
                 Err(Refusal::from(Code::RoleSettling).retry_after(left).of(issuer, subject))
             }

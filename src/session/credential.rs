@@ -1,4 +1,5 @@
-//! What a request goes on with. Without a [`Credential`] nothing is forwarded, and only [`Sessions::credential`] makes one.
+//! What a request goes on with. Without a [`Credential`] nothing is forwarded, and only
+//! [`Sessions::credential`] makes one; [`UserCredential::renewed`] makes another of one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub enum Credential {
 pub struct UserCredential {
     session: Session,
     principal: Arc<Principal>,
-    /// The user's place among their requests in flight; the body of the answer takes it over.
+    /// The user's place among their requests in flight, until the authorizer hands it to the answer.
     permit: Option<InFlight>,
 }
 

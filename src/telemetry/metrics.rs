@@ -31,9 +31,9 @@ pub enum Outcome {
 /// How a request found its user's slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotState {
-    /// Known and new enough: nothing was asked, nothing waited for.
+    /// Known, and younger than `account.refresh`: nothing was waited for.
     Fresh,
-    /// Known, served at once, and read again in the background or in vain.
+    /// Older, and served from memory since the store does not answer: at most 250 ms were waited for.
     Stale,
     /// The request waited for the registry.
     Waited,
