@@ -66,8 +66,7 @@ impl Authorizer {
         let is_trusted = trusted.is_ok();
         self.cross_site.check(info, is_trusted)?;
         let requester = self.identification.read(trusted, info).await?;
-        let mut credential = self.sessions.credential(requester, info, self.policy).await?;
-        let permits = Permits { user: credential.take_permit(), all };
-        Ok(Authorized { credential, is_trusted, permits })
+        let (credential, user) = self.sessions.credential(requester, info, self.policy).await?;
+        Ok(Authorized { credential, is_trusted, permits: Permits { user, all } })
     }
 }

@@ -33,7 +33,8 @@ impl InFlightLimit {
         if self.most == most { self.clone() } else { Self::new(most) }
     }
 
-    /// Takes a place, held until LiteLLM's answer has ended, or vestibule's own is handed on. Refuses with `overloaded` where all are taken.
+    /// Takes a place, held until LiteLLM's answer has ended, or vestibule's own is handed on. Refuses with `overloaded` where
+    /// all are taken.
     pub fn enter(&self) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
         let Some(places) = &self.places else { return Ok(None) };
         let place = places.clone().try_acquire_owned();

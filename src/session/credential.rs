@@ -29,8 +29,6 @@ pub enum Credential {
 pub struct UserCredential {
     session: Session,
     principal: Arc<Principal>,
-    /// The user's place among their requests in flight, until the authorizer hands it to the answer.
-    permit: Option<InFlight>,
 }
 
 /// The configuration of sessions in requests.
@@ -70,14 +68,6 @@ impl Credential {
             Self::Public => "public",
         }
     }
-
-    /// Hands over the user's place in flight, to be held until the answer has ended.
-    pub fn take_permit(&mut self) -> Option<InFlight> {
-        match self {
-            Self::User(user) => user.permit.take(),
-            Self::ClientKey(_) | Self::Public => None,
-        }
-    }
 }
 
 // === impl UserCredential ===
@@ -96,23 +86,24 @@ impl UserCredential {
     /// The same user with another key, after LiteLLM refused this one.
     #[must_use]
     pub fn renewed(&self, session: Session) -> Credential {
-        Credential::User(Self { session, principal: self.principal.clone(), permit: None })
+        Credential::User(Self { session, principal: self.principal.clone() })
     }
 }
 
 // === impl Sessions ===
 
 impl Sessions {
-    /// What a request goes on with. Waits for the store only for what is not in memory.
+    /// What a request goes on with, and a user's place among their requests in flight. Waits for the store only for what is not
+    /// in memory.
     pub async fn credential(
         &self,
         requester: Requester,
         info: &RequestInfo<'_>,
         policy: SessionPolicy,
-    ) -> Result<Credential, Refusal> {
+    ) -> Result<(Credential, Option<InFlight>), Refusal> {
         let principal = match requester {
-            Requester::Public(_) => return Ok(Credential::Public),
-            Requester::ClientKey(own) => return Ok(Credential::ClientKey(own.into_key())),
+            Requester::Public(_) => return Ok((Credential::Public, None)),
+            Requester::ClientKey(own) => return Ok((Credential::ClientKey(own.into_key()), None)),
             Requester::User(principal) => principal,
         };
         let session = self.open(&principal.identity, &principal.mapping).await?;
@@ -121,7 +112,7 @@ impl Sessions {
         let permit = session
             .enter(policy.in_flight_per_user)
             .ok_or_else(|| Refusal::from(Code::TooManyRequests).retry_after(CROWDED_RETRY))?;
-        Ok(Credential::User(UserCredential { session, principal, permit: Some(permit) }))
+        Ok((Credential::User(UserCredential { session, principal }), Some(permit)))
     }
 
     /// The session of the browser whose placeholder, or whose key, came with the request. On the models' routes the user's own
